@@ -1,0 +1,182 @@
+package store
+
+import (
+	"context"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/util/annotations"
+)
+
+// Querier implements storage.Queryable.
+func (s *Store) Querier(mint, maxt int64) (storage.Querier, error) {
+	return &querier{store: s, mint: mint, maxt: maxt}, nil
+}
+
+// querier serves one query. What it selected is copied out of the rings, into
+// memory that goes back to a pool when it is closed.
+type querier struct {
+	store      *Store
+	mint, maxt int64
+	arenas     []*arena
+}
+
+// arena is where the samples of one select are copied to.
+type arena struct {
+	samples    []sample
+	histograms []*histogram.FloatHistogram
+	series     []view
+}
+
+// view is one series of a result: a run of its arena's samples.
+type view struct {
+	labels     labels.Labels
+	samples    []sample
+	histograms []*histogram.FloatHistogram // nil, or parallel to samples
+}
+
+// Select implements storage.Querier.
+func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
+	if err := ctx.Err(); err != nil {
+		return storage.ErrSeriesSet(err)
+	}
+	mint, maxt := q.mint, q.maxt
+	if hints != nil {
+		mint, maxt = max(mint, hints.Start), min(maxt, hints.End)
+	}
+	a, _ := q.store.arenas.Get().(*arena)
+	if a == nil {
+		a = new(arena)
+	}
+	q.arenas = append(q.arenas, a)
+
+	q.store.mu.RLock()
+	q.store.each(ms, func(s *Series) { a.add(s, mint, maxt) })
+	q.store.mu.RUnlock()
+
+	a.resolve()
+	if sorted {
+		slices.SortFunc(a.series, func(x, y view) int { return labels.Compare(x.labels, y.labels) })
+	}
+	if hints != nil && hints.Limit > 0 && len(a.series) > hints.Limit {
+		a.series = a.series[:hints.Limit]
+	}
+	return &seriesSet{series: a.series, at: -1}
+}
+
+// add copies the samples of the series that lie in [mint, maxt].
+func (a *arena) add(s *Series, mint, maxt int64) {
+	lo, hi := s.find(mint, maxt)
+	if lo == hi {
+		return
+	}
+	begin := len(a.samples)
+	for i := lo; i < hi; i++ {
+		a.samples = append(a.samples, s.samples[s.at(i)])
+	}
+	v := view{labels: s.labels, samples: a.samples[begin:]}
+	if s.histograms != nil {
+		// Kept parallel to samples only from here on; most selects have none.
+		for len(a.histograms) < begin {
+			a.histograms = append(a.histograms, nil)
+		}
+		for i := lo; i < hi; i++ {
+			a.histograms = append(a.histograms, s.histograms[s.at(i)])
+		}
+		v.histograms = a.histograms[begin:]
+	}
+	a.series = append(a.series, v)
+}
+
+// resolve points all views into the arena's final memory: while it grew, the
+// earlier ones were left with the memory that it outgrew, which would be kept
+// alive until the query ends.
+func (a *arena) resolve() {
+	begin := 0
+	for i := range a.series {
+		v := &a.series[i]
+		end := begin + len(v.samples)
+		v.samples = a.samples[begin:end:end]
+		if v.histograms != nil {
+			v.histograms = a.histograms[begin:end:end]
+		}
+		begin = end
+	}
+}
+
+// LabelValues implements storage.LabelQuerier.
+func (q *querier) LabelValues(_ context.Context, name string, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return q.collect(hints, ms, func(l labels.Labels, add func(string)) {
+		if v := l.Get(name); v != "" {
+			add(v)
+		}
+	}), nil, nil
+}
+
+// LabelNames implements storage.LabelQuerier.
+func (q *querier) LabelNames(_ context.Context, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return q.collect(hints, ms, func(l labels.Labels, add func(string)) {
+		l.Range(func(l labels.Label) { add(l.Name) })
+	}), nil, nil
+}
+
+func (q *querier) collect(hints *storage.LabelHints, ms []*labels.Matcher, from func(labels.Labels, func(string))) []string {
+	seen := make(map[string]struct{})
+	add := func(s string) { seen[s] = struct{}{} }
+	q.store.mu.RLock()
+	q.store.each(ms, func(s *Series) {
+		if lo, hi := s.find(q.mint, q.maxt); lo < hi {
+			from(s.labels, add)
+		}
+	})
+	q.store.mu.RUnlock()
+
+	list := make([]string, 0, len(seen))
+	for s := range seen {
+		list = append(list, s)
+	}
+	slices.Sort(list)
+	if hints != nil && hints.Limit > 0 && len(list) > hints.Limit {
+		list = list[:hints.Limit]
+	}
+	return list
+}
+
+// Close implements storage.Querier. Series of the query must not be used after.
+func (q *querier) Close() error {
+	for _, a := range q.arenas {
+		clear(a.series)
+		clear(a.histograms)
+		a.samples, a.histograms, a.series = a.samples[:0], a.histograms[:0], a.series[:0]
+		q.store.arenas.Put(a)
+	}
+	q.arenas = nil
+	return nil
+}
+
+// each calls f for every series that all matchers take. The mutex must be held.
+func (s *Store) each(ms []*labels.Matcher, f func(*Series)) {
+	for _, m := range ms {
+		if m.Name == labels.MetricName && m.Type == labels.MatchEqual {
+			eachOf(s.byName[m.Value], ms, f)
+			return
+		}
+	}
+	for _, list := range s.byName {
+		eachOf(list, ms, f)
+	}
+}
+
+func eachOf(list []*Series, ms []*labels.Matcher, f func(*Series)) {
+next:
+	for _, s := range list {
+		for _, m := range ms {
+			if !m.Matches(s.labels.Get(m.Name)) {
+				continue next
+			}
+		}
+		f(s)
+	}
+}

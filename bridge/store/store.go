@@ -1,0 +1,170 @@
+package store
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+)
+
+// DefaultMaxSeries bounds the store if Options do not: some 70 MB at the
+// default windows.
+const DefaultMaxSeries = 100_000
+
+// sweepEvery is how often, in time of commits, forgotten series are looked for.
+const sweepEvery = 10 * time.Second
+
+// Options of a Store.
+type Options struct {
+	// MaxSeries is how many series are kept at a time; DefaultMaxSeries if 0.
+	// Samples of further series are dropped and counted.
+	MaxSeries int
+	// OnCommit, if not nil, is called after each commit that touched a rule's
+	// series, outside of any lock and from the committing goroutine. It must
+	// not block and must be safe for concurrent use.
+	OnCommit func(Commit)
+}
+
+// Commit tells what one atomic append brought.
+type Commit struct {
+	// Time is the scrape's timestamp.
+	Time time.Time
+	// Interval is the interval of the target that was scraped.
+	Interval time.Duration
+	// Rules are the indices, ascending, of the rules that select at least one
+	// of the appended series. A stale marker counts.
+	Rules []int
+}
+
+// Store holds the samples of the selected series. It is safe for concurrent
+// use.
+type Store struct {
+	sel     *Selection
+	opts    Options
+	metrics *metrics
+	arenas  sync.Pool // of *arena: memory of closed queries
+
+	mu     sync.RWMutex
+	byHash map[uint64]*Series
+	byName map[string][]*Series
+	series int
+	newest int64 // the newest commit's time
+	swept  int64 // when forgotten series were last looked for
+}
+
+var _ storage.Queryable = (*Store)(nil)
+
+// New returns an empty store for the series of a selection.
+func New(sel *Selection, opts Options, reg prometheus.Registerer) *Store {
+	if opts.MaxSeries == 0 {
+		opts.MaxSeries = DefaultMaxSeries
+	}
+	return &Store{
+		sel:     sel,
+		opts:    opts,
+		metrics: newMetrics(reg),
+		byHash:  make(map[uint64]*Series),
+		byName:  make(map[string][]*Series),
+	}
+}
+
+// Selection returns what the store was made for.
+func (s *Store) Selection() *Selection { return s.sel }
+
+// Len returns the number of series held.
+func (s *Store) Len() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.series
+}
+
+// Series returns the handle for a label set, or false if no rule selects it.
+// The series is not in the store before a sample of it is committed.
+func (s *Store) Series(l labels.Labels) (*Series, bool) {
+	m, ok := s.sel.Match(l)
+	if !ok {
+		return nil, false
+	}
+	h := l.Hash()
+	s.mu.RLock()
+	known := s.lookup(h, l)
+	s.mu.RUnlock()
+	if known != nil {
+		return known, true
+	}
+	return &Series{labels: l, hash: h, match: m}, true
+}
+
+// lookup finds a known series. The mutex must be held.
+func (s *Store) lookup(hash uint64, l labels.Labels) *Series {
+	for k := s.byHash[hash]; k != nil; k = k.next {
+		if labels.Equal(k.labels, l) {
+			return k
+		}
+	}
+	return nil
+}
+
+// insert takes a series into the index, or returns the one that already stands
+// for its labels, or nil if the store is full. The mutex must be held for
+// writing.
+func (s *Store) insert(n *Series) *Series {
+	if k := s.lookup(n.hash, n.labels); k != nil {
+		return k
+	}
+	if s.series >= s.opts.MaxSeries {
+		return nil
+	}
+	n.known, n.ring = true, ring{}
+	n.next = s.byHash[n.hash]
+	s.byHash[n.hash] = n
+	name := n.labels.Get(labels.MetricName)
+	s.byName[name] = append(s.byName[name], n)
+	s.series++
+	return n
+}
+
+// sweep forgets the series whose newest sample fell out of their window. The
+// mutex must be held for writing.
+func (s *Store) sweep(now int64) {
+	s.swept = now
+	for name, list := range s.byName {
+		kept := list[:0]
+		for _, k := range list {
+			if newest, _ := k.last(); newest.t >= now-k.match.Window.Milliseconds() {
+				kept = append(kept, k)
+				continue
+			}
+			s.metrics.samples.Sub(float64(k.n))
+			s.unlink(k)
+		}
+		clear(list[len(kept):])
+		if len(kept) == 0 {
+			delete(s.byName, name)
+		} else {
+			s.byName[name] = kept
+		}
+	}
+}
+
+// unlink removes a series from the hash index and drops its samples.
+func (s *Store) unlink(k *Series) {
+	if first := s.byHash[k.hash]; first != k {
+		for first.next != k {
+			first = first.next
+		}
+		first.next = k.next
+	} else if k.next != nil {
+		s.byHash[k.hash] = k.next
+	} else {
+		delete(s.byHash, k.hash)
+	}
+	k.known, k.next, k.ring = false, nil, ring{}
+	s.series--
+}
+
+// String describes the store for logs.
+func (s *Store) String() string { return fmt.Sprintf("store of %d series", s.Len()) }
