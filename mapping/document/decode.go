@@ -73,10 +73,10 @@ func (dec *decoder) decode(node *yaml.Node, out reflect.Value) {
 		}
 	}
 	switch {
-	case out.Type() == nodeType:
+	case out.Type() == reflect.TypeFor[yaml.Node]():
 		out.Set(reflect.ValueOf(*node))
 		return
-	case out.Type() == reflect.PointerTo(nodeType):
+	case out.Type() == reflect.TypeFor[*yaml.Node]():
 		out.Set(reflect.ValueOf(node))
 		return
 	case isNull(node):
@@ -170,15 +170,21 @@ func (dec *decoder) decodeEntry(e entry, out reflect.Value) {
 func (dec *decoder) decodeSlice(node *yaml.Node, out reflect.Value) {
 	slice := reflect.MakeSlice(out.Type(), len(node.Content), len(node.Content))
 	for i, item := range node.Content {
-		if kind := out.Type().Elem().Kind(); kind == reflect.Pointer || kind == reflect.Struct {
-			if isNull(Resolve(item)) && out.Type().Elem() != nodeType {
-				dec.errorf(item, "empty list item")
-				continue
-			}
+		if isNull(Resolve(item)) && needsItem(out.Type().Elem()) {
+			dec.errorf(item, "empty list item")
+			continue
 		}
 		dec.decode(item, slice.Index(i))
 	}
 	out.Set(slice)
+}
+
+// needsItem reports whether a list of that type has no use for a null.
+func needsItem(t reflect.Type) bool {
+	if t == reflect.TypeFor[yaml.Node]() || t == reflect.TypeFor[*yaml.Node]() {
+		return false
+	}
+	return t.Kind() == reflect.Pointer || t.Kind() == reflect.Struct
 }
 
 // uniqueEntries returns a mapping's entries and reports those whose key was

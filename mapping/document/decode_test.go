@@ -143,7 +143,7 @@ p.yml:3:5: error: unknown key "label"
     3 |     label: {x: y}
       |     ^
 did you mean "labels"?
-p.yml:4:14: error: expected a list, found "a"
+p.yml:4:14: error: expected a list, found a string
     4 |   - targets: a
       |              ^
 p.yml:6:13: error: unknown relabel action "replce"
@@ -180,7 +180,7 @@ p.yml:1:17: error: expected a list, found a mapping
 p.yml:2:9: error: expected a mapping, found a list
     2 | params: [a]
       |         ^
-p.yml:3:9: error: expected a mapping, found "5"
+p.yml:3:9: error: expected a mapping, found a number
     3 | nested: 5
       |         ^
 p.yml:4:11: error: expected a string, found a mapping

@@ -21,7 +21,7 @@ func (p Position) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }
 
-// before orders positions by file, line and column.
+// compare orders positions by file, line and column.
 func (p Position) compare(q Position) int {
 	if c := strings.Compare(p.File, q.File); c != 0 {
 		return c

@@ -130,7 +130,8 @@ func isNull(node *yaml.Node) bool {
 	return node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null"
 }
 
-// describe names what a node is, for "expected …, found …".
+// describe names what a node is, for "expected …, found …". It does not quote
+// the node: that may be a secret in the wrong place.
 func describe(node *yaml.Node) string {
 	switch node = Resolve(node); node.Kind {
 	case yaml.MappingNode:
@@ -138,10 +139,13 @@ func describe(node *yaml.Node) string {
 	case yaml.SequenceNode:
 		return "a list"
 	case yaml.ScalarNode:
-		if isNull(node) {
+		switch node.ShortTag() {
+		case "!!null":
 			return "nothing"
+		case "!!int", "!!float":
+			return "a number"
 		}
-		return fmt.Sprintf("%q", node.Value)
+		return "a string"
 	default:
 		return "nothing"
 	}

@@ -49,7 +49,7 @@ p.yml:3:1: error: a second document begins here
       | ^
 a file holds one document: move this one to a file of its own`},
 		{"a scalar", "just text\n", `
-p.yml:1:1: error: expected a mapping or a list, found "just text"
+p.yml:1:1: error: expected a mapping or a list, found a string
     1 | just text
       | ^`},
 		{"not UTF-8", "a: 1\nb: é\xff\n", `
@@ -139,7 +139,7 @@ func TestSuggest(t *testing.T) {
 	keys := []string{"scrape_interval", "scrape_timeout", "rules", "host", "http"}
 	for word, want := range map[string]string{
 		"scrape_intervall": "scrape_interval", "scrapeinterval": "scrape_interval", "RULES": "rules",
-		"rlues": "rules", "hsot": "host", "kubernetes_sd_configs": "", "x": "", "": "",
+		"rlues": "rules", "ruels": "rules", "rle": "", "hsot": "host", "kubernetes_sd_configs": "", "x": "", "": "",
 	} {
 		if got := Suggest(word, keys); got != want {
 			t.Errorf("Suggest(%q) = %q, want %q", word, got, want)

@@ -20,6 +20,16 @@ func TestSecretsAreNotShown(t *testing.T) {
 		"key: |\n  BEGIN\n\n    hunter2",
 		"headers:\n  X:\n    secrets:\n    - hunter2\n    - two hunter2",
 		"proxy_url: http://u:hunter2@proxy/",
+		"proxy_url: http://u:p@ss/hunter2@proxy/",
+		"authorization: Bearer hunter2",
+		"basic_auth: 'u:hunter2'",
+		"http_headers:\n  Authorization: Bearer hunter2\n  X: hunter2",
+		"http_headers: {X: {values: [hunter2]}}",
+		"X-Api-Key: hunter2",
+		"password: &p hunter2",
+		"password: !!str hunter2",
+		"password: #hunter2",
+		`{"basic_auth":{"username":"u","password":"hunter2"}}`,
 		"secret: >-\n  folded\n  hunter2",
 	} {
 		doc := &Document{Name: "p.yml", lines: splitLines(text)}
@@ -40,6 +50,9 @@ func TestWhatIsNoSecretIsShown(t *testing.T) {
 		"# the password: nothing\nlabel: visible",
 		"basic_auth:\n  password: x\nscope:\n  host: visible",
 		"secrets: [a]\nhost: visible",
+		"authorization: {type: visible}",
+		"http_headers:\n  X:\n    files: [visible]",
+		"authorization:\n  type: visible",
 	} {
 		doc := &Document{Name: "p.yml", lines: splitLines(text)}
 		if got := doc.at(Position{Line: len(doc.lines), Column: 1}, "message").Error(); !strings.Contains(got, "visible") {
@@ -52,8 +65,8 @@ func TestCaretBesideMask(t *testing.T) {
 	for _, tt := range []struct{ text, at, shown, shownAt string }{
 		{"{usr: u, password: hunter2}", "usr", "{usr: u, password: <secret>", "usr"},
 		{"{password: hunter2, usr: u}", "usr", "{password: <secret>", "<secret>"},
-		{"url: http://u:hunter2@host, x: y", "x:", "url: http://u:<secret>@host, x: y", "x:"},
-		{"url: http://u:hunter2@host, x: y", "ter2", "url: http://u:<secret>@host, x: y", "<secret>"},
+		{"url: http://u:hunter2@host, x: y", "x:", "url: http://u:xxxxx@host, x: y", "x:"},
+		{"url: http://u:hunter2@host, x: y", "ter2", "url: http://u:xxxxx@host, x: y", "xxxxx"},
 	} {
 		doc := &Document{Name: "p.yml", lines: []string{tt.text}}
 		got := doc.at(Position{Line: 1, Column: strings.Index(tt.text, tt.at) + 1}, "m").Error()

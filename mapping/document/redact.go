@@ -13,7 +13,7 @@ func Redact(node *yaml.Node) {
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			key, value := node.Content[i].Value, node.Content[i+1]
 			switch {
-			case key == "http_headers":
+			case headersPattern.MatchString(key):
 				hideScalars(value)
 			case isSecretKey(key) && value.Kind != yaml.MappingNode:
 				hideScalars(value)

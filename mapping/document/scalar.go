@@ -130,12 +130,6 @@ func (s *scanner) next(r rune) (int, bool) {
 	return size, size > 0 && got == r
 }
 
-// escapes are the escape sequences of YAML that name one character.
-var escapes = map[byte]rune{
-	'0': 0, 'a': '\a', 'b': '\b', 't': '\t', '\t': '\t', 'n': '\n', 'v': '\v', 'f': '\f', 'r': '\r',
-	'e': '\x1b', ' ': ' ', '"': '"', '/': '/', '\\': '\\', '\'': '\'', 'N': '\u0085', '_': '\u00a0', 'L': '\u2028', 'P': '\u2029',
-}
-
 // unescape returns the character of the escape sequence that s begins with,
 // and its length.
 func unescape(s string) (rune, int) {
@@ -144,13 +138,22 @@ func unescape(s string) (rune, int) {
 	}
 	digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}[s[1]]
 	if digits == 0 {
-		return escapes[s[1]], 2
+		return namedEscape(s[1]), 2
 	}
 	var r rune
 	for i := 2; i < min(2+digits, len(s)); i++ {
 		r = r<<4 | rune(hexDigit(s[i]))
 	}
 	return r, min(2+digits, len(s))
+}
+
+// namedEscape returns the character of an escape sequence without digits.
+func namedEscape(c byte) rune {
+	const names, characters = "0abtnvfreN_LP", "\x00\a\b\t\n\v\f\r\x1b\u0085\u00a0\u2028\u2029"
+	if i := strings.IndexByte(names, c); i >= 0 {
+		return []rune(characters)[i]
+	}
+	return rune(c) // a space, a tab, a quote, a slash, a backslash
 }
 
 func hexDigit(c byte) byte {

@@ -2,11 +2,11 @@ package document
 
 import "strings"
 
-// Suggest returns the candidate that a misspelt word most likely means, or ""
+// Suggest returns the candidate that a misspelled word most likely means, or ""
 // if none is near: at most one edit in three characters, where swapping two
 // neighbours counts as one.
 func Suggest(word string, candidates []string) string {
-	best, bestDistance := "", len(word)/3+1
+	best, bestDistance := "", (len(word)+1)/3+1
 	if len(word) < 3 {
 		bestDistance = 2
 	}

@@ -4,14 +4,10 @@ import (
 	"encoding"
 	"errors"
 	"reflect"
+	"strconv"
 	"time"
 
 	"go.yaml.in/yaml/v3"
-)
-
-var (
-	nodeType     = reflect.TypeFor[yaml.Node]()
-	durationType = reflect.TypeFor[time.Duration]()
 )
 
 // functionUnmarshaler is the form that yaml.v2 introduced and Prometheus's
@@ -76,14 +72,19 @@ func (dec *decoder) reportOwn(node *yaml.Node, err error) {
 
 // decodeScalar decodes what needs no more than yaml.v3's own conversions.
 func (dec *decoder) decodeScalar(node *yaml.Node, out reflect.Value) {
-	if !out.CanAddr() || node.Decode(out.Addr().Interface()) != nil {
-		dec.errorf(node, "expected %s, found %s", expected(out.Type()), describe(node))
+	if out.CanAddr() && node.Decode(out.Addr().Interface()) == nil {
+		return
 	}
+	found := describe(node)
+	if node.Kind == yaml.ScalarNode && out.Kind() != reflect.String {
+		found = strconv.Quote(node.Value)
+	}
+	dec.errorf(node, "expected %s, found %s", expected(out.Type()), found)
 }
 
 // expected names what a type takes, for "expected …, found …".
 func expected(t reflect.Type) string {
-	if t == durationType {
+	if t == reflect.TypeFor[time.Duration]() {
 		return `a duration like "5s"`
 	}
 	switch t.Kind() {
