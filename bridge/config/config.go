@@ -1,0 +1,71 @@
+package config
+
+import (
+	"time"
+
+	"github.com/promscope/promscope/bridge/discovery"
+	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/mapping"
+)
+
+// Config is a configuration that has been checked. It is not changed after it
+// is loaded.
+type Config struct {
+	File       string // "" for the default configuration
+	Scope      Scope
+	Global     scrape.Global
+	Jobs       []Job
+	Collectors Collectors
+	Presets    []string // names, as far as they are in use
+	Rules      *mapping.Set
+	Limits     Limits
+}
+
+// Scope is how promscope presents itself to Weave Scope.
+type Scope struct {
+	PluginsRoot string // directory that the probe scans for sockets
+	PluginID    string // also the name of the socket and its directory
+	Label       string // the plugin's name in Scope's list of plugins
+	Description string // its tooltip there
+	Host        string // host name as the probe uses it; "" to find out
+
+	Samples int           // most samples of a metric in a report
+	MaxAge  time.Duration // of a sample in a report
+}
+
+// Limits bound what the data can make promscope use.
+type Limits struct {
+	MaxSeries            int           // kept at a time
+	MaxWindow            time.Duration // that a rule's expression may look back
+	MaxNodes             int           // per rule
+	MaxMetricsPerRule    int           // distinct values of ${label}
+	MaxEvaluationSamples int           // held in memory by one evaluation
+	EvaluationTimeout    time.Duration // of one rule
+	MaxReportNodes       int
+	MaxReportBytes       int
+}
+
+// Job is one entry of scrape_configs: how to scrape, and where the targets
+// come from.
+type Job struct {
+	Scrape    *scrape.Config
+	Discovery discovery.Job
+}
+
+// ScrapeJobs returns how each job scrapes.
+func (c *Config) ScrapeJobs() []*scrape.Config {
+	jobs := make([]*scrape.Config, len(c.Jobs))
+	for i, job := range c.Jobs {
+		jobs[i] = job.Scrape
+	}
+	return jobs
+}
+
+// DiscoveryJobs returns where the targets of each job come from.
+func (c *Config) DiscoveryJobs() []discovery.Job {
+	jobs := make([]discovery.Job, len(c.Jobs))
+	for i, job := range c.Jobs {
+		jobs[i] = job.Discovery
+	}
+	return jobs
+}

@@ -1,0 +1,106 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	promdiscovery "github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
+)
+
+// Interval returns the scrape interval of the series that the matchers can
+// select, which decides $__rate_interval: that of the built-in collectors
+// whose metrics they name; else the longest among the jobs that a matcher on
+// the label job admits; else the longest of all jobs. promscope's own metrics
+// are gathered at the global interval.
+func (c *Config) Interval(matchers []*labels.Matcher) time.Duration {
+	own := time.Duration(c.Global.ScrapeInterval)
+	if matchesLabel(matchers, model.JobLabel, builtInJob) {
+		name := nameBeginning(matchers)
+		var longest time.Duration
+		for _, b := range c.Collectors.All() {
+			if b.Enabled && b.hasMetric(name) {
+				longest = max(longest, time.Duration(b.Interval))
+			}
+		}
+		switch {
+		case longest > 0:
+			return longest
+		case strings.HasPrefix(name, "promscope_"):
+			return own
+		}
+	}
+	var admitted, all time.Duration
+	for _, j := range c.Jobs {
+		interval := time.Duration(j.Scrape.ScrapeInterval)
+		all = max(all, interval)
+		if j.renames() || matchesLabel(matchers, model.JobLabel, j.Scrape.JobName) {
+			admitted = max(admitted, interval)
+		}
+	}
+	switch {
+	case admitted > 0:
+		return admitted
+	case all == 0 || matchesLabel(matchers, model.JobLabel, builtInJob):
+		return own
+	default:
+		return all
+	}
+}
+
+// nameBeginning returns what the names of the selected metrics begin with: the
+// whole name where it is given, "" where nothing is known.
+func nameBeginning(matchers []*labels.Matcher) string {
+	for _, m := range matchers {
+		if m.Name != model.MetricNameLabel {
+			continue
+		}
+		switch m.Type {
+		case labels.MatchEqual:
+			return m.Value
+		case labels.MatchRegexp:
+			return m.Prefix()
+		default: // what a name is not tells nothing
+		}
+	}
+	return ""
+}
+
+// hasMetric reports whether names with that beginning are the collector's.
+func (b BuiltIn) hasMetric(beginning string) bool {
+	return slices.ContainsFunc(b.prefixes, func(prefix string) bool { return strings.HasPrefix(beginning, prefix) })
+}
+
+// matchesLabel reports whether a label with that value passes the matchers.
+func matchesLabel(matchers []*labels.Matcher, name, value string) bool {
+	return !slices.ContainsFunc(matchers, func(m *labels.Matcher) bool {
+		return m.Name == name && !m.Matches(value)
+	})
+}
+
+// renames reports whether the configuration can give a job's series another
+// job label than its name.
+func (j Job) renames() bool {
+	if j.Scrape.HonorLabels ||
+		slices.ContainsFunc(j.Scrape.RelabelConfigs, writesJob) ||
+		slices.ContainsFunc(j.Scrape.MetricRelabelConfigs, writesJob) {
+		return true
+	}
+	for _, c := range j.Discovery.Configs {
+		groups, _ := c.(promdiscovery.StaticConfig)
+		for _, group := range groups {
+			if _, named := group.Labels[model.JobLabel]; named {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// writesJob reports whether a relabelling can write the label job.
+func writesJob(rc *relabel.Config) bool {
+	return rc.TargetLabel == model.JobLabel || strings.Contains(rc.TargetLabel, "$") || rc.Action == relabel.LabelMap
+}

@@ -1,0 +1,176 @@
+package config
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/common/model"
+	promdiscovery "github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/model/relabel"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/promscope/promscope/bridge/discovery"
+	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/mapping/document"
+)
+
+// builtInJob is the job label of what is gathered in process.
+const builtInJob = "promscope"
+
+// jobs reads scrape_configs, or the default if the key is not there at all.
+func (l *loader) jobs() []Job {
+	list := document.Field(l.doc.Root, "scrape_configs")
+	if list == nil || list.Kind == yaml.ScalarNode && list.ShortTag() == "!!null" {
+		doc, err := document.Parse("default.yml", defaultJobs)
+		if err != nil {
+			l.report(l.doc.Errorf(nil, "reading the default jobs: %v", err))
+			return nil
+		}
+		d := &loader{doc: doc, raw: l.raw}
+		jobs := d.readJobs(document.Field(doc.Root, "scrape_configs"))
+		l.report(d.found...)
+		return jobs
+	}
+	return l.readJobs(list)
+}
+
+func (l *loader) readJobs(list *yaml.Node) []Job {
+	var nodes []yaml.Node
+	if !l.decode(list, &nodes) {
+		return nil
+	}
+	var jobs []Job
+	named := make(map[string]int, len(nodes)) // the lines of names
+	for i := range nodes {
+		node := document.Resolve(&nodes[i])
+		raw := rawJob{Scrape: scrape.DefaultConfig(l.raw.Global)}
+		if node.Kind != yaml.MappingNode {
+			l.report(l.doc.Errorf(node, "expected a job, which is a mapping with job_name"))
+			continue
+		}
+		l.checkName(node, named)
+		if !l.decode(node, &raw) {
+			continue
+		}
+		l.checkJob(node, &raw)
+		jobs = append(jobs, raw.job(l.dir))
+	}
+	return jobs
+}
+
+// checkName reports a name that another job has.
+func (l *loader) checkName(job *yaml.Node, named map[string]int) {
+	name := document.Field(job, "job_name")
+	if name == nil || name.Kind != yaml.ScalarNode || name.Value == "" {
+		return // Validate reports that
+	}
+	if line, taken := named[name.Value]; taken {
+		l.report(l.doc.Errorf(name, "job_name %q is taken by the job in line %d", name.Value, line))
+		return
+	}
+	named[name.Value] = name.Line
+	if name.Value == builtInJob {
+		l.report(l.doc.Errorf(name, "job_name %q is taken by the built-in collectors", name.Value).
+			WithHint("rules tell series apart by their job: choose another name"))
+	}
+}
+
+// checkJob reports what is wrong with a job that could be read.
+func (l *loader) checkJob(node *yaml.Node, raw *rawJob) {
+	for _, err := range unjoin(raw.Scrape.Validate()) {
+		var field *scrape.FieldError
+		if !errors.As(err, &field) {
+			l.report(l.doc.Errorf(document.Blame(node, err.Error()), "%s", err))
+			continue
+		}
+		at := document.Field(node, field.Key)
+		switch {
+		case at == nil:
+			at = node
+		case strings.HasSuffix(field.Key, "relabel_configs"):
+			continue // checkRelabelling knows which of them
+		}
+		l.report(l.doc.Errorf(document.Blame(at, field.Err.Error()), "%s: %s", field.Key, field.Err))
+	}
+	scheme := raw.Scrape.MetricNameValidationScheme
+	l.checkRelabelling(document.Field(node, "relabel_configs"), raw.Scrape.RelabelConfigs, scheme)
+	l.checkRelabelling(document.Field(node, "metric_relabel_configs"), raw.Scrape.MetricRelabelConfigs, scheme)
+	if len(raw.StaticConfigs)+len(raw.FileSDConfigs)+len(raw.HTTPSDConfigs)+len(raw.ListenerConfigs) == 0 {
+		l.report(l.doc.Warnf(node, "the job %q has no targets", raw.Scrape.JobName).
+			WithHint("add static_configs, file_sd_configs, http_sd_configs or listener_sd_configs"))
+	}
+	l.checkTargets(document.Field(node, "static_configs"))
+	l.checkFiles(node)
+}
+
+// checkRelabelling reports relabellings that lack what their action needs.
+func (l *loader) checkRelabelling(list *yaml.Node, rcs []*relabel.Config, scheme model.ValidationScheme) {
+	for i, rc := range rcs {
+		if err := rc.Validate(scheme); err != nil {
+			at := document.Resolve(list.Content[i])
+			l.report(l.doc.Errorf(document.Blame(at, err.Error()), "%s", err))
+		}
+	}
+}
+
+// unjoin returns the errors that errors.Join put together.
+func unjoin(err error) []error {
+	var joined interface{ Unwrap() []error }
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &joined):
+		return joined.Unwrap()
+	default:
+		return []error{err}
+	}
+}
+
+// checkTargets reports static targets that are URLs rather than addresses, the
+// commonest mistake of all.
+func (l *loader) checkTargets(groups *yaml.Node) {
+	if groups == nil {
+		return
+	}
+	for _, group := range groups.Content {
+		targets := document.Field(group, "targets")
+		if targets == nil {
+			continue
+		}
+		for _, target := range targets.Content {
+			if target = document.Resolve(target); strings.Contains(target.Value, "/") {
+				l.report(l.doc.Errorf(target, "the target %q is not an address", target.Value).
+					WithHint("write host:port here, and the rest as scheme and metrics_path; a unix socket goes into the label __unix_socket__"))
+			}
+		}
+	}
+}
+
+// job returns the checked form. Relative file names are relative to dir.
+func (raw *rawJob) job(dir string) Job {
+	raw.Scrape.SetDirectory(dir)
+	var configs promdiscovery.Configs
+	if len(raw.StaticConfigs) > 0 {
+		for i, group := range raw.StaticConfigs {
+			// Groups of one source replace each other.
+			group.Source = strconv.Itoa(i)
+		}
+		configs = append(configs, promdiscovery.StaticConfig(raw.StaticConfigs))
+	}
+	for _, c := range raw.FileSDConfigs {
+		configs = append(configs, c)
+	}
+	for _, c := range raw.HTTPSDConfigs {
+		configs = append(configs, c)
+	}
+	configs.SetDirectory(dir)
+	return Job{
+		Scrape: &raw.Scrape,
+		Discovery: discovery.Job{
+			Name:      raw.Scrape.JobName,
+			Configs:   configs,
+			Listeners: raw.ListenerConfigs,
+		},
+	}
+}

@@ -1,0 +1,72 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/promscope/promscope/mapping/document"
+)
+
+// pluginIDPattern is what Scope's probe takes for the id of a plugin.
+var pluginIDPattern = regexp.MustCompile(`^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$`)
+
+// maxSamples bounds the window in the report: Scope draws no more than a
+// sparkline from it, and decodes it each second.
+const maxSamples = 600
+
+func (l *loader) scope() Scope {
+	raw, section := l.raw.Scope, document.Field(l.doc.Root, "scope")
+	l.require(raw.PluginsRoot != "", section, "plugins_root", "must not be empty")
+	l.require(pluginIDPattern.MatchString(raw.PluginID), section, "plugin_id",
+		"%q is not an id for Scope, which takes letters, digits and single dashes", raw.PluginID)
+	l.require(raw.Label != "", section, "label", "must not be empty")
+	l.require(!strings.ContainsAny(raw.Host, "; \t\n"), section, "host",
+		"%q must have no space and no semicolon", raw.Host)
+	l.require(raw.Samples >= 1 && raw.Samples <= maxSamples, section, "samples",
+		"must be between 1 and %d", maxSamples)
+	l.require(raw.MaxAge > 0, section, "max_age", "must be positive")
+	return Scope{
+		PluginsRoot: l.path(raw.PluginsRoot),
+		PluginID:    raw.PluginID,
+		Label:       raw.Label,
+		Description: raw.Description,
+		Host:        raw.Host,
+		Samples:     raw.Samples,
+		MaxAge:      time.Duration(raw.MaxAge),
+	}
+}
+
+// maxReportSize is where Scope's probe stops reading (50 MiB), less a margin.
+const maxReportSize = 48 << 20
+
+func (l *loader) limits() Limits {
+	raw, section := l.raw.Limits, document.Field(l.doc.Root, "limits")
+	for _, limit := range []struct {
+		key   string
+		value int64
+	}{
+		{"max_series", int64(raw.MaxSeries)},
+		{"max_window", int64(raw.MaxWindow)},
+		{"max_nodes", int64(raw.MaxNodes)},
+		{"max_metrics_per_rule", int64(raw.MaxMetricsPerRule)},
+		{"max_evaluation_samples", int64(raw.MaxEvaluationSamples)},
+		{"evaluation_timeout", int64(raw.EvaluationTimeout)},
+		{"max_report_nodes", int64(raw.MaxReportNodes)},
+		{"max_report_size", int64(raw.MaxReportSize)},
+	} {
+		l.require(limit.value > 0, section, limit.key, "must be positive")
+	}
+	l.require(raw.MaxReportSize <= maxReportSize, section, "max_report_size",
+		"must be at most 48MiB: Scope's probe reads no more than 50MiB")
+	return Limits{
+		MaxSeries:            raw.MaxSeries,
+		MaxWindow:            time.Duration(raw.MaxWindow),
+		MaxNodes:             raw.MaxNodes,
+		MaxMetricsPerRule:    raw.MaxMetricsPerRule,
+		MaxEvaluationSamples: raw.MaxEvaluationSamples,
+		EvaluationTimeout:    time.Duration(raw.EvaluationTimeout),
+		MaxReportNodes:       raw.MaxReportNodes,
+		MaxReportBytes:       int(raw.MaxReportSize),
+	}
+}

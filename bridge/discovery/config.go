@@ -1,0 +1,108 @@
+package discovery
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/relabel"
+)
+
+// ListenerSDConfig is one entry of listener_sd_configs: which of this
+// machine's listening TCP sockets to ask whether they serve an exposition.
+type ListenerSDConfig struct {
+	// Ports are the ports that are asked, less those in ExcludePorts.
+	Ports        Ports `yaml:"ports"`
+	ExcludePorts Ports `yaml:"exclude_ports,omitempty"`
+
+	// Comm and Exe restrict by the owner of the socket: by its command name
+	// (at most 15 bytes, as in /proc/PID/comm) and by the path of its executable.
+	Comm Filter `yaml:"comm,omitempty"`
+	Exe  Filter `yaml:"exe,omitempty"`
+
+	// Path is the path of the URL that is asked, and then scraped.
+	Path string `yaml:"path"`
+
+	// Interval is how often sockets are looked for.
+	Interval model.Duration `yaml:"interval"`
+}
+
+// DefaultListenerSDConfig returns what an entry means that says nothing: the
+// ports that are registered for Prometheus exporters.
+func DefaultListenerSDConfig() ListenerSDConfig {
+	return ListenerSDConfig{
+		Ports:    Ports{{9090, 9999}},
+		Path:     "/metrics",
+		Interval: model.Duration(5 * time.Second),
+	}
+}
+
+// minListenerInterval bounds what looking for sockets costs: it reads a part
+// of /proc each time.
+const minListenerInterval = model.Duration(time.Second)
+
+// UnmarshalYAML implements the unmarshalling of yaml.v2, as Prometheus's
+// types do.
+func (c *ListenerSDConfig) UnmarshalYAML(unmarshal func(any) error) error {
+	*c = DefaultListenerSDConfig()
+	type plain ListenerSDConfig
+	if err := unmarshal((*plain)(c)); err != nil {
+		return err
+	}
+	return c.Validate()
+}
+
+// Validate checks the values against each other and against their bounds.
+func (c *ListenerSDConfig) Validate() error {
+	switch {
+	case len(c.Ports) == 0:
+		return errors.New("ports must not be empty")
+	case !slices.ContainsFunc(c.Ports, c.asksSome):
+		return errors.New("exclude_ports leaves none of the ports")
+	case !strings.HasPrefix(c.Path, "/"):
+		return fmt.Errorf("path %q does not begin with a slash", c.Path)
+	case c.Interval < minListenerInterval:
+		return fmt.Errorf("interval %s is shorter than %s", c.Interval, minListenerInterval)
+	}
+	return nil
+}
+
+func (c *ListenerSDConfig) asksSome(r PortRange) bool {
+	for port := int(r.First); port <= int(r.Last); port++ {
+		if c.Asks(uint16(port)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Asks reports whether listeners on a port are asked.
+func (c *ListenerSDConfig) Asks(port uint16) bool {
+	return c.Ports.Contains(port) && !c.ExcludePorts.Contains(port)
+}
+
+// Admits reports whether the owner of a socket passes Comm and Exe. An owner
+// that cannot be seen has empty names: it passes unless something must match.
+func (c *ListenerSDConfig) Admits(comm, exe string) bool {
+	return c.Comm.Admits(comm) && c.Exe.Admits(exe)
+}
+
+// Filter admits strings by regular expressions, which match whole strings as
+// in relabelling.
+type Filter struct {
+	Include []relabel.Regexp `yaml:"include,omitempty"` // none: everything
+	Exclude []relabel.Regexp `yaml:"exclude,omitempty"`
+}
+
+// Admits reports whether s matches one of Include, if there are any, and none
+// of Exclude.
+func (f Filter) Admits(s string) bool {
+	matches := func(re relabel.Regexp) bool { return re.MatchString(s) }
+	if len(f.Include) > 0 && !slices.ContainsFunc(f.Include, matches) {
+		return false
+	}
+	return !slices.ContainsFunc(f.Exclude, matches)
+}

@@ -1,0 +1,124 @@
+package discovery
+
+import (
+	"context"
+	"log/slog"
+	"reflect"
+	"time"
+
+	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+
+	"github.com/promscope/promscope/bridge/host"
+)
+
+// ListenerDiscoverer finds this machine's listeners that serve an exposition:
+// the targets of one entry of listener_sd_configs.
+type ListenerDiscoverer struct {
+	config *ListenerSDConfig
+	prober *Prober
+	logger *slog.Logger
+}
+
+var _ discovery.Discoverer = (*ListenerDiscoverer)(nil)
+
+// Discoverer returns the discoverer of one entry. It is a NewListeners.
+func (p *Prober) Discoverer(config *ListenerSDConfig, opts discovery.DiscovererOptions) (discovery.Discoverer, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	logger := opts.Logger
+	if logger == nil {
+		logger = p.logger
+	}
+	return &ListenerDiscoverer{config: config, prober: p, logger: logger}, nil
+}
+
+// Run implements discovery.Discoverer: it looks for listeners at each interval
+// and sends the targets when they changed, one group with all of them. A new
+// listener becomes a target when it has been asked; one that is gone is none any
+// more after the next look.
+func (d *ListenerDiscoverer) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
+	ticker := time.NewTicker(time.Duration(d.config.Interval))
+	defer ticker.Stop()
+	answered := make(chan struct{}, 1)
+
+	var found []endpoint
+	var sent *targetgroup.Group
+	failing := false
+	for look := true; ; {
+		if look {
+			endpoints, err := d.prober.endpoints(ctx, d.config)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err == nil:
+				found = endpoints
+			case !failing:
+				d.logger.Warn("Local listeners cannot be looked for", "err", err)
+			}
+			failing = err != nil
+		}
+		group := d.group(found, answered)
+		if !reflect.DeepEqual(group, sent) {
+			select {
+			case <-ctx.Done():
+				return
+			case up <- []*targetgroup.Group{group}:
+				sent = group
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			look = true
+		case <-answered:
+			look = false
+		}
+	}
+}
+
+// group returns those of the endpoints that serve an exposition, as targets.
+// Those that have not been asked yet are, and answered is signaled then.
+func (d *ListenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *targetgroup.Group {
+	group := &targetgroup.Group{Source: "listeners"}
+	claims := d.prober.claims()
+	for _, e := range found {
+		if claims.claimed(e) {
+			continue
+		}
+		if e, ok := d.prober.serves(e, answered); ok {
+			group.Targets = append(group.Targets, e.labels(d.prober.machine))
+		}
+	}
+	return group
+}
+
+// endpoints returns what an entry wants to be asked: of each process and port
+// one listener.
+func (p *Prober) endpoints(ctx context.Context, c *ListenerSDConfig) ([]endpoint, error) {
+	defer func(begin time.Time) { p.metrics.looks.Observe(time.Since(begin).Seconds()) }(time.Now())
+	listeners, err := p.machine.Listeners(ctx, host.Wanted{
+		TCP:  p.wantsTCP(c),
+		Unix: p.wantsUnix(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.countNamespaces()
+	p.forget()
+	var admitted []endpoint
+	for _, l := range listeners {
+		switch {
+		case l.Owner.PID != 0 && l.Owner.PID == p.machine.PID():
+			// Our own debug server: its series are gathered in process.
+		case l.Dormant:
+		case p.reach == nil && l.Owner.Comm == "docker-proxy":
+			// The container's own listener, behind it, is found in its namespace.
+		case c.Admits(l.Owner.Comm, l.Owner.Exe):
+			admitted = append(admitted, endpoint{Listener: l, path: c.Path})
+		}
+	}
+	return distinct(admitted), nil
+}

@@ -1,0 +1,190 @@
+package discovery
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"path"
+	"strconv"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/promscope/promscope/bridge/host"
+)
+
+// The labels of a target that was found at a local listener. The first two are
+// for the scraper: like __address__ they are not kept.
+const (
+	// LabelNetNS is the network namespace to dial in, if it is not ours, as
+	// host.Machine.DialContext takes it.
+	LabelNetNS = "__netns__"
+	// LabelUnixSocket is the path of a unix socket to dial instead of the address.
+	LabelUnixSocket = "__unix_socket__"
+
+	labelListenerPID       = "__meta_listener_pid"
+	labelListenerComm      = "__meta_listener_comm"
+	labelListenerExe       = "__meta_listener_exe"
+	labelListenerPort      = "__meta_listener_port"
+	labelListenerContainer = "__meta_listener_container_id"
+	labelListenerPod       = "__meta_listener_pod_uid"
+	labelListenerNetNS     = "__meta_listener_netns"
+)
+
+// endpoint is a listener, and where on it an exposition may be.
+type endpoint struct {
+	host.Listener
+	path  string // of the URL
+	only6 bool   // it listens on all IPv6 addresses, and takes no IPv4
+}
+
+// wantsTCP returns which TCP listeners an entry of the configuration wants.
+func (p *Prober) wantsTCP(c *ListenerSDConfig) func(netns uint64, addr netip.AddrPort) bool {
+	return func(netns uint64, addr netip.AddrPort) bool {
+		// A link-local address says nothing without an interface.
+		return c.Asks(addr.Port()) && !addr.Addr().IsLinkLocalUnicast() && p.reaches(netns)
+	}
+}
+
+// wantsUnix returns which unix listeners are wanted: those whose name says that
+// they are meant for this. To send a request to all the others would be rude.
+func (p *Prober) wantsUnix() func(netns uint64, file string) bool {
+	return func(_ uint64, file string) bool {
+		for _, pattern := range []string{"*metrics*.sock", "*exporter*.sock", "*prometheus*.sock"} {
+			if ok, _ := path.Match(pattern, path.Base(file)); ok {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// reaches reports whether a listener in a network namespace can be asked.
+func (p *Prober) reaches(netns uint64) bool {
+	return p.reach == nil || netns == p.machine.NetNS()
+}
+
+// address returns where to dial. A listener on all addresses is asked on the
+// loopback of its namespace; one on all IPv6 addresses takes IPv4 too, unless it
+// was told otherwise, which nothing shows but trying.
+func (e endpoint) address() string {
+	addr := e.Addr.Addr()
+	switch {
+	case e.only6:
+		addr = netip.IPv6Loopback()
+	case addr.IsUnspecified():
+		addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return netip.AddrPortFrom(addr, e.Addr.Port()).String()
+}
+
+// url returns the URL to ask.
+func (e endpoint) url() string {
+	u := url.URL{Scheme: "http", Host: "localhost", Path: e.path}
+	if e.Path == "" {
+		u.Host = e.address()
+	}
+	return u.String()
+}
+
+// labels returns the endpoint as a target.
+func (e endpoint) labels(m *host.Machine) model.LabelSet {
+	set := model.LabelSet{
+		model.MetricsPathLabel: model.LabelValue(e.path),
+		labelListenerNetNS:     number(e.NetNS),
+	}
+	if e.Path != "" {
+		set[model.AddressLabel] = "localhost"
+		set[LabelUnixSocket] = model.LabelValue(e.socketPath(m))
+		set[model.InstanceLabel] = model.LabelValue(e.Path)
+	} else {
+		set[model.AddressLabel] = model.LabelValue(e.address())
+		set[labelListenerPort] = number(uint64(e.Addr.Port()))
+	}
+	if e.NetNS != m.NetNS() {
+		// Every namespace has its 127.0.0.1.
+		set[LabelNetNS] = number(e.NetNS)
+		set[model.InstanceLabel] = model.LabelValue(e.instance())
+	}
+	if e.Owner.PID != 0 {
+		set[labelListenerPID] = number(uint64(e.Owner.PID))
+		set[labelListenerComm] = model.LabelValue(e.Owner.Comm)
+		set[labelListenerExe] = model.LabelValue(e.Owner.Exe)
+	}
+	if e.Owner.Container != "" {
+		set[labelListenerContainer] = model.LabelValue(e.Owner.Container)
+	}
+	if e.Owner.Pod != "" {
+		set[labelListenerPod] = model.LabelValue(e.Owner.Pod)
+	}
+	return set
+}
+
+// instance names an endpoint in another network namespace: by the container, in
+// the short form that docker ps prints, or else by the namespace.
+func (e endpoint) instance() string {
+	where := "netns-" + strconv.FormatUint(e.NetNS, 10)
+	if e.Owner.Container != "" {
+		where = e.Owner.Container[:12]
+	}
+	if e.Path != "" {
+		return where + ":" + e.Path
+	}
+	return net.JoinHostPort(where, strconv.Itoa(int(e.Addr.Port())))
+}
+
+// socketPath returns the path of a unix socket as it is seen from here: its
+// owner may have another root.
+func (e endpoint) socketPath(m *host.Machine) string {
+	if e.Owner.Container == "" {
+		return e.Path
+	}
+	return m.RootOf(e.Owner) + e.Path
+}
+
+func number(n uint64) model.LabelValue { return model.LabelValue(strconv.FormatUint(n, 10)) }
+
+// distinct keeps one of the endpoints that a process has on a port: what it
+// serves there on several addresses is the same, and would count twice.
+func distinct(endpoints []endpoint) []endpoint {
+	type service struct {
+		netns uint64
+		pid   int
+		inode uint64 // where the process is not known
+		port  uint16
+		path  string
+	}
+	place := map[service]int{}
+	var kept []endpoint
+	for _, e := range endpoints {
+		s := service{netns: e.NetNS, pid: e.Owner.PID, port: e.Addr.Port(), path: e.Path}
+		if s.pid == 0 {
+			s.inode = e.Inode
+		}
+		i, ok := place[s]
+		switch {
+		case !ok:
+			place[s] = len(kept)
+			kept = append(kept, e)
+		case e.rank() < kept[i].rank():
+			kept[i] = e
+		}
+	}
+	return kept
+}
+
+// rank orders the addresses of a service: the surest one comes first.
+func (e endpoint) rank() int {
+	addr := e.Addr.Addr()
+	rank := 0
+	switch {
+	case addr.IsLoopback():
+	case addr.IsUnspecified():
+		rank = 2
+	default:
+		rank = 4
+	}
+	if addr.Is6() {
+		rank++
+	}
+	return rank
+}

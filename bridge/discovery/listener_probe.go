@@ -1,0 +1,316 @@
+package discovery
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/version"
+
+	"github.com/promscope/promscope/bridge/host"
+)
+
+// How listeners are asked.
+const (
+	probeTimeout  = 3 * time.Second // for all of it
+	probeHeader   = 64 << 10        // bytes of an answer's header, at most
+	probeBytes    = 64 << 20        // bytes of its body, at most
+	probeHead     = 8 << 10         // bytes of these that are looked at
+	probesAtATime = 8
+	refusedFor    = time.Hour // one that serves no exposition is not asked again
+)
+
+// Prober asks listeners whether they serve an exposition, each once, and
+// remembers the answer for as long as it listens. It is shared by all entries of
+// listener_sd_configs and outlives reloads, so that a listener is not asked
+// because the configuration changed.
+type Prober struct {
+	machine *host.Machine
+	claimed func() []Claim
+	logger  *slog.Logger
+	metrics proberMetrics
+	reach   error // why only our own network namespace is looked at; nil if all are
+	now     func() time.Time
+
+	ctx    context.Context // of the requests: they are not cut short by a reload
+	cancel context.CancelFunc
+	asking sync.WaitGroup
+	slots  chan struct{}
+
+	mu       sync.Mutex
+	verdicts map[probeKey]*verdict
+}
+
+// probeKey is what is asked: a path of a listening socket.
+type probeKey struct {
+	netns uint64
+	inode uint64
+	path  string
+}
+
+// verdict is what came of asking.
+type verdict struct {
+	endpoint endpoint
+	result   probeResult
+	reason   string
+	at       time.Time // when it was asked
+	seen     time.Time // when it was last found listening
+	waiting  []chan<- struct{}
+}
+
+// probeResult is the outcome of asking a listener.
+type probeResult string
+
+const (
+	probeAsking     probeResult = "asking"
+	probeExposition probeResult = "exposition"
+	probeOther      probeResult = "other"   // it answered something else
+	probeTimedOut   probeResult = "timeout" // it did not answer in time, or did not end
+	probeFailed     probeResult = "error"   // no connection, or no HTTP
+	probeForbidden  probeResult = "not_permitted"
+)
+
+// ProberOptions are what a Prober needs besides the machine.
+type ProberOptions struct {
+	// Claimed returns the endpoints that jobs scrape which name them; these are
+	// neither asked nor targets. Nil: none. It is called at each look.
+	Claimed func() []Claim
+}
+
+// NewProber returns a prober of the machine's listeners. Close ends it.
+func NewProber(m *host.Machine, opts ProberOptions, logger *slog.Logger, reg prometheus.Registerer) (*Prober, error) {
+	p := &Prober{
+		machine:  m,
+		claimed:  opts.Claimed,
+		logger:   logger,
+		reach:    m.CanEnterNamespaces(),
+		now:      time.Now,
+		slots:    make(chan struct{}, probesAtATime),
+		verdicts: map[probeKey]*verdict{},
+	}
+	var err error
+	if p.metrics, err = newProberMetrics(reg); err != nil {
+		return nil, err
+	}
+	if p.reach != nil {
+		logger.Info("Listeners are looked for in this network namespace only", "err", p.reach)
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p, nil
+}
+
+// Close cuts the requests short that are under way.
+func (p *Prober) Close() error {
+	p.cancel()
+	p.asking.Wait()
+	return nil
+}
+
+// claims returns what other jobs scrape now.
+func (p *Prober) claims() claims {
+	if p.claimed == nil {
+		return claims{}
+	}
+	hostname, _ := os.Hostname()
+	return newClaims(p.claimed(), p.machine, hostname)
+}
+
+// serves reports whether the endpoint is known to serve an exposition, and returns
+// it with what was learned by asking. If it has not been asked yet it is, and
+// answered is signaled when it has.
+func (p *Prober) serves(e endpoint, answered chan<- struct{}) (endpoint, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	key := probeKey{e.NetNS, e.Inode, e.path}
+	v := p.verdicts[key]
+	switch {
+	case v == nil:
+	case v.result == probeAsking:
+		v.seen = now
+		if !slices.Contains(v.waiting, answered) {
+			v.waiting = append(v.waiting, answered)
+		}
+		return e, false
+	case v.result == probeExposition || now.Sub(v.at) < refusedFor:
+		v.seen = now
+		e.only6 = v.endpoint.only6
+		return e, v.result == probeExposition
+	}
+	v = &verdict{endpoint: e, result: probeAsking, at: now, seen: now, waiting: []chan<- struct{}{answered}}
+	p.verdicts[key] = v
+	p.asking.Go(func() { p.ask(key, v) })
+	return e, false
+}
+
+// forget drops what is known of listeners that are gone.
+func (p *Prober) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	for key, v := range p.verdicts {
+		if v.result != probeAsking && now.Sub(v.seen) >= refusedFor {
+			delete(p.verdicts, key)
+		}
+	}
+}
+
+// ask asks a listener and records the answer.
+func (p *Prober) ask(key probeKey, v *verdict) {
+	select {
+	case p.slots <- struct{}{}:
+	case <-p.ctx.Done():
+		return
+	}
+	defer func() { <-p.slots }()
+	e, result, err := p.get(v.endpoint)
+	if p.ctx.Err() != nil {
+		return
+	}
+	p.metrics.probes.WithLabelValues(string(result)).Inc()
+	where := []any{"url", e.url(), "netns", e.NetNS, "unix", e.Path, "pid", e.Owner.PID, "comm", e.Owner.Comm}
+	if err != nil {
+		p.logger.Debug("A listener serves no exposition", append(where, "err", err)...)
+	} else {
+		p.logger.Info("A listener serves an exposition", where...)
+	}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, answered := range v.waiting {
+		select {
+		case answered <- struct{}{}:
+		default: // it has a signal waiting
+		}
+	}
+	done := &verdict{endpoint: e, result: result, at: v.at, seen: v.seen}
+	if err != nil {
+		done.reason = err.Error()
+	}
+	p.verdicts[key] = done
+}
+
+// get sends the one request. The error says why the answer is no exposition.
+func (p *Prober) get(e endpoint) (endpoint, probeResult, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, probeTimeout)
+	defer cancel()
+	result, err := p.exchange(ctx, &e)
+	switch {
+	case errors.Is(err, host.ErrNotPermitted):
+		result = probeForbidden
+	case err != nil && ctx.Err() != nil:
+		result, err = probeTimedOut, fmt.Errorf("no complete answer within %s", probeTimeout)
+	}
+	return e, result, err
+}
+
+// exchange asks the endpoint and notes by which address it answered.
+func (p *Prober) exchange(ctx context.Context, e *endpoint) (probeResult, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url(), nil)
+	if err != nil {
+		return probeFailed, err
+	}
+	request.Header.Set("User-Agent", strings.TrimSuffix("promscope/"+version.Version, "/")+" (listener discovery)")
+	request.Header.Set("Accept", "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.4,*/*;q=0.1")
+	request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(probeTimeout.Seconds(), 'f', -1, 64))
+
+	request.Close = true
+
+	// Not an http.Client: it follows redirects, and with that asks somebody else;
+	// and what speaks first makes its transport write to the standard logger.
+	conn, err := p.dial(ctx, e)
+	if err != nil {
+		return probeFailed, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if err := request.Write(conn); err != nil {
+		return probeFailed, err
+	}
+	limited := &io.LimitedReader{R: conn, N: probeHeader}
+	response, err := http.ReadResponse(bufio.NewReader(limited), request)
+	if err != nil {
+		return probeFailed, err
+	}
+	defer response.Body.Close()
+	limited.N = probeBytes
+	if response.StatusCode != http.StatusOK {
+		return probeOther, fmt.Errorf("HTTP status %d", response.StatusCode)
+	}
+	head, err := io.ReadAll(io.LimitReader(response.Body, probeHead))
+	if err != nil {
+		return probeFailed, err
+	}
+	contentType := response.Header.Get("Content-Type")
+	if !isExposition(contentType, head, len(head) < probeHead) {
+		return probeOther, fmt.Errorf("no exposition, content type %q", contentType)
+	}
+	// The answer has to end, or each scrape would be a timeout.
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return probeFailed, err
+	}
+	if limited.N <= 0 {
+		return probeOther, fmt.Errorf("more than %d bytes", probeBytes)
+	}
+	return probeExposition, nil
+}
+
+// dial connects to an endpoint. Only one on all IPv6 addresses is tried twice.
+func (p *Prober) dial(ctx context.Context, e *endpoint) (net.Conn, error) {
+	if e.Path != "" {
+		return p.machine.DialContext(ctx, 0, "unix", e.socketPath(p.machine))
+	}
+	conn, err := p.machine.DialContext(ctx, e.NetNS, "tcp", e.address())
+	if errors.Is(err, syscall.ECONNREFUSED) && e.Addr.Addr() == netip.IPv6Unspecified() {
+		e.only6 = true
+		return p.machine.DialContext(ctx, e.NetNS, "tcp", e.address())
+	}
+	return conn, err
+}
+
+// ListenerStatus is what is known of a listener that was found.
+type ListenerStatus struct {
+	host.Listener
+
+	Path   string    // of the URL
+	Result string    // asking, exposition, other, timeout, error, not_permitted
+	Reason string    // why it is no target
+	Asked  time.Time // when it was asked
+}
+
+// Listeners returns the listeners that were found, in the order of their ports.
+func (p *Prober) Listeners() []ListenerStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]ListenerStatus, 0, len(p.verdicts))
+	for _, v := range p.verdicts {
+		all = append(all, ListenerStatus{
+			Listener: v.endpoint.Listener, Path: v.endpoint.path, Result: string(v.result), Reason: v.reason, Asked: v.at,
+		})
+	}
+	slices.SortFunc(all, func(a, b ListenerStatus) int {
+		if a.Addr.Port() != b.Addr.Port() {
+			return int(a.Addr.Port()) - int(b.Addr.Port())
+		}
+		return strings.Compare(a.Addr.String()+a.Listener.Path, b.Addr.String()+b.Listener.Path)
+	})
+	return all
+}
+
+// Reach returns nil if the listeners of all network namespaces are looked for, or
+// why only our own namespace is looked at.
+func (p *Prober) Reach() error { return p.reach }

@@ -1,0 +1,240 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/promslog"
+	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/bridge/host"
+)
+
+// asks returns the endpoint of a TCP listener in this process.
+func asks(t *testing.T, address string, inode uint64) endpoint {
+	t.Helper()
+	return endpoint{Listener: host.Listener{Addr: netip.MustParseAddrPort(address), Inode: inode}, path: "/metrics"}
+}
+
+// ask asks until there is an answer.
+func (p *Prober) askNow(t *testing.T, e endpoint) (endpoint, ListenerStatus) {
+	t.Helper()
+	answered := make(chan struct{}, 1)
+	if e, ok := p.serves(e, answered); !ok {
+		select {
+		case <-answered:
+		case <-time.After(2 * probeTimeout):
+			t.Fatalf("%s was not asked", e.url())
+		}
+	}
+	e, _ = p.serves(e, answered)
+	for _, status := range p.Listeners() {
+		if status.Inode == e.Inode {
+			return e, status
+		}
+	}
+	t.Fatal("nothing is known of the listener")
+	return e, ListenerStatus{}
+}
+
+// Whatever a listener does, it costs one connection, and within the hour there
+// is no second one.
+func TestHostileListeners(t *testing.T) {
+	repeat := func(w io.Writer, what string) {
+		what = strings.Repeat(what, 1<<16/len(what))
+		for {
+			if _, err := io.WriteString(w, what); err != nil {
+				return
+			}
+		}
+	}
+	const ok = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n"
+	for name, tc := range map[string]struct {
+		answer func(net.Conn)
+		want   probeResult
+	}{
+		"never answers":           {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, probeTimedOut},
+		"hangs up":                {func(net.Conn) {}, probeFailed},
+		"binary":                  {func(c net.Conn) { _, _ = c.Write([]byte{0, 1, 2, 3, 255, 254, '\n', 0}) }, probeFailed},
+		"endless binary":          {func(c net.Conn) { repeat(c, "\x00\xff\x01") }, probeFailed},
+		"endless header":          {func(c net.Conn) { repeat(c, "HTTP/1.1 200 OK\r\nX: y\r\n") }, probeFailed},
+		"endless html":            {func(c net.Conn) { repeat(c, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>") }, probeOther},
+		"endless line":            {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); repeat(c, "aaaaaaaaaaaa") }, probeOther},
+		"endless exposition":      {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); repeat(c, "metric 1\n") }, probeOther},
+		"endless, slowly":         {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); trickle(c, "metric 1\n") }, probeTimedOut},
+		"header, slowly":          {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n"); trickle(c, "X: y\r\n") }, probeTimedOut},
+		"binary as an exposition": {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 3\r\n\r\n\x00\xff\n") }, probeOther},
+		"cut off":                 {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 99\r\n\r\nmetric 1\n") }, probeFailed},
+		"elsewhere": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")
+		}, probeOther},
+		"unauthorized":     {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") }, probeOther},
+		"another protocol": {func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n") }, probeFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			var connections atomic.Int32
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					connections.Add(1)
+					go func() {
+						defer c.Close()
+						tc.answer(c)
+					}()
+				}
+			}()
+
+			p, _ := newTestProber(t, "/proc", ProberOptions{})
+			var now atomic.Int64
+			start := time.Now()
+			p.now = func() time.Time { return start.Add(time.Duration(now.Load())) }
+			e := asks(t, l.Addr().String(), 1)
+			begin := time.Now()
+			_, status := p.askNow(t, e)
+			if took := time.Since(begin); took > probeTimeout+time.Second {
+				t.Errorf("took %v", took)
+			}
+			if status.Result != string(tc.want) || status.Reason == "" {
+				t.Errorf("%s (%s), want %s", status.Result, status.Reason, tc.want)
+			}
+			answered := make(chan struct{}, 1)
+			for minute := range 60 {
+				now.Store(int64(time.Duration(minute) * time.Minute))
+				if _, ok := p.serves(e, answered); ok {
+					t.Fatal("it is a target")
+				}
+			}
+			p.asking.Wait()
+			if n := connections.Load(); n != 1 {
+				t.Errorf("%d connections within the hour", n)
+			}
+			now.Store(int64(time.Hour))
+			p.serves(e, answered)
+			p.asking.Wait()
+			if n := connections.Load(); n != 2 {
+				t.Errorf("%d connections after the hour", n)
+			}
+		})
+	}
+}
+
+// trickle writes for ever, a line every 100 ms.
+func trickle(w io.Writer, line string) {
+	for {
+		if _, err := io.WriteString(w, line); err != nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// The one request is polite: it says who asks, and what for.
+func TestProbeRequest(t *testing.T) {
+	requests := make(chan *http.Request, 10)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests <- r
+		serveExposition(w, r)
+	})}
+	go func() { _ = s.Serve(l) }()
+	defer s.Close()
+
+	p, reg := newTestProber(t, "/proc", ProberOptions{})
+	e := asks(t, l.Addr().String(), 1)
+	if _, status := p.askNow(t, e); status.Result != "exposition" {
+		t.Fatalf("%+v", status)
+	}
+	r := <-requests
+	if r.Method != http.MethodGet || r.URL.Path != "/metrics" || r.Host != l.Addr().String() || !r.Close ||
+		!strings.HasPrefix(r.UserAgent(), "promscope") || !strings.HasPrefix(r.Header.Get("Accept"), "text/plain") ||
+		r.Header.Get("Accept-Encoding") != "" {
+		t.Errorf("%s %s %s %v", r.Method, r.Host, r.URL, r.Header)
+	}
+	answered := make(chan struct{}, 1)
+	for range 10 {
+		if _, ok := p.serves(e, answered); !ok {
+			t.Error("no target any more")
+		}
+	}
+	other := e
+	other.path = "/else"
+	if _, status := p.askNow(t, other); status.Inode != 1 {
+		t.Error(status)
+	}
+	if n := len(requests); n != 1 { // that of the other path
+		t.Errorf("%d further requests", n)
+	}
+	if got := testutil.ToFloat64(p.metrics.probes.WithLabelValues("exposition")); got != 1 {
+		t.Errorf("%v expositions counted", got)
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Errorf("promlint: %v %v", problems, err)
+	}
+}
+
+// A listener on all IPv6 addresses alone is reached by IPv6, and remembered so.
+func TestProbeIPv6Only(t *testing.T) {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1) })
+	}}
+	l, err := config.Listen(context.Background(), "tcp6", "[::]:0")
+	if err != nil {
+		t.Skipf("needs IPv6: %v", err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(serveExposition)}
+	go func() { _ = s.Serve(l) }()
+	defer s.Close()
+	p, _ := newTestProber(t, "/proc", ProberOptions{})
+	port := l.Addr().(*net.TCPAddr).Port
+	e, status := p.askNow(t, asks(t, fmt.Sprintf("[::]:%d", port), 1))
+	if status.Result != "exposition" || e.address() != fmt.Sprintf("[::1]:%d", port) {
+		t.Errorf("%s at %s: %s", status.Result, e.address(), status.Reason)
+	}
+}
+
+func TestProberForgets(t *testing.T) {
+	p, _ := newTestProber(t, "/proc", ProberOptions{})
+	now := time.Now()
+	p.now = func() time.Time { return now }
+	p.verdicts[probeKey{inode: 1}] = &verdict{result: probeOther, at: now, seen: now}
+	p.verdicts[probeKey{inode: 2}] = &verdict{result: probeExposition, at: now, seen: now.Add(refusedFor)}
+	now = now.Add(refusedFor)
+	p.forget()
+	if len(p.verdicts) != 1 {
+		t.Errorf("%d remembered, of which one was seen within the hour", len(p.verdicts))
+	}
+}
+
+func TestProberErrors(t *testing.T) {
+	p, reg := newTestProber(t, "/proc", ProberOptions{})
+	if _, err := NewProber(p.machine, ProberOptions{}, promslog.NewNopLogger(), reg); err == nil {
+		t.Error("metrics registered twice")
+	}
+	e := asks(t, "127.0.0.1:1", 1)
+	if _, result, err := p.get(e); result != probeFailed || !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a closed port: %s %v", result, err)
+	}
+}

@@ -1,0 +1,126 @@
+package discovery
+
+import (
+	"context"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+
+	"github.com/promscope/promscope/bridge/host/hosttest"
+)
+
+// watch runs discovery and calls fn with each set of targets, until it is
+// content or the time is over.
+func watch(t *testing.T, d discovery.Discoverer, within time.Duration, steps ...func(targets []model.LabelSet) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	up := make(chan []*targetgroup.Group)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.Run(ctx, up)
+	}()
+	var last []model.LabelSet
+	for step, ok := range steps {
+		for content := step > 0 && ok(last); !content; {
+			select {
+			case groups := <-up:
+				last = groups[0].Targets
+				content = ok(last)
+			case <-ctx.Done():
+				t.Fatalf("step %d: %v after %v", step, last, within)
+			}
+		}
+	}
+	cancel()
+	<-done
+}
+
+// Servers in our own and in other namespaces become targets, and vanish when
+// they stop; one that another job scrapes is left alone.
+func TestDiscoverReal(t *testing.T) {
+	ours := startServer(t, "127.0.0.1:0", 0)
+	claimed := startServer(t, "127.0.0.1:0", 0)
+	theirs := startServer(t, "0.0.0.0:0", syscall.CLONE_NEWNET|syscall.CLONE_NEWPID)
+	socket := startServer(t, filepath.Join(t.TempDir(), "my_exporter.sock"), 0)
+
+	p, _ := newTestProber(t, "/proc", ProberOptions{Claimed: func() []Claim {
+		return []Claim{{Address: claimed.addr, Path: "/metrics"}}
+	}})
+	if err := p.Reach(); err != nil {
+		t.Skip(err)
+	}
+	c := DefaultListenerSDConfig()
+	c.Interval = minListenerInterval
+	c.Ports = nil
+	for _, s := range []server{ours, claimed, theirs} {
+		port := netip.MustParseAddrPort(s.addr).Port()
+		c.Ports = append(c.Ports, PortRange{port, port})
+	}
+	d, err := p.Discoverer(&c, discovery.DiscovererOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := func(targets []model.LabelSet, pid int) model.LabelSet {
+		for _, target := range targets {
+			if target[labelListenerPID] == model.LabelValue(strconv.Itoa(pid)) {
+				return target
+			}
+		}
+		return nil
+	}
+	var dialed model.LabelSet
+	watch(t, d, 20*time.Second,
+		func(targets []model.LabelSet) bool {
+			dialed = has(targets, theirs.pid)
+			return has(targets, ours.pid) != nil && dialed != nil && has(targets, socket.pid) != nil
+		},
+		func(targets []model.LabelSet) bool {
+			if has(targets, claimed.pid) != nil {
+				t.Error("an endpoint that another job scrapes is a target")
+			}
+			ns, err := strconv.ParseUint(string(dialed[LabelNetNS]), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := p.machine.DialContext(context.Background(), ns, "tcp", string(dialed[model.AddressLabel]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if owner, _ := p.machine.OwnerOf(context.Background(), conn); owner.PID != theirs.pid {
+				t.Errorf("owner %d, want %d", owner.PID, theirs.pid)
+			}
+			ours.stop()
+			theirs.stop()
+			return true
+		},
+		func(targets []model.LabelSet) bool {
+			return has(targets, ours.pid) == nil && has(targets, theirs.pid) == nil && has(targets, socket.pid) != nil
+		},
+	)
+}
+
+// Where nothing is found that is said, too: discovery has to be known as done.
+func TestDiscoverNothing(t *testing.T) {
+	p, _ := newTestProber(t, hosttest.New(t).Root, ProberOptions{})
+	c := DefaultListenerSDConfig()
+	d, err := p.Discoverer(&c, discovery.DiscovererOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch(t, d, 5*time.Second, func(targets []model.LabelSet) bool { return len(targets) == 0 })
+
+	c.Path = "metrics"
+	if _, err := p.Discoverer(&c, discovery.DiscovererOptions{}); err == nil {
+		t.Error("a path without a slash")
+	}
+}

@@ -1,0 +1,149 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/file"
+	httpsd "github.com/prometheus/prometheus/discovery/http"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"go.uber.org/goleak"
+)
+
+func group(addresses ...string) *targetgroup.Group {
+	g := &targetgroup.Group{Source: "test"}
+	for _, a := range addresses {
+		g.Targets = append(g.Targets, model.LabelSet{model.AddressLabel: model.LabelValue(a)})
+	}
+	return g
+}
+
+// discovererFunc sends one group, once.
+type discovererFunc func() *targetgroup.Group
+
+func (f discovererFunc) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
+	select {
+	case up <- []*targetgroup.Group{f()}:
+	case <-ctx.Done():
+	}
+	<-ctx.Done()
+}
+
+func TestManagerRunsEveryMechanism(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+
+	list := filepath.Join(t.TempDir(), "targets.yml")
+	if err := os.WriteFile(list, []byte("- targets: ['file:1']\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `[{"targets": ["http:1"]}]`)
+	}))
+	defer server.Close()
+
+	fromHTTP := httpsd.DefaultSDConfig
+	fromHTTP.URL = server.URL
+	jobs := []Job{
+		{Name: "static", Configs: discovery.Configs{discovery.StaticConfig{group("static:1", "static:2")}}},
+		{Name: "mixed", Configs: discovery.Configs{
+			&file.SDConfig{Files: []string{list}, RefreshInterval: model.Duration(time.Minute)},
+			&fromHTTP,
+		}},
+		{Name: "local", Listeners: []*ListenerSDConfig{{Ports: Ports{{1, 1}}}, {Ports: Ports{{2, 2}}}}},
+		{Name: "none"},
+	}
+	listeners := func(c *ListenerSDConfig, _ discovery.DiscovererOptions) (discovery.Discoverer, error) {
+		return discovererFunc(func() *targetgroup.Group { return group("local:" + c.Ports[0].String()) }), nil
+	}
+
+	reg := prometheus.NewPedanticRegistry()
+	m, err := New(jobs, listeners, promslog.NewNopLogger(), reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+
+	want := map[string][]string{
+		"static": {"static:1", "static:2"}, "mixed": {"file:1", "http:1"}, "local": {"local:1", "local:2"}, "none": nil,
+	}
+	deadline := time.After(10 * time.Second)
+	var got map[string][]string
+	for !cmp.Equal(want, got) {
+		select {
+		case sets := <-m.SyncCh():
+			got = addresses(sets)
+		case <-deadline:
+			t.Fatal(cmp.Diff(want, got))
+		}
+	}
+	if families, err := reg.Gather(); err != nil || len(families) == 0 {
+		t.Errorf("%d metrics, %v", len(families), err)
+	}
+
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	for range m.SyncCh() { // until it is closed
+	}
+	if families, err := reg.Gather(); err != nil || len(families) != 0 {
+		t.Errorf("%d metrics are left, %v", len(families), err)
+	}
+}
+
+func addresses(sets map[string][]*targetgroup.Group) map[string][]string {
+	all := make(map[string][]string)
+	for job, groups := range sets {
+		all[job] = nil
+		for _, g := range groups {
+			for _, target := range g.Targets {
+				all[job] = append(all[job], string(target[model.AddressLabel]))
+			}
+		}
+		slices.Sort(all[job])
+	}
+	return all
+}
+
+func TestNewWithoutListeners(t *testing.T) {
+	m, err := New([]Job{{Name: "local", Listeners: []*ListenerSDConfig{{}}}}, nil, promslog.NewNopLogger(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.configs["local"]; len(got) != 0 {
+		t.Errorf("got %v", got)
+	}
+	m.Close()
+}
+
+func TestSecondManagerNeedsItsOwnRegistry(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	first, err := New(nil, nil, promslog.NewNopLogger(), reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(nil, nil, promslog.NewNopLogger(), reg); err == nil {
+		t.Error("a second manager got the same registry")
+	}
+	first.Close()
+	second, err := New(nil, nil, promslog.NewNopLogger(), reg)
+	if err != nil {
+		t.Fatalf("after the first is closed: %v", err)
+	}
+	second.Close()
+}
