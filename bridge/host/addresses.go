@@ -1,0 +1,126 @@
+package host
+
+import (
+	"bufio"
+	"encoding/hex"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// addressInterval is how often at most the addresses of all network namespaces
+// are read anew for one that is not known.
+const addressInterval = 10 * time.Second
+
+// addressTable knows which network namespace an address is in.
+type addressTable struct {
+	machine *Machine
+
+	mu         sync.Mutex
+	namespaces map[netip.Addr]uint64 // 0 for an address that is in several
+	built      time.Time
+}
+
+func newAddressTable(m *Machine) *addressTable { return &addressTable{machine: m} }
+
+// NetNSOf returns the network namespace that an address leads to from here: ours,
+// or that of a container. It is not ok if the address is on another machine, or
+// in several containers.
+func (m *Machine) NetNSOf(addr netip.Addr) (netns uint64, ok bool) {
+	return m.addresses.lookup(m.self.netns, addr.Unmap().WithZone(""))
+}
+
+// lookup returns the network namespace of this machine that has the address,
+// which for a loopback address is the namespace from. It is not ok if the address
+// is on another machine, or in several namespaces other than ours.
+func (t *addressTable) lookup(from uint64, addr netip.Addr) (ns uint64, ok bool) {
+	if addr.IsLoopback() {
+		return from, true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ns, ok := t.namespaces[addr]; ok {
+		return ns, ns != 0
+	}
+	if now := t.machine.now(); now.Sub(t.built) >= addressInterval {
+		t.namespaces, t.built = t.machine.namespaceAddresses(), now
+	}
+	ns = t.namespaces[addr]
+	return ns, ns != 0
+}
+
+// namespaceAddresses reads the addresses of all network namespaces.
+func (m *Machine) namespaceAddresses() map[netip.Addr]uint64 {
+	table := map[netip.Addr]uint64{}
+	for ns, pids := range m.sockets.members() {
+		for _, addr := range m.localAddresses(pids) {
+			if addr.IsLoopback() {
+				continue
+			}
+			switch known, ok := table[addr]; {
+			case !ok || ns == m.self.netns:
+				table[addr] = ns
+			case known != ns && known != m.self.netns:
+				table[addr] = 0 // networks of containers may repeat each other
+			}
+		}
+	}
+	return table
+}
+
+// localAddresses returns the addresses of the first of the processes whose
+// tables can be read.
+func (m *Machine) localAddresses(pids []int) []netip.Addr {
+	for _, pid := range pids {
+		trie, err := os.ReadFile(m.pidPath(pid, "net/fib_trie"))
+		if err != nil {
+			continue
+		}
+		addrs := parseFibTrie(string(trie))
+		if inet6, err := os.ReadFile(m.pidPath(pid, "net/if_inet6")); err == nil {
+			addrs = append(addrs, parseIfInet6(string(inet6))...)
+		}
+		return addrs
+	}
+	return nil
+}
+
+// parseFibTrie returns the local addresses in /proc/PID/net/fib_trie, the one
+// place where /proc shows IPv4 addresses: a leaf "|-- 10.0.0.2" that is followed
+// by "/32 host LOCAL".
+func parseFibTrie(content string) []netip.Addr {
+	var addrs []netip.Addr
+	var leaf netip.Addr
+	lines := bufio.NewScanner(strings.NewReader(content))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		switch {
+		case len(fields) == 2 && fields[0] == "|--":
+			leaf, _ = netip.ParseAddr(fields[1])
+		case len(fields) >= 3 && fields[0] == "/32" && fields[2] == "LOCAL" && leaf.IsValid():
+			addrs = append(addrs, leaf)
+			leaf = netip.Addr{} // the main table shows it once more
+		}
+	}
+	return addrs
+}
+
+// parseIfInet6 returns the addresses in /proc/PID/net/if_inet6 that can be
+// dialed without naming an interface.
+func parseIfInet6(content string) []netip.Addr {
+	var addrs []netip.Addr
+	lines := bufio.NewScanner(strings.NewReader(content))
+	for lines.Scan() {
+		digits, _, _ := strings.Cut(lines.Text(), " ")
+		raw, err := hex.DecodeString(digits)
+		if err != nil {
+			continue
+		}
+		if addr, ok := netip.AddrFromSlice(raw); ok && addr.Is6() && !addr.IsLinkLocalUnicast() {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
+}

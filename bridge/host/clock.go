@@ -1,0 +1,40 @@
+package host
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+)
+
+// tick is the unit of times in /proc/PID/stat. USER_HZ is 100 on all platforms
+// that Go runs on (see procfs).
+const tick = 10 * time.Millisecond
+
+// uptime returns the time since boot, suspended time included, to 10 ms. It is
+// the clock of the start times in /proc/PID/stat; the boot time in /proc/stat,
+// in whole seconds, would be too coarse to tell a process from its successor.
+func (m *Machine) uptime() (time.Duration, error) {
+	content, err := os.ReadFile(m.path("uptime"))
+	if err != nil {
+		return 0, fmt.Errorf("reading uptime: %w", err)
+	}
+	first, _, _ := bytes.Cut(content, []byte(" "))
+	seconds, err := strconv.ParseFloat(string(bytes.TrimSpace(first)), 64)
+	if err != nil {
+		return 0, fmt.Errorf("reading uptime: %w", err)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}
+
+// startTime converts a start time in ticks since boot to wall time. It is at
+// most two ticks early, never late.
+func (m *Machine) startTime(ticks uint64) (time.Time, error) {
+	now := m.now()
+	uptime, err := m.uptime()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return now.Add(time.Duration(ticks)*tick - uptime - tick), nil
+}

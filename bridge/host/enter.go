@@ -1,0 +1,97 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotPermitted is returned where a namespace may not be entered.
+var ErrNotPermitted = errors.New("not permitted: needs CAP_SYS_ADMIN and CAP_SYS_PTRACE")
+
+// namespaceKind is a kind of namespace that a single thread can be in.
+type namespaceKind struct {
+	name string
+	flag int
+}
+
+func (k namespaceKind) String() string { return k.name }
+
+// networkNamespace and utsNamespace are what threads of ours enter.
+func networkNamespace() namespaceKind { return namespaceKind{"net", unix.CLONE_NEWNET} }
+func utsNamespace() namespaceKind     { return namespaceKind{"uts", unix.CLONE_NEWUTS} }
+
+// CanEnterNamespaces returns nil if this process may enter other network
+// namespaces than its own, or an error that says what is missing.
+func (m *Machine) CanEnterNamespaces() error {
+	if !m.self.kernel {
+		return fmt.Errorf("entering namespaces: %s is no procfs that shows this process", m.root)
+	}
+	// Entering the namespace that one is in takes the same rights.
+	return m.enter(m.self.pid, networkNamespace(), m.self.netns, func() error { return nil })
+}
+
+// within runs fn in a network namespace, of which pid is a process: see enter.
+func (m *Machine) within(ns uint64, pid int, fn func() error) error {
+	if m.self.kernel && ns == m.self.netns {
+		return fn()
+	}
+	return m.enter(pid, networkNamespace(), ns, fn)
+}
+
+// enter runs fn on a thread that is in a process's namespace of a kind, which
+// must be the given one: the pid may be another process's by now. Only what fn
+// does on its own goroutine happens there. A socket made there stays in that
+// network namespace, wherever it is used later.
+func (m *Machine) enter(pid int, kind namespaceKind, inode uint64, fn func() error) error {
+	target, err := os.Open(m.pidPath(pid, "ns/"+kind.name))
+	if err != nil {
+		return enterError(pid, kind, err)
+	}
+	defer target.Close()
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(target.Fd()), &stat); err != nil {
+		return enterError(pid, kind, err)
+	}
+	if stat.Ino != inode {
+		return enterError(pid, kind, ErrNoProcess)
+	}
+	result := make(chan error, 1)
+	go func() { result <- m.onThread(pid, kind, int(target.Fd()), fn) }()
+	return <-result
+}
+
+// onThread does the work of enter, on a goroutine of its own: if the thread
+// cannot be brought back it stays locked to the goroutine, and ends with it.
+func (m *Machine) onThread(pid int, kind namespaceKind, target int, fn func() error) error {
+	runtime.LockOSThread()
+	own, err := os.Open(m.path("thread-self/ns", kind.name))
+	if err != nil {
+		runtime.UnlockOSThread()
+		return enterError(pid, kind, err)
+	}
+	defer own.Close()
+	if err := unix.Setns(target, kind.flag); err != nil {
+		runtime.UnlockOSThread()
+		return enterError(pid, kind, err)
+	}
+	err = fn()
+	if back := unix.Setns(int(own.Fd()), kind.flag); back != nil {
+		return errors.Join(err, enterError(pid, kind, back))
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+func enterError(pid int, kind namespaceKind, err error) error {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		err = ErrNotPermitted
+	case gone(err):
+		err = ErrNoProcess
+	}
+	return fmt.Errorf("entering %s namespace of process %d: %w", kind, pid, err)
+}

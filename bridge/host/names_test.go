@@ -1,0 +1,139 @@
+package host
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/promscope/promscope/bridge/host/hosttest"
+)
+
+func TestNames(t *testing.T) {
+	tree, m, _ := fixture(t)
+	tree.Add(hosttest.Process{PID: 1, Comm: "systemd", UTSNS: 601, Hostname: "init-name"})
+	tree.Add(hosttest.Process{
+		PID: 200, Comm: "scope", UTSNS: 602, Hostname: "probe-name",
+		Environ: []string{"PATH=/bin", "SCOPE_HOSTNAMES=x", "SCOPE_HOSTNAME=node-1"},
+	})
+	environment := func(name string) string { return map[string]string{scopeHostname: "env-name"}[name] }
+	none := func(string) string { return "" }
+
+	for _, tc := range []struct {
+		name     string
+		in       NameInputs
+		want     []NameCandidate
+		disagree []string
+	}{
+		{
+			"everything", NameInputs{Configured: "flag-name", Getenv: environment, ProbePID: 200},
+			[]NameCandidate{
+				{"flag-name", NameConfigured},
+				{"env-name", NameEnvironment},
+				{"node-1", NameProbeEnv},
+				{"probe-name", NameProbeUTS},
+				{"init-name", NameInitUTS},
+				{"own-name", NameHostname},
+			},
+			[]string{"env-name", "node-1"},
+		},
+		{
+			"only the probe", NameInputs{Getenv: none, ProbePID: 200},
+			[]NameCandidate{
+				{"node-1", NameProbeEnv},
+				{"probe-name", NameProbeUTS},
+				{"init-name", NameInitUTS},
+				{"own-name", NameHostname},
+			},
+			nil,
+		},
+		{
+			"no probe yet", NameInputs{Getenv: none},
+			[]NameCandidate{{"init-name", NameInitUTS}, {"own-name", NameHostname}},
+			[]string{"own-name"},
+		},
+		{
+			"the probe has gone", NameInputs{Configured: "own-name", Getenv: none, ProbePID: 201},
+			[]NameCandidate{{"own-name", NameConfigured}, {"init-name", NameInitUTS}, {"own-name", NameHostname}},
+			nil,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			names := m.Names(tc.in)
+			if diff := cmp.Diff(tc.want, names); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			var disagree []string
+			for _, c := range Disagreeing(names) {
+				disagree = append(disagree, c.Name)
+			}
+			if diff := cmp.Diff(tc.disagree, disagree); diff != "" {
+				t.Errorf("disagreeing: -want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// A probe without the variable goes by its UTS name, which then is what an
+// explicit name is compared with.
+func TestNamesProbeUTS(t *testing.T) {
+	tree, m, _ := fixture(t)
+	tree.Add(hosttest.Process{PID: 200, Comm: "scope", UTSNS: 602, Hostname: "probe-name"})
+	names := m.Names(NameInputs{Configured: "flag-name", Getenv: func(string) string { return "" }, ProbePID: 200})
+	others := Disagreeing(names)
+	if len(others) != 1 || others[0] != (NameCandidate{"probe-name", NameProbeUTS}) {
+		t.Errorf("disagreeing: %v", others)
+	}
+}
+
+// The peer of a real unix socket, in a UTS namespace of its own.
+func TestNamesReal(t *testing.T) {
+	h := startHelper(t, "uts", syscall.CLONE_NEWUTS, scopeHostname+"=from-its-environment")
+	m := realMachine(t)
+	if err := m.CanEnterNamespaces(); err != nil {
+		t.Skip(err)
+	}
+	before, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := m.Names(NameInputs{Getenv: func(string) string { return "" }, ProbePID: h.pid})
+	want := []NameCandidate{{"from-its-environment", NameProbeEnv}, {"another-name", NameProbeUTS}}
+	if diff := cmp.Diff(want, names[:2]); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if after, err := os.Hostname(); err != nil || after != before {
+		t.Errorf("own name %q, %q before: %v", after, before, err)
+	}
+}
+
+func TestPeerPID(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	m := realMachine(t)
+	for _, conn := range []net.Conn{client, server} {
+		if pid, err := m.PeerPID(conn); err != nil || pid != os.Getpid() {
+			t.Errorf("peer %d, %v, want %d", pid, err, os.Getpid())
+		}
+	}
+	pipe, _ := net.Pipe()
+	if _, err := m.PeerPID(pipe); err == nil {
+		t.Error("a pipe has a peer")
+	}
+}

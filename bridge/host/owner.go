@@ -1,0 +1,229 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// OwnerOf returns the process that owns the listener at the other end of a
+// connection of ours: of a unix socket, of TCP on this host, and of TCP to an
+// address of a container on this host. It is not ok if that is on another
+// machine, or cannot be told. As long as nothing changed it takes some
+// microseconds; an owner that is not known yet, up to the time of a look at the
+// file descriptors of all processes.
+//
+// Behind a docker-proxy, which forwards a published port, the owner is the
+// process in the container.
+func (m *Machine) OwnerOf(ctx context.Context, conn net.Conn) (p Process, ok bool) {
+	netns := m.self.netns
+	for {
+		if c, ok := conn.(Conn); ok {
+			netns = c.netns
+		}
+		inner, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = inner.NetConn()
+	}
+	switch remote := conn.RemoteAddr().(type) {
+	case *net.UnixAddr:
+		return m.unixOwner(conn, netns, remote.Name)
+	case *net.TCPAddr:
+		local, _ := conn.LocalAddr().(*net.TCPAddr)
+		return m.tcpOwner(ctx, netns, unmapped(remote.AddrPort()), unmapped(local.AddrPort()))
+	}
+	return Process{}, false
+}
+
+func unmapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+// tcpOwner returns the owner of the listener at server, to which client is
+// connected; both are seen from the namespace netns.
+func (m *Machine) tcpOwner(ctx context.Context, netns uint64, server, client netip.AddrPort) (Process, bool) {
+	ns, ok := m.addresses.lookup(netns, server.Addr())
+	if !ok {
+		return Process{}, false
+	}
+	p, ok := m.listenerOwner(ctx, ns, server, client)
+	if !ok {
+		return Process{}, false
+	}
+	target, proxied := m.proxyTarget(p)
+	if !proxied {
+		return p, true
+	}
+	if ns, ok = m.addresses.lookup(ns, target.Addr()); !ok {
+		return Process{}, false
+	}
+	return m.listenerOwner(ctx, ns, target, netip.AddrPort{})
+}
+
+// acceptTries and acceptPause bound the waiting for a server to accept the
+// connection whose owner is asked for.
+const (
+	acceptTries = 20
+	acceptPause = time.Millisecond
+)
+
+// listenerOwner returns the owner of the listener at an address in a namespace.
+// client, if valid, is connected to it, which decides between processes that
+// share the port (SO_REUSEPORT).
+func (m *Machine) listenerOwner(ctx context.Context, ns uint64, server, client netip.AddrPort) (Process, bool) {
+	owners := m.sockets.listenerOwners(ns, server)
+	switch {
+	case len(owners) == 0:
+		return Process{}, false
+	case len(owners) == 1 || !client.IsValid():
+		return owners[0], true
+	}
+	for range acceptTries {
+		if p, ok := m.acceptor(ns, server, client, owners); ok {
+			return p, true
+		}
+		select {
+		case <-ctx.Done():
+			return Process{}, false
+		case <-time.After(acceptPause):
+		}
+	}
+	return Process{}, false
+}
+
+// listenerOwners returns the owners of the listeners at an address in a
+// namespace, the oldest first.
+func (t *socketTable) listenerOwners(ns uint64, server netip.AddrPort) []Process {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	owners, complete := t.knownOwners(ns, server)
+	if complete {
+		return owners
+	}
+	if t.namespaces[ns] == nil {
+		if err := t.listNamespaces(); err != nil {
+			return nil
+		}
+	}
+	t.tcp[ns] = t.listTCP(ns, t.namespaces[ns])
+	var inodes []uint64
+	for _, s := range reachable(t.tcp[ns], server) {
+		inodes = append(inodes, s.inode)
+	}
+	t.resolve(inodes)
+	owners, _ = t.knownOwners(ns, server)
+	return owners
+}
+
+// knownOwners returns the owners of the listeners at an address that are known
+// already and still hold them, the oldest first; complete says whether there is
+// one for each listener.
+func (t *socketTable) knownOwners(ns uint64, server netip.AddrPort) (owners []Process, complete bool) {
+	sockets := reachable(t.tcp[ns], server)
+	complete = len(sockets) > 0
+	for _, s := range sockets {
+		h, ok := t.owners[s.inode]
+		if !ok || !t.machine.holds(h, s.inode) {
+			complete = false
+			continue
+		}
+		if !containsProcess(owners, h.process) {
+			owners = append(owners, h.process)
+		}
+	}
+	slices.SortFunc(owners, func(a, b Process) int { return cmp.Compare(a.StartTicks, b.StartTicks) })
+	return owners, complete
+}
+
+func containsProcess(processes []Process, p Process) bool {
+	return slices.ContainsFunc(processes, func(o Process) bool { return o.id() == p.id() })
+}
+
+// reachable returns the sockets that a connection to the address may reach. The
+// kernel prefers those that are bound to that very address.
+func reachable(sockets []socket, server netip.AddrPort) []socket {
+	bound := []netip.Addr{server.Addr(), netip.IPv6Unspecified()}
+	if server.Addr().Is4() {
+		bound = []netip.Addr{server.Addr(), netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	}
+	for _, addr := range bound {
+		var found []socket
+		for _, s := range sockets {
+			if s.addr == netip.AddrPortFrom(addr, server.Port()) {
+				found = append(found, s)
+			}
+		}
+		if len(found) > 0 {
+			return found
+		}
+	}
+	return nil
+}
+
+// acceptor returns which of the processes that share a port has accepted the
+// connection, itself or by a worker of its.
+func (m *Machine) acceptor(ns uint64, server, client netip.AddrPort, owners []Process) (Process, bool) {
+	pid, err := m.sockets.member(ns)
+	if err != nil {
+		return Process{}, false
+	}
+	inode, err := m.diagConnection(ns, pid, server, client)
+	if err != nil {
+		inode, err = m.procConnection(pid, server, client)
+	}
+	if err != nil || inode == 0 {
+		return Process{}, false
+	}
+	h, ok := m.findHolders(map[uint64]bool{inode: true})[inode]
+	for p := h.process; ok && p.PID > 1; {
+		if i := slices.IndexFunc(owners, func(o Process) bool { return o.id() == p.id() }); i >= 0 {
+			return owners[i], true
+		}
+		p, err = m.stat(p.PPID)
+		ok = err == nil
+	}
+	return Process{}, false
+}
+
+// unixOwner returns the owner of the unix listener at path. The credentials of
+// the peer are those of the process that called listen, which is the one that is
+// asked for unless it has gone, or opens sockets for others.
+func (m *Machine) unixOwner(conn net.Conn, netns uint64, path string) (Process, bool) {
+	if pid, err := m.PeerPID(conn); err == nil {
+		listeners := map[uint64]bool{}
+		for _, s := range m.listUnix([]int{pid}) {
+			listeners[s.inode] = true
+		}
+		if p, err := m.Process(pid); err == nil && !isServiceManager(p) && len(m.socketsOf(pid, listeners)) > 0 {
+			return p, true
+		}
+	}
+	return m.sockets.unixOwner(netns, path)
+}
+
+// unixOwner returns the owner of the unix listener that was bound to the path by
+// a process in the namespace.
+func (t *socketTable) unixOwner(netns uint64, path string) (Process, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.namespaces[netns] == nil {
+		if err := t.listNamespaces(); err != nil {
+			return Process{}, false
+		}
+	}
+	for _, s := range t.machine.listUnix(t.namespaces[netns]) {
+		if s.path != path {
+			continue
+		}
+		t.resolve([]uint64{s.inode})
+		if h, ok := t.owners[s.inode]; ok {
+			return h.process, true
+		}
+	}
+	return Process{}, false
+}

@@ -1,0 +1,116 @@
+package host
+
+import (
+	"sync"
+	"time"
+)
+
+// pidInterval is how often at most all processes are looked through for one
+// that is not known yet.
+const pidInterval = time.Second
+
+// TranslatePID returns the pid, in the machine's procfs, of the process that an
+// exporter calls by a pid of its own: that of its pid namespace. If exporter is
+// not in another pid namespace, or was given the host's /proc beside its own (as
+// is usual for exporters of processes in containers), its pids are taken as
+// they are. Without a living process of that pid in that namespace it is not ok.
+func (m *Machine) TranslatePID(exporter, pid int) (translated int, ok bool) {
+	ids, err := m.nspid(exporter)
+	if err != nil {
+		return 0, false
+	}
+	if len(ids) <= 1 || m.seesOtherProc(exporter) {
+		return pid, true
+	}
+	ns, err := m.namespace(exporter, "pid")
+	if err != nil {
+		return 0, false
+	}
+	return m.pids.lookup(ns, pid)
+}
+
+// seesOtherProc reports whether a procfs is mounted elsewhere than on /proc for
+// the process: whoever mounts one on /host/proc means it to be read.
+func (m *Machine) seesOtherProc(pid int) bool {
+	proc, err := m.fs.Proc(pid)
+	if err != nil {
+		return false
+	}
+	mounts, err := proc.MountInfo()
+	if err != nil {
+		return false
+	}
+	for _, mount := range mounts {
+		// Container runtimes mount parts of /proc over themselves, read-only.
+		if mount.FSType == "proc" && mount.Root == "/" && mount.MountPoint != "/proc" {
+			return true
+		}
+	}
+	return false
+}
+
+// nsPID is a pid in a pid namespace.
+type nsPID struct {
+	ns  uint64
+	pid int
+}
+
+// pidTable translates pids of other pid namespaces to those of the procfs.
+type pidTable struct {
+	machine *Machine
+
+	mu    sync.Mutex
+	pids  map[nsPID]int
+	built time.Time
+}
+
+func newPIDTable(m *Machine) *pidTable { return &pidTable{machine: m} }
+
+// lookup returns the process of the procfs that has the pid in the namespace.
+func (t *pidTable) lookup(ns uint64, pid int) (int, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := nsPID{ns, pid}
+	if known, ok := t.pids[key]; ok && t.machine.hasPID(known, key) {
+		return known, true
+	}
+	if now := t.machine.now(); t.pids == nil || now.Sub(t.built) >= pidInterval {
+		t.pids, t.built = t.machine.namespacePIDs(), now
+	}
+	known, ok := t.pids[key]
+	return known, ok
+}
+
+// hasPID reports whether a process of the procfs still has a pid in a namespace.
+func (m *Machine) hasPID(pid int, key nsPID) bool {
+	ns, err := m.namespace(pid, "pid")
+	if err != nil || ns != key.ns {
+		return false
+	}
+	ids, err := m.nspid(pid)
+	return err == nil && len(ids) > 0 && ids[len(ids)-1] == key.pid
+}
+
+// namespacePIDs returns the pids of all processes that are in another pid
+// namespace than the procfs, by their pid there. A process of a nested
+// namespace has pids in those above, too; these are left out.
+func (m *Machine) namespacePIDs() map[nsPID]int {
+	table := map[nsPID]int{}
+	pids, err := m.listPIDs()
+	if err != nil {
+		return table
+	}
+	top, _ := m.namespace(1, "pid")
+	for _, pid := range pids {
+		ns, err := m.namespace(pid, "pid")
+		if err != nil || ns == top {
+			continue
+		}
+		ids, err := m.nspid(pid)
+		if err != nil || len(ids) == 0 {
+			continue
+		}
+		table[nsPID{ns, ids[len(ids)-1]}] = pid
+	}
+	return table
+}

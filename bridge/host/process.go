@@ -1,0 +1,102 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// errNoProcess is what reading an open file of a process that ended returns.
+const errNoProcess = syscall.ESRCH
+
+// ErrNoProcess is returned for a pid that no living process has.
+var ErrNoProcess = errors.New("no such process")
+
+// Process is a process as it was when it was looked at.
+type Process struct {
+	PID  int
+	PPID int
+	Comm string // the name that ps shows, at most 15 bytes
+	Exe  string // path of the executable; "" for kernel threads and without the right to read it
+
+	StartTicks uint64    // since boot; with the pid, the identity of the process
+	Start      time.Time // the same in wall time, to 20 ms
+
+	Container string // id in 64 hex digits; "" outside containers
+	Pod       string // UID of the Kubernetes pod; "" outside pods
+
+	NetNS  uint64 // inode numbers of the namespaces; 0 without the right to read them
+	PIDNS  uint64
+	NSPIDs []int // its pids from the namespace of the procfs down to its own
+}
+
+// processID tells a process from all others, those before and after it with the
+// same pid included.
+type processID struct {
+	pid   int
+	ticks uint64 // start time
+}
+
+func (p Process) id() processID { return processID{p.PID, p.StartTicks} }
+
+// Process returns the process with that pid, or an error that wraps
+// ErrNoProcess. What may not be read for lack of rights is left empty: only
+// another user's Exe, NetNS and PIDNS ever need CAP_SYS_PTRACE.
+func (m *Machine) Process(pid int) (Process, error) {
+	p, err := m.stat(pid)
+	if err != nil {
+		return Process{}, err
+	}
+	if p.Start, err = m.startTime(p.StartTicks); err != nil {
+		return Process{}, processError(pid, err)
+	}
+	p.Container, p.Pod, err = m.cgroup(pid)
+	if err != nil {
+		return Process{}, err
+	}
+	p.NSPIDs, err = m.nspid(pid)
+	if err != nil {
+		return Process{}, err
+	}
+	if proc, err := m.fs.Proc(pid); err == nil {
+		if exe, err := proc.Executable(); err == nil {
+			p.Exe = strings.TrimSuffix(exe, " (deleted)")
+		}
+	}
+	p.NetNS, _ = m.namespace(pid, "net")
+	p.PIDNS, _ = m.namespace(pid, "pid")
+	return p, nil
+}
+
+// nspid returns the pids of a process from the namespace of the procfs down to
+// its own.
+func (m *Machine) nspid(pid int) ([]int, error) {
+	proc, err := m.fs.Proc(pid)
+	if err != nil {
+		return nil, processError(pid, err)
+	}
+	status, err := proc.NewStatus()
+	if err != nil {
+		return nil, processError(pid, err)
+	}
+	ids := make([]int, len(status.NSpids))
+	for i, id := range status.NSpids {
+		ids[i] = int(id)
+	}
+	return ids, nil
+}
+
+// processError says what is wrong with a process. One that has ended is always
+// an ErrNoProcess, whatever the file said.
+func processError(pid int, err error) error {
+	if gone(err) {
+		return fmt.Errorf("process %d: %w", pid, ErrNoProcess)
+	}
+	return fmt.Errorf("process %d: %w", pid, err)
+}
+
+// RootOf returns the path at which a process's root directory is seen from here,
+// for as long as it lives.
+func (m *Machine) RootOf(p Process) string { return m.pidPath(p.PID, "root") }

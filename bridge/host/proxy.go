@@ -1,0 +1,29 @@
+package host
+
+import (
+	"net"
+	"net/netip"
+)
+
+// proxyTarget returns where a docker-proxy forwards to: what it was told on its
+// command line. It stands in front of each published port, unless Docker was
+// configured to do without.
+func (m *Machine) proxyTarget(p Process) (netip.AddrPort, bool) {
+	if p.Comm != "docker-proxy" {
+		return netip.AddrPort{}, false
+	}
+	proc, err := m.fs.Proc(p.PID)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	args, err := proc.CmdLine()
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	flags := map[string]string{}
+	for i := 1; i < len(args); i++ {
+		flags[args[i-1]] = args[i]
+	}
+	target, err := netip.ParseAddrPort(net.JoinHostPort(flags["-container-ip"], flags["-container-port"]))
+	return target, err == nil
+}

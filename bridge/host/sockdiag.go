@@ -1,0 +1,175 @@
+package host
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sizes of struct inet_diag_req_v2 and struct inet_diag_msg
+// (include/uapi/linux/inet_diag.h).
+const (
+	diagRequestSize = 56
+	diagMessageSize = 72
+)
+
+// diagListeners returns the listening TCP sockets of a network namespace by
+// sock_diag: the kernel then looks through its table of listeners only, some
+// fifty times faster than what stands behind /proc/net/tcp. It needs no rights
+// in our own namespace; others are entered.
+func (m *Machine) diagListeners(ns uint64, pid int) (sockets []socket, err error) {
+	err = m.diag(ns, pid, func(fd int) error {
+		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+			request := diagRequest(family, 1<<tcpListen, unix.NLM_F_DUMP)
+			if err := diagExchange(fd, request, func(s diagSocket) {
+				sockets = append(sockets, socket{addr: s.local, inode: s.inode})
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return sockets, err
+}
+
+// diagConnection returns the inode of the TCP socket that has these two ends in
+// a network namespace; 0 if no process has accepted it yet.
+func (m *Machine) diagConnection(ns uint64, pid int, local, remote netip.AddrPort) (inode uint64, err error) {
+	err = m.diag(ns, pid, func(fd int) error {
+		return diagExchange(fd, diagExact(local, remote), func(s diagSocket) { inode = s.inode })
+	})
+	return inode, err
+}
+
+// diag calls fn with a netlink socket in a network namespace.
+func (m *Machine) diag(ns uint64, pid int, fn func(fd int) error) error {
+	var fd int
+	open := func() (err error) {
+		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+		if err != nil {
+			return fmt.Errorf("opening sock_diag: %w", err)
+		}
+		return nil
+	}
+	err := m.within(ns, pid, open)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := fn(fd); err != nil {
+		return fmt.Errorf("asking sock_diag: %w", err)
+	}
+	return nil
+}
+
+// diagRequest returns a request for the TCP sockets of a family that are in one
+// of the states, a bit set.
+func diagRequest(family byte, states uint32, flags uint16) []byte {
+	b := make([]byte, unix.SizeofNlMsghdr+diagRequestSize)
+	binary.NativeEndian.PutUint32(b[0:], uint32(len(b)))
+	binary.NativeEndian.PutUint16(b[4:], unix.SOCK_DIAG_BY_FAMILY)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|flags)
+	binary.NativeEndian.PutUint32(b[8:], 1) // sequence number
+	b[16], b[17] = family, unix.IPPROTO_TCP
+	binary.NativeEndian.PutUint32(b[20:], states)
+	return b
+}
+
+// diagExact returns a request for the one socket that has these two ends.
+func diagExact(local, remote netip.AddrPort) []byte {
+	family := byte(unix.AF_INET)
+	if local.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	b := diagRequest(family, ^uint32(0), 0)
+	id := b[24:] // struct inet_diag_sockid, in network byte order
+	binary.BigEndian.PutUint16(id[0:], local.Port())
+	binary.BigEndian.PutUint16(id[2:], remote.Port())
+	copy(id[4:20], local.Addr().AsSlice())
+	copy(id[20:36], remote.Addr().AsSlice())
+	for i := 40; i < 48; i++ {
+		id[i] = 0xff // INET_DIAG_NOCOOKIE
+	}
+	return b
+}
+
+// diagSocket is what is used of a struct inet_diag_msg.
+type diagSocket struct {
+	local netip.AddrPort
+	inode uint64
+}
+
+// diagExchange sends a request and calls fn for each socket in the answer.
+func diagExchange(fd int, request []byte, fn func(diagSocket)) error {
+	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return err
+	}
+	dump := binary.NativeEndian.Uint16(request[6:])&unix.NLM_F_DUMP == unix.NLM_F_DUMP
+	buf := make([]byte, 32<<10)
+	for {
+		n, _, err := unix.Recvfrom(fd, buf, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		done, err := diagMessages(buf[:n], fn)
+		if err != nil || done || !dump {
+			return err
+		}
+	}
+}
+
+// errDiagMessage is returned for an answer that is cut or malformed.
+var errDiagMessage = errors.New("malformed netlink message")
+
+// diagMessages calls fn for the sockets in one datagram; done says that it ends
+// the answer.
+func diagMessages(b []byte, fn func(diagSocket)) (done bool, err error) {
+	for len(b) > 0 {
+		if len(b) < unix.SizeofNlMsghdr {
+			return false, errDiagMessage
+		}
+		size := int(binary.NativeEndian.Uint32(b))
+		if size < unix.SizeofNlMsghdr || size > len(b) {
+			return false, errDiagMessage
+		}
+		payload := b[unix.SizeofNlMsghdr:size]
+		switch binary.NativeEndian.Uint16(b[4:]) {
+		case unix.NLMSG_DONE:
+			return true, nil
+		case unix.NLMSG_ERROR:
+			if len(payload) < 4 {
+				return false, errDiagMessage
+			}
+			return true, unix.Errno(-int32(binary.NativeEndian.Uint32(payload)))
+		case unix.SOCK_DIAG_BY_FAMILY:
+			s, err := parseDiagSocket(payload)
+			if err != nil {
+				return false, err
+			}
+			fn(s)
+		}
+		b = b[min(len(b), (size+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1)):]
+	}
+	return false, nil
+}
+
+func parseDiagSocket(b []byte) (diagSocket, error) {
+	if len(b) < diagMessageSize {
+		return diagSocket{}, errDiagMessage
+	}
+	length := 4
+	if b[0] == unix.AF_INET6 {
+		length = 16
+	}
+	addr, _ := netip.AddrFromSlice(b[8 : 8+length])
+	return diagSocket{
+		local: netip.AddrPortFrom(addr.Unmap(), binary.BigEndian.Uint16(b[4:])),
+		inode: uint64(binary.NativeEndian.Uint32(b[68:])),
+	}, nil
+}

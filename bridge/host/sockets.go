@@ -1,0 +1,236 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Listener is a listening stream socket.
+type Listener struct {
+	NetNS uint64         // network namespace, as the inode number of /proc/PID/ns/net; 0 if unknown
+	Addr  netip.AddrPort // of a TCP listener; an IPv4 address is never IPv6-mapped
+	Path  string         // of a unix listener in the file system; Addr is not valid then
+	Inode uint64         // of the socket: its identity for as long as it listens
+
+	// Owner is the process that listens, in Scope's eyes: of a server that forks
+	// its workers the oldest, of a socket that a service manager opened the
+	// service. Its PID is 0 if no process was found to hold the socket (a socket
+	// of the kernel, or one of another user without CAP_SYS_PTRACE).
+	Owner Process
+
+	// Dormant says that only a service manager holds the socket: a connection
+	// would start the service.
+	Dormant bool
+}
+
+// A socket whose owner was not found is looked for again after missedFirst, then
+// after twice that time, and so on up to missedMost: it may be one of the kernel,
+// and each look goes through all processes.
+const (
+	missedFirst = 10 * time.Second
+	missedMost  = 10 * time.Minute
+)
+
+// miss is a search in vain.
+type miss struct {
+	at   time.Time
+	wait time.Duration // until the next one
+}
+
+// socketTable knows the owners of listening sockets. What was looked up once is
+// only verified later; the file descriptors of all processes are gone through
+// for sockets that are new.
+type socketTable struct {
+	machine *Machine
+
+	mu         sync.Mutex
+	namespaces map[uint64][]int // network namespace to some processes in it
+	tcp        map[uint64][]socket
+	owners     map[uint64]holder // by inode
+	missed     map[uint64]miss   // sockets that no process was found to hold
+}
+
+// socket is a row of a namespace's table of listening sockets.
+type socket struct {
+	addr  netip.AddrPort
+	path  string
+	inode uint64
+}
+
+// holder is a process that holds a socket, and where.
+type holder struct {
+	process Process
+	fd      string
+}
+
+func newSocketTable(m *Machine) *socketTable {
+	return &socketTable{
+		machine: m,
+		tcp:     map[uint64][]socket{},
+		owners:  map[uint64]holder{},
+		missed:  map[uint64]miss{},
+	}
+}
+
+// Wanted says which listeners to return, before anything is spent on finding
+// their owners. A function that is nil wants none.
+type Wanted struct {
+	TCP  func(netns uint64, addr netip.AddrPort) bool
+	Unix func(netns uint64, path string) bool
+}
+
+// Listeners returns the listening TCP and unix stream sockets of all network
+// namespaces that have a process and can be seen, with their owners.
+func (m *Machine) Listeners(ctx context.Context, want Wanted) ([]Listener, error) {
+	return m.sockets.list(ctx, want)
+}
+
+func (t *socketTable) list(ctx context.Context, want Wanted) ([]Listener, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.listNamespaces(); err != nil {
+		return nil, err
+	}
+	var wanted []Listener
+	listening := map[uint64]bool{}
+	for ns, pids := range t.namespaces {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if want.TCP != nil {
+			t.tcp[ns] = t.listTCP(ns, pids)
+		}
+		for _, s := range t.tcp[ns] {
+			listening[s.inode] = true
+			if want.TCP != nil && want.TCP(ns, s.addr) {
+				wanted = append(wanted, Listener{NetNS: ns, Addr: s.addr, Inode: s.inode})
+			}
+		}
+		if want.Unix == nil {
+			continue
+		}
+		for _, s := range t.machine.listUnix(pids) {
+			if want.Unix(ns, s.path) {
+				listening[s.inode] = true
+				wanted = append(wanted, Listener{NetNS: ns, Path: s.path, Inode: s.inode})
+			}
+		}
+	}
+	t.forget(listening)
+
+	inodes := make([]uint64, len(wanted))
+	for i, l := range wanted {
+		inodes[i] = l.Inode
+	}
+	t.resolve(inodes)
+	for i := range wanted {
+		wanted[i].Owner = t.owners[wanted[i].Inode].process
+		wanted[i].Dormant = isServiceManager(wanted[i].Owner)
+	}
+	slices.SortFunc(wanted, compareListeners)
+	return wanted, nil
+}
+
+// forget drops what is known of sockets that listen no more.
+func (t *socketTable) forget(listening map[uint64]bool) {
+	for inode := range t.owners {
+		if !listening[inode] {
+			delete(t.owners, inode)
+		}
+	}
+	for inode := range t.missed {
+		if !listening[inode] {
+			delete(t.missed, inode)
+		}
+	}
+	for ns := range t.tcp {
+		if t.namespaces[ns] == nil {
+			delete(t.tcp, ns)
+		}
+	}
+}
+
+// resolve sees to it that the owners of the sockets are known and still are
+// what they were. Sockets that no process holds end up in missed.
+func (t *socketTable) resolve(inodes []uint64) {
+	now := t.machine.now()
+	unknown := map[uint64]bool{}
+	for _, inode := range inodes {
+		if h, ok := t.owners[inode]; ok {
+			if t.machine.holds(h, inode) {
+				continue
+			}
+			delete(t.owners, inode)
+		}
+		if m, ok := t.missed[inode]; !ok || now.Sub(m.at) >= m.wait {
+			unknown[inode] = true
+		}
+	}
+	if len(unknown) == 0 {
+		return
+	}
+	found := t.machine.findHolders(unknown)
+	for inode := range unknown {
+		if h, ok := found[inode]; ok {
+			t.owners[inode] = h
+			delete(t.missed, inode)
+		} else {
+			wait := min(max(2*t.missed[inode].wait, missedFirst), missedMost)
+			t.missed[inode] = miss{now, wait}
+		}
+	}
+}
+
+// listNamespaces finds the network namespaces, and a few processes in each: one
+// may end before its tables are read.
+func (t *socketTable) listNamespaces() error {
+	pids, err := t.machine.listPIDs()
+	if err != nil {
+		return err
+	}
+	slices.Sort(pids)
+	namespaces := map[uint64][]int{}
+	for _, pid := range pids {
+		ns, err := t.machine.namespace(pid, "net")
+		if err == nil && len(namespaces[ns]) < 3 {
+			namespaces[ns] = append(namespaces[ns], pid)
+		}
+	}
+	// Ours is always readable, through ourselves.
+	if self := t.machine.self; self.pid > 0 && namespaces[self.netns] == nil {
+		namespaces[self.netns] = []int{self.pid}
+	}
+	t.namespaces = namespaces
+	return nil
+}
+
+// listTCP returns the listening TCP sockets of a namespace through one of the
+// processes in it.
+func (t *socketTable) listTCP(ns uint64, pids []int) []socket {
+	for _, pid := range pids {
+		if sockets, err := t.machine.diagListeners(ns, pid); err == nil {
+			return sockets
+		}
+		if sockets, err := t.machine.procListeners(pid); err == nil {
+			return sockets
+		}
+	}
+	return nil
+}
+
+func compareListeners(a, b Listener) int {
+	switch {
+	case a.NetNS != b.NetNS:
+		return cmp.Compare(a.NetNS, b.NetNS)
+	case a.Addr != b.Addr:
+		return a.Addr.Compare(b.Addr)
+	case a.Path != b.Path:
+		return cmp.Compare(a.Path, b.Path)
+	default:
+		return cmp.Compare(a.Inode, b.Inode)
+	}
+}

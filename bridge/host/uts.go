@@ -1,0 +1,32 @@
+package host
+
+import (
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// utsName returns the host name that a process sees; "" if it may not be read.
+// /proc does not tell the name of another UTS namespace (/proc/sys/kernel/hostname
+// is always the reader's), so the namespace is entered, or, without the right to
+// do that, the name taken that the process's root file system was given.
+func (m *Machine) utsName(pid int) string {
+	inode, err := m.namespace(pid, "uts")
+	if err != nil {
+		return ""
+	}
+	if own, err := m.namespace(m.self.pid, "uts"); err == nil && own == inode {
+		name, _ := m.hostname()
+		return name
+	}
+	var uname unix.Utsname
+	if err := m.enter(pid, utsNamespace(), inode, func() error { return unix.Uname(&uname) }); err == nil {
+		return unix.ByteSliceToString(uname.Nodename[:])
+	}
+	name, err := os.ReadFile(m.pidPath(pid, "root/etc/hostname"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(name))
+}
