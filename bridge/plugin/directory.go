@@ -1,0 +1,95 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// directory is a plugin's own directory, locked while it is in use. The lock is on
+// the directory itself, so that there is no lock file for a probe to stumble over
+// or for a crash to leave behind, and the kernel drops it with the process.
+type directory struct {
+	path     string
+	file     *os.File // holds the lock
+	made     bool     // by us, now
+	tookOver bool     // from an earlier promscope that could not tidy up
+}
+
+// lockDirectory makes the directory if it is missing and locks it.
+func lockDirectory(path string) (*directory, error) {
+	// Between the making of a directory and its locking, an instance that is
+	// about to end may remove it. That is one instance less each time round.
+	const attempts = 16
+	for range attempts {
+		d, err := tryDirectory(path)
+		if d != nil || err != nil {
+			return d, err
+		}
+	}
+	return nil, fmt.Errorf("%s keeps vanishing", path)
+}
+
+// tryDirectory returns neither a directory nor an error if the directory went
+// before it was locked.
+func tryDirectory(path string) (*directory, error) {
+	// Other plugins, of other users perhaps, share the root.
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	err := os.Mkdir(path, 0o700)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	d := &directory{path: path, made: err == nil}
+
+	d.file, err = os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := d.lock(); err != nil {
+		return nil, errors.Join(err, d.file.Close())
+	}
+	if !d.current() {
+		return nil, d.file.Close()
+	}
+	return d, nil
+}
+
+func (d *directory) lock() error {
+	err := unix.Flock(int(d.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return inUse(d.path)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "flock", Path: d.path, Err: err}
+	}
+	return nil
+}
+
+// current reports whether the locked directory still is the one at the path.
+func (d *directory) current() bool {
+	locked, err := d.file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(d.path)
+	return err == nil && os.SameFile(locked, there)
+}
+
+// release removes the directory if it is ours and empty, and unlocks it.
+func (d *directory) release() {
+	if d.made || d.tookOver {
+		// rmdir, unlike os.Remove, takes nothing but an empty directory. One
+		// that is not empty, or a mount point, stays.
+		_ = unix.Rmdir(d.path)
+	}
+	_ = d.file.Close()
+}

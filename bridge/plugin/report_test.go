@@ -1,0 +1,262 @@
+package plugin
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/promscope/promscope/bridge/plugin/probetest"
+	"github.com/promscope/promscope/mapping"
+)
+
+func TestReportIsValidFromTheBeginning(t *testing.T) {
+	h := newHarness(t, options())
+	const want = `{"Plugins":[{"id":"promscope","label":"promscope","description":"Prometheus metrics on Scope's nodes",` +
+		`"interfaces":["reporter"],"api_version":"1"}],` +
+		`"Host":{"metric_templates":{` +
+		`"promscope_cpu_iowait":{"id":"promscope_cpu_iowait","label":"CPU iowait","format":"percent","priority":2.5},` +
+		`"node_load":{"id":"node_load","label":"Load","priority":2.6}},"nodes":{}},` +
+		`"Process":{"metric_templates":{` +
+		`"go_heap":{"id":"go_heap","label":"Heap","format":"filesize","priority":2.5},` +
+		`"process_fds":{"id":"process_fds","label":"Open files","format":"integer","priority":2.6}},"nodes":{}}}`
+	if diff := cmp.Diff(want, string(h.JSON())); diff != "" {
+		t.Errorf("report (-want +got):\n%s", diff)
+	}
+}
+
+// TestReportGolden has something of everything in it.
+func TestReportGolden(t *testing.T) {
+	h := newHarness(t, options())
+	perDevice := mapping.Template{ID: "disk_util_sda", Label: `Disk "sda" busy`, Format: mapping.FormatPercent, Priority: 2.7}
+	memory := mapping.Template{ID: "memory", Label: "Memory (sum)", Format: mapping.FormatFilesize, Priority: 3}
+	for i := range 3 {
+		h.apply(0, i, onHost(iowait, 1.25*float64(i)))
+		h.apply(1, i, onProcess(1, fds, float64(10+i)), onProcess(4242, fds, 7))
+		h.apply(2, i, mapping.Point{Topology: mapping.Container, ID: containerID, Template: memory, Value: 1 << 30, Max: 1 << 31})
+		h.apply(3, i, mapping.Point{Topology: mapping.Pod, ID: podUID, Template: memory, Value: 0})
+	}
+	h.Apply(mapping.Result{Rule: 4, At: start().Add(1500 * time.Millisecond), Points: []mapping.Point{
+		onHost(perDevice, 12.5), onHost(load, -0.5),
+	}})
+	h.publish(3)
+
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, h.JSON(), "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/report.json", append(indented.Bytes(), '\n'))
+}
+
+func TestApplyReplacesARulesNodes(t *testing.T) {
+	h := newHarness(t, options())
+	h.apply(0, 0, onProcess(1, heap, 1), onProcess(2, heap, 1), onProcess(3, heap, 1))
+	h.apply(1, 0, onProcess(2, fds, 1))
+	h.publish(0)
+	h.apply(0, 1, onProcess(3, heap, 2))
+	r := h.publish(1)
+
+	if m := r.Metric("Process", "vm;1", "go_heap"); m != nil {
+		t.Error("process 1 is still there")
+	}
+	if m := r.Metric("Process", "vm;2", "go_heap"); m != nil {
+		t.Error("process 2 still has the metric")
+	}
+	if m := r.Metric("Process", "vm;2", "process_fds"); m == nil {
+		t.Error("process 2 has lost another rule's metric")
+	}
+	if diff := cmp.Diff([]float64{1, 2}, values(r.Metric("Process", "vm;3", "go_heap"))); diff != "" {
+		t.Errorf("process 3 (-want +got):\n%s", diff)
+	}
+	h.apply(0, 2)
+	h.apply(1, 2)
+	if n := len(h.publish(2).Topologies["Process"].Nodes); n != 0 {
+		t.Errorf("%d nodes after empty results", n)
+	}
+	// A node that comes back starts anew.
+	h.apply(0, 3, onProcess(1, heap, 3))
+	if diff := cmp.Diff([]float64{3}, values(h.publish(3).Metric("Process", "vm;1", "go_heap"))); diff != "" {
+		t.Errorf("process 1 (-want +got):\n%s", diff)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	h := newHarness(t, options())
+	h.apply(0, 0, onProcess(1, heap, 1), onProcess(2, heap, 1))
+	h.apply(1, 0, onHost(load, 1))
+	h.publish(0)
+	h.Prune(func(topology mapping.Topology, id string) bool {
+		if topology == mapping.Host {
+			t.Error("asked about the host")
+		}
+		return id != "1"
+	})
+	r := h.publish(0)
+	if diff := cmp.Diff([]string{"vm;2"}, keys(r.Topologies["Process"].Nodes)); diff != "" {
+		t.Errorf("processes (-want +got):\n%s", diff)
+	}
+	// Should the pid be in use again, it is another process.
+	h.apply(0, 1, onProcess(1, heap, 5), onProcess(2, heap, 2))
+	r = h.publish(1)
+	if diff := cmp.Diff([]float64{5}, values(r.Metric("Process", "vm;1", "go_heap"))); diff != "" {
+		t.Errorf("process 1 (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]float64{1, 2}, values(r.Metric("Process", "vm;2", "go_heap"))); diff != "" {
+		t.Errorf("process 2 (-want +got):\n%s", diff)
+	}
+}
+
+// TestPruneThenApply has no publication between the two.
+func TestPruneThenApply(t *testing.T) {
+	h := newHarness(t, options())
+	h.apply(0, 0, onProcess(1, heap, 1))
+	h.publish(0)
+	h.Prune(func(mapping.Topology, string) bool { return false })
+	h.apply(0, 1, onProcess(1, heap, 2))
+	if diff := cmp.Diff([]float64{2}, values(h.publish(1).Metric("Process", "vm;1", "go_heap"))); diff != "" {
+		t.Errorf("process 1 (-want +got):\n%s", diff)
+	}
+}
+
+func TestTemplatesOfPointsStay(t *testing.T) {
+	h := newHarness(t, options())
+	sda := mapping.Template{ID: "disk_sda", Label: "Disk sda", Priority: 4}
+	h.apply(0, 0, onHost(sda, 1))
+	h.publish(0)
+	h.apply(0, 1)
+	r := h.publish(1)
+	want := probetest.Template{ID: "disk_sda", Label: "Disk sda", Priority: 4}
+	if got := r.Topologies["Host"].Templates["disk_sda"]; got != want {
+		t.Errorf("template = %+v, want %+v", got, want)
+	}
+	sda.Label = "Disk SDA"
+	h.apply(0, 2, onHost(sda, 1))
+	if got := h.publish(2).Topologies["Host"].Templates["disk_sda"]; got != want {
+		t.Errorf("template = %+v, want %+v", got, want)
+	}
+}
+
+func TestSetHost(t *testing.T) {
+	h := newHarness(t, options())
+	h.apply(0, 0, onProcess(1, heap, 1))
+	h.apply(1, 0, onHost(load, 1))
+	h.publish(0)
+	h.SetHost("node-1")
+	r := h.publish(0)
+	for topology, want := range map[string]string{"Host": "node-1;<host>", "Process": "node-1;1"} {
+		if diff := cmp.Diff([]string{want}, keys(r.Topologies[topology].Nodes)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", topology, diff)
+		}
+	}
+	if got := h.Snapshot().Host; got != "node-1" {
+		t.Errorf("snapshot's host = %q", got)
+	}
+}
+
+func TestReconfigure(t *testing.T) {
+	h := newHarness(t, options())
+	sda := mapping.Template{ID: "disk_sda", Label: "Disk sda", Priority: 4}
+	h.apply(0, 0, onHost(load, 1))
+	h.apply(1, 0, onHost(iowait, 1), onHost(sda, 1))
+	h.apply(2, 0, onProcess(1, heap, 1))
+	h.publish(0)
+
+	opts := options()
+	opts.Label, opts.Host = "other", "node-1"
+	renamed := load
+	renamed.Label = "Load average"
+	h.Reconfigure(opts, map[mapping.Topology][]mapping.Template{mapping.Host: {renamed}})
+	h.newChecker()
+	r := h.publish(0)
+	if got := r.Plugins[0].Label; got != "other" {
+		t.Errorf("label = %q", got)
+	}
+	if diff := cmp.Diff([]string{"node_load"}, keys(r.Topologies["Host"].Templates)); diff != "" {
+		t.Errorf("templates (-want +got):\n%s", diff)
+	}
+	if got := r.Topologies["Host"].Templates["node_load"].Label; got != "Load average" {
+		t.Errorf("label = %q", got)
+	}
+	if r.Topologies["Process"] != nil {
+		t.Error("the processes' section is still there")
+	}
+	if got := h.Snapshot().Nodes[0].Metrics[0]; got.Rule != -1 || got.Template != renamed {
+		t.Errorf("metric = %+v", got)
+	}
+	// Another rule takes over the samples.
+	h.apply(7, 1, onHost(renamed, 2))
+	if diff := cmp.Diff([]float64{1, 2}, values(h.publish(1).Metric("Host", "node-1;<host>", "node_load"))); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+	if got := h.Snapshot().Nodes[0].Metrics[0].Rule; got != 7 {
+		t.Errorf("rule = %d", got)
+	}
+}
+
+func TestSnapshot(t *testing.T) {
+	h := newHarness(t, options())
+	h.apply(3, 0, onProcess(1, heap, 1))
+	h.apply(3, 1, onProcess(1, heap, 2))
+	h.apply(4, 1, onHost(load, 5))
+	h.publish(1)
+	want := Snapshot{
+		Host: "vm", Bytes: len(h.JSON()), GzipBytes: h.edition.Load().gzipped.bytes,
+		Nodes: []NodeSnapshot{
+			{Topology: mapping.Host, Key: "vm;<host>", Metrics: []MetricSnapshot{
+				{Template: load, Rule: 4, Max: 5, Samples: []Sample{{At: second(1), Value: 5}}},
+			}},
+			{Topology: mapping.Process, ID: "1", Key: "vm;1", Metrics: []MetricSnapshot{
+				{Template: heap, Rule: 3, Max: 2, Samples: []Sample{{At: second(0), Value: 1}, {At: second(1), Value: 2}}},
+			}},
+		},
+	}
+	if diff := cmp.Diff(want, h.Snapshot()); diff != "" {
+		t.Errorf("snapshot (-want +got):\n%s", diff)
+	}
+}
+
+func TestReportMetrics(t *testing.T) {
+	h := newHarness(t, options())
+	h.apply(0, 0, onHost(load, 1))
+	h.apply(1, 0, onProcess(1, heap, 1), onProcess(2, heap, math.NaN()))
+	h.apply(1, 1, onProcess(1, heap, 1))
+	h.publish(1)
+	const want = `
+# HELP promscope_report_nodes Nodes in the report, by topology.
+# TYPE promscope_report_nodes gauge
+promscope_report_nodes{topology="Container"} 0
+promscope_report_nodes{topology="Host"} 1
+promscope_report_nodes{topology="Pod"} 0
+promscope_report_nodes{topology="Process"} 1
+# HELP promscope_report_nodes_left_out Nodes that the report has no room for within its size limit.
+# TYPE promscope_report_nodes_left_out gauge
+promscope_report_nodes_left_out 0
+# HELP promscope_report_points_dropped_total Results of rules that did not get into the report, by reason.
+# TYPE promscope_report_points_dropped_total counter
+promscope_report_points_dropped_total{reason="bad_id"} 0
+promscope_report_points_dropped_total{reason="duplicate"} 0
+promscope_report_points_dropped_total{reason="node_limit"} 0
+promscope_report_points_dropped_total{reason="out_of_order"} 0
+promscope_report_points_dropped_total{reason="value"} 1
+# HELP promscope_report_samples Samples in the report.
+# TYPE promscope_report_samples gauge
+promscope_report_samples 3
+`
+	if err := testutil.GatherAndCompare(h.reg, strings.NewReader(want), "promscope_report_nodes", "promscope_report_nodes_left_out",
+		"promscope_report_points_dropped_total", "promscope_report_samples"); err != nil {
+		t.Error(err)
+	}
+	if got := testutil.ToFloat64(h.metrics.bytes.WithLabelValues("identity")); got != float64(len(h.JSON())) {
+		t.Errorf("bytes = %v, want %d", got, len(h.JSON()))
+	}
+	NewServer(h.Report, ServerOptions{}, discard(), h.reg)
+	problems, err := testutil.GatherAndLint(h.reg)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+}

@@ -1,0 +1,153 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// The probe allows 500 ms for everything. These are for clients that are no
+	// probe, and for probes that were stopped in the middle of a poll.
+	readTimeout  = 2 * time.Second
+	writeTimeout = 5 * time.Second
+
+	// idleTimeout outlasts the second between two polls.
+	idleTimeout = time.Minute
+
+	// maxHeaderBytes is enough for the probe's four lines.
+	maxHeaderBytes = 8 << 10
+
+	// drainTimeout is what polls under way have left when the server ends. An
+	// answer takes a millisecond or two.
+	drainTimeout = 50 * time.Millisecond
+)
+
+// ServerOptions are what a Server takes besides its report.
+type ServerOptions struct {
+	// OnPeer is told the pid of each poller seen for the first time, where the
+	// kernel lets it be known. It is called for one poller after another, beside
+	// the polls, which do not wait for it.
+	OnPeer func(pid int)
+}
+
+// Server answers the probe's polls.
+type Server struct {
+	report  *Report
+	logger  *slog.Logger
+	metrics *serverMetrics
+	pollers pollers
+	onPeer  func(pid int)
+	peers   chan int
+}
+
+// NewServer returns a server of the report.
+func NewServer(report *Report, opts ServerOptions, logger *slog.Logger, reg prometheus.Registerer) *Server {
+	return &Server{
+		report:  report,
+		logger:  logger,
+		metrics: newServerMetrics(reg),
+		onPeer:  opts.OnPeer,
+		// Room for all pollers of a machine at once; should more come, the hook
+		// misses some rather than a poll waits for it.
+		peers: make(chan int, maxPollers),
+	}
+}
+
+// Run serves on the listener until ctx is done, and closes it. Polls under way are
+// given a moment to end.
+func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler:           s.Handler(),
+		ConnContext:       connContext,
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var hooks sync.WaitGroup
+	hooks.Go(func() { s.announcePeers(ctx) })
+	defer hooks.Wait()
+	defer cancel()
+
+	var failure error
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		failure = server.Serve(listener)
+	}()
+	select {
+	case <-served:
+		return fmt.Errorf("serving reports: %w", errors.Join(failure, server.Close()))
+	case <-ctx.Done():
+	}
+
+	draining, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer stop()
+	if err := server.Shutdown(draining); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		s.logger.Warn("Closing the plugin socket failed", "err", err)
+	}
+	_ = server.Close() // cuts off what has not ended by now
+	<-served
+	return nil
+}
+
+// announcePeers calls the hook for new pollers until ctx is done.
+func (s *Server) announcePeers(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case pid := <-s.peers:
+			s.onPeer(pid)
+		}
+	}
+}
+
+// Handler answers GET and HEAD of /report, and nothing else.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /report", s.serveReport)
+	return mux
+}
+
+func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	written, err := s.report.serve(w, r)
+	duration := time.Since(start)
+
+	s.metrics.duration.Observe(duration.Seconds())
+	if err != nil {
+		// Probes reset connections in the normal course of things. A counter
+		// tells of it, not the log.
+		s.metrics.aborted.Inc()
+	}
+	peer := peerFrom(r.Context())
+	isNew := s.pollers.record(Poller{
+		ProbeID:      queryValue(r.URL.RawQuery, "probe_id"),
+		UserAgent:    r.UserAgent(),
+		Peer:         peer,
+		Last:         start,
+		LastDuration: duration,
+		LastBytes:    written,
+	})
+	if isNew && peer.PID > 0 && s.onPeer != nil {
+		select {
+		case s.peers <- peer.PID:
+		default:
+		}
+	}
+}
+
+// Pollers returns who has polled, in the order in which they came.
+func (s *Server) Pollers() []Poller { return s.pollers.snapshot() }
