@@ -1,0 +1,594 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/promscope/promscope/mapping/internal/memstore"
+)
+
+var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// load makes a store of series in Prometheus's notation, one a line, with a
+// sample each five seconds.
+func load(t testing.TB, series string) *memstore.Store {
+	t.Helper()
+	store := &memstore.Store{}
+	for line := range strings.Lines(series) {
+		if line = strings.TrimSpace(line); line != "" {
+			if err := store.Load(line, start, 5*time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return store
+}
+
+// evaluate returns a rule's points, printed and sorted, and what was dropped.
+func evaluate(t testing.TB, e *Evaluator, rule int, after time.Duration) ([]string, map[string]int) {
+	t.Helper()
+	result, err := e.Evaluate(t.Context(), rule, start.Add(after))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return printPoints(result.Points), result.Dropped
+}
+
+func printPoints(points []Point) []string {
+	var lines []string
+	for _, p := range points {
+		line := fmt.Sprintf("%s %s = %.6g", p.Topology.NodeKey("vm", p.ID), p.Template.ID, p.Value)
+		if p.Max > 0 {
+			line += fmt.Sprintf(" of %g", p.Max)
+		}
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+const (
+	idA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	uid = "0b21f5f0-6d1b-4d5e-9f3c-0a2b5e0e9d11"
+)
+
+func TestEvaluate(t *testing.T) {
+	for _, tc := range []struct {
+		name, rule, series string
+		points             []string
+		dropped            map[string]int
+	}{
+		{
+			name:   "gauge on the host",
+			rule:   `{metric: load, label: Load, expr: node_load1, node: host}`,
+			series: `node_load1 0.25x10`,
+			points: []string{"vm;<host> load = 0.25"},
+		},
+		{
+			name:   "rate on a process, through a reset",
+			rule:   `{metric: r, label: R, expr: 'sum by (pid) (rate(x_total[$__rate_interval]))', node: {process: pid}}`,
+			series: `x_total{pid="17"} 1000 1050 1100 0 50 100 150 200 250 300 350`,
+			points: []string{"vm;17 r = 10"},
+		},
+		{
+			name: "classic histogram",
+			rule: `{metric: p50, label: p50 (ms), expr: '1000 * histogram_quantile(0.5, sum by (pid, le) (rate(x_bucket[$__rate_interval])))', node: {process: pid}}`,
+			series: `x_bucket{pid="17",le="0.1"} 0+10x10
+			         x_bucket{pid="17",le="0.2"} 0+30x10
+			         x_bucket{pid="17",le="+Inf"} 0+40x10`,
+			points: []string{"vm;17 p50 = 150"},
+		},
+		{
+			name:   "native histogram",
+			rule:   `{metric: n, label: N, expr: 'histogram_count(rate(x[$__rate_interval]))', node: {process: pid}}`,
+			series: `x{pid="17"} {{schema:0 sum:5 count:4 buckets:[1 2 1]}}+{{schema:0 sum:5 count:4 buckets:[1 2 1]}}x10`,
+			points: []string{"vm;17 n = 0.8"},
+		},
+		{
+			name:    "native histogram that is not made a number",
+			rule:    `{metric: n, label: N, expr: x, node: {process: pid}}`,
+			series:  `x{pid="17"} {{schema:0 sum:5 count:4 buckets:[1 2 1]}}x10`,
+			dropped: map[string]int{DropHistogram: 1},
+		},
+		{
+			name: "container by regex",
+			rule: `{metric: m, label: M, format: percent, expr: x, node: {container: id, regex: '.*/([0-9a-f]{64})(\.scope)?'}}`,
+			series: `x{id="/docker/` + idA + `"} 7x10
+			         x{id="/"} 8x10
+			         x 9x10`,
+			points:  []string{idA + ";<container> m = 7 of 100"},
+			dropped: map[string]int{DropNoMatch: 1, DropNoLabel: 1},
+		},
+		{
+			name: "pods",
+			rule: `{metric: m, label: M, expr: x, node: {pod: uid}}`,
+			series: `x{uid="` + uid + `"} 7x10
+			         x{uid="0b21f5f06d1b4d5e9f3c0a2b5e0e9d11"} 8x10
+			         x{uid="my-pod"} 9x10`,
+			points:  []string{uid + ";<pod> m = 7", "0b21f5f06d1b4d5e9f3c0a2b5e0e9d11;<pod> m = 8"},
+			dropped: map[string]int{DropBadID: 1},
+		},
+		{
+			name: "ids that are no pids",
+			rule: `{metric: m, label: M, expr: x, node: {process: pid}}`,
+			series: `x{pid="0"} 1x10
+			         x{pid="-1"} 1x10
+			         x{pid="+1"} 1x10
+			         x{pid="017"} 1x10
+			         x{pid="4194305"} 1x10
+			         x{pid="nginx"} 1x10
+			         x{pid="4194304"} 1x10`,
+			points:  []string{"vm;4194304 m = 1"},
+			dropped: map[string]int{DropBadID: 6},
+		},
+		{
+			name: "values that Scope cannot show",
+			rule: `{metric: m, label: M, expr: x, node: {process: pid}}`,
+			series: `x{pid="1"} _ _ _ _ _ _ _ _ _ NaN
+			         x{pid="2"} _ _ _ _ _ _ _ _ _ Inf
+			         x{pid="3"} _ _ _ _ _ _ _ _ _ -Inf
+			         x{pid="4"} 9.1e16x10
+			         x{pid="5"} -9e16x10`,
+			points:  []string{"vm;5 m = -9e+16"},
+			dropped: map[string]int{DropValue: 4},
+		},
+		{
+			name: "two elements for one node: the one with the least labels",
+			rule: `{metric: m, label: M, expr: x, node: host}`,
+			series: `x{a="3"} 3x10
+			         x{a="1"} 1x10
+			         x{a="2"} 2x10`,
+			points:  []string{"vm;<host> m = 1"},
+			dropped: map[string]int{DropDuplicate: 2},
+		},
+		{
+			name: "one metric for each value",
+			rule: `{metric: 'disk_${device}', label: 'Disk ${device} busy', max: 5, expr: x, node: host}`,
+			series: `x{device="sdb"} 2x10
+			         x{device="sda"} 1x10
+			         x{device="/dev/sda"} 3x10
+			         x 4x10`,
+			points: []string{
+				"vm;<host> disk__dev_sda = 3 of 5",
+				"vm;<host> disk_sda = 1 of 5",
+				"vm;<host> disk_sdb = 2 of 5",
+			},
+			dropped: map[string]int{DropNoLabel: 1},
+		},
+		{
+			name: "values that make one id",
+			rule: `{metric: 'disk_${device}', label: 'Disk ${device}', expr: x, node: host}`,
+			series: `x{device="a b"} 1x10
+			         x{device="a/b"} 2x10`,
+			points:  []string{"vm;<host> disk_a_b = 1"},
+			dropped: map[string]int{DropIDCollision: 1},
+		},
+		{
+			name: "values that make one label",
+			rule: `{metric: 'disk_${a}_${b}', label: '${a} ${b}', expr: x, node: host}`,
+			series: `x{a="1 2", b="3"} 1x10
+			         x{a="1", b="2 3"} 2x10
+			         x{a="Load", b="(1m)"} 3x10`,
+			points:  []string{"vm;<host> disk_1_2_3 = 1"},
+			dropped: map[string]int{DropLabelCollision: 1, DropIDCollision: 1},
+		},
+		{
+			name:   "a scalar",
+			rule:   `{metric: m, label: M, expr: 'scalar(x) + 1', node: host}`,
+			series: `x 1x10`,
+			points: []string{"vm;<host> m = 2"},
+		},
+		{
+			name:   "nothing",
+			rule:   `{metric: m, label: M, expr: y, node: host}`,
+			series: `x 1x10`,
+		},
+		{
+			name:   "a series that ended",
+			rule:   `{metric: m, label: M, expr: x, node: host}`,
+			series: `x 1x9 stale`,
+		},
+		{
+			name: "a subquery with the scrape interval for its step",
+			rule: `{metric: m, label: M, expr: 'count_over_time(x[20s:])', node: host}`,
+			// At 0, 5, 10 … and not at Prometheus's one minute.
+			series: `x 1x10`,
+			points: []string{"vm;<host> m = 4"},
+		},
+		{
+			name: "a sample stands for three intervals",
+			rule: `{metric: m, label: M, expr: 'x or y', node: {process: pid}}`,
+			series: `x{pid="1"} 1x7
+			         y{pid="2"} 1x8`, // 50 s: the last samples are 15 and 10 s old
+			points: []string{"vm;2 m = 1"},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			set := mustSet(t, "- "+tc.rule)
+			e := NewEvaluator(set, load(t, tc.series), nil, nil, nil, EvaluatorOptions{})
+			for range 2 { // the second time with what the first left behind
+				points, dropped := evaluate(t, e, 0, 50*time.Second)
+				slices.Sort(tc.points)
+				if diff := cmp.Diff(tc.points, points); diff != "" {
+					t.Errorf("points (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(tc.dropped, dropped); diff != "" {
+					t.Errorf("dropped (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+// TestStaticMetricsHaveTheirLabels: a ${label} must not take the id or label of
+// a rule that always has it.
+func TestStaticMetricsHaveTheirLabels(t *testing.T) {
+	set := mustSet(t, `
+- {metric: 'disk_${device}', label: 'Disk ${device}', expr: x, node: host}
+- {metric: disk_a, label: A, expr: y, node: host}
+- {metric: b, label: Disk b, expr: y, node: host}
+- {metric: disk_c, label: Disk c, expr: y, node: {process: pid}}
+`)
+	e := NewEvaluator(set, load(t, `
+		x{device="a"} 1x10
+		x{device="b"} 1x10
+		x{device="c"} 1x10`), nil, nil, nil, EvaluatorOptions{})
+	points, dropped := evaluate(t, e, 0, 50*time.Second)
+	if diff := cmp.Diff([]string{"vm;<host> disk_c = 1"}, points); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]int{DropIDCollision: 1, DropLabelCollision: 1}, dropped); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestMetricLimit: the first values stay, also when they are gone and others come.
+func TestMetricLimit(t *testing.T) {
+	set := mustSet(t, `
+- {metric: 'd_${d}', label: '${d} (B/s)', format: filesize, expr: x, node: host}
+- {metric: l, label: L, expr: x, node: host}
+`)
+	store := load(t, `
+		x{d="c"} _ _ 1 1 stale
+		x{d="b"} 1 1 1 1 1
+		x{d="a"} _ _ _ 1 1
+		x{d="e"} _ _ 1 1 1`)
+	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 2})
+	for _, step := range []struct {
+		after  time.Duration
+		points []string
+	}{
+		{0, []string{"vm;<host> d_b = 1"}},
+		{10 * time.Second, []string{"vm;<host> d_b = 1", "vm;<host> d_c = 1"}},
+		{15 * time.Second, []string{"vm;<host> d_b = 1", "vm;<host> d_c = 1"}},
+		{20 * time.Second, []string{"vm;<host> d_b = 1"}},
+	} {
+		points, dropped := evaluate(t, e, 0, step.after)
+		if diff := cmp.Diff(step.points, points); diff != "" {
+			t.Errorf("after %s (-want +got):\n%s", step.after, diff)
+		}
+		if step.after > 15*time.Second && dropped[DropMetricLimit] != 2 {
+			t.Errorf("after %s: dropped %v", step.after, dropped)
+		}
+	}
+	result, err := e.Evaluate(t.Context(), 0, start.Add(10*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Template{
+		{ID: "d_b", Label: "b (B/s)", Format: FormatFilesize, Priority: 2.5},
+		{ID: "d_c", Label: "c (B/s)", Format: FormatFilesize, Priority: 2.50005},
+	}
+	var got []Template
+	for _, p := range result.Points {
+		got = append(got, p.Template)
+	}
+	slices.SortFunc(got, func(a, b Template) int { return strings.Compare(a.ID, b.ID) })
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("templates (-want +got):\n%s", diff)
+	}
+	if next := set.Rules()[1].Priority; next <= got[1].Priority {
+		t.Errorf("the next rule's priority %v is not behind %v", next, got[1].Priority)
+	}
+}
+
+// TestMetricLimitOrder: of values that come together the first ones in order get
+// in, whatever the order of the series.
+func TestMetricLimitOrder(t *testing.T) {
+	set := mustSet(t, `[{metric: 'd_${d}', label: '${d}', expr: x, node: host}]`)
+	store := load(t, `
+		x{d="c"} 1
+		x{d="b"} 1
+		x{d="a"} 1`)
+	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 2})
+	points, _ := evaluate(t, e, 0, 0)
+	if diff := cmp.Diff([]string{"vm;<host> d_a = 1", "vm;<host> d_b = 1"}, points); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestRefusalsAreBounded: values that collide for ever must not pile up.
+func TestRefusalsAreBounded(t *testing.T) {
+	set := mustSet(t, `[{metric: 'd_${d}', label: '${d}', expr: x, node: host}]`)
+	store := &memstore.Store{}
+	for i := range 100 {
+		store.Append(labels.FromStrings("__name__", "x", "d", string(rune(0x4e00+i))), start.Add(time.Duration(i)*time.Minute), parser.SequenceValue{Value: 1})
+	}
+	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 3})
+	for i := range 100 {
+		points, dropped := evaluate(t, e, 0, time.Duration(i)*time.Minute)
+		if (i == 0) != (len(points) == 1) || i > 0 && dropped[DropIDCollision] != 1 {
+			t.Fatalf("%d: points %v, dropped %v", i, points, dropped)
+		}
+	}
+	if n := len(e.rules[0].mapper.refused); n > 3 {
+		t.Errorf("%d refusals kept", n)
+	}
+}
+
+func TestNodeLimit(t *testing.T) {
+	set := mustSet(t, `[{metric: 'm_${m}', label: '${m}', expr: x, node: {process: pid}}]`)
+	store := load(t, `
+		x{pid="3",m="a"} 1x10
+		x{pid="1",m="a"} 1x10
+		x{pid="2",m="a"} 1x10
+		x{pid="2",m="b"} 1x10
+		x{pid="3",m="b"} 1x10`)
+	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxNodes: 2})
+	points, dropped := evaluate(t, e, 0, 50*time.Second)
+	if diff := cmp.Diff([]string{"vm;1 m_a = 1", "vm;2 m_a = 1", "vm;2 m_b = 1"}, points); diff != "" {
+		t.Error(diff)
+	}
+	if dropped[DropNodeLimit] != 2 {
+		t.Errorf("dropped %v", dropped)
+	}
+	x, err := e.Explain(t.Context(), 0, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, element := range x.Elements {
+		if (element.Labels.Get("pid") == "3") != (element.Dropped == DropNodeLimit) {
+			t.Errorf("%s: dropped %q", element.Labels, element.Dropped)
+		}
+		if element.Dropped == "" && element.Point.ID != element.Labels.Get("pid") {
+			t.Errorf("%s became %v", element.Labels, element.Point)
+		}
+	}
+}
+
+type living map[string]bool
+
+func (l living) Alive(t Topology, id string, _ time.Time) bool { return l[string(t)+" "+id] }
+
+func TestDeadNodes(t *testing.T) {
+	set := mustSet(t, `
+- {metric: p, label: P, expr: x, node: {process: pid}}
+- {metric: h, label: H, expr: sum(x), node: host}
+`)
+	store := load(t, `
+		x{pid="1"} 1x10
+		x{pid="2"} 1x10`)
+	e := NewEvaluator(set, store, living{"Process 2": true}, nil, nil, EvaluatorOptions{})
+	points, dropped := evaluate(t, e, 0, 50*time.Second)
+	if diff := cmp.Diff([]string{"vm;2 p = 1"}, points); diff != "" {
+		t.Error(diff)
+	}
+	if dropped[DropDead] != 1 {
+		t.Errorf("dropped %v", dropped)
+	}
+	if points, _ := evaluate(t, e, 1, 50*time.Second); len(points) != 1 {
+		t.Errorf("nobody need say that the host lives, but got %v", points)
+	}
+}
+
+// TestRegexCacheIsBounded: values that come and go must not pile up.
+func TestRegexCacheIsBounded(t *testing.T) {
+	set := mustSet(t, `[{metric: m, label: M, expr: x, node: {process: pid, regex: 'pid-(\d+)'}}]`)
+	store := &memstore.Store{}
+	for i := range 100 {
+		store.Append(labels.FromStrings("__name__", "x", "pid", fmt.Sprintf("pid-%d", i+1)), start.Add(time.Duration(i)*time.Minute), parser.SequenceValue{Value: 1})
+	}
+	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxNodes: 4})
+	for i := range 100 {
+		points, _ := evaluate(t, e, 0, time.Duration(i)*time.Minute)
+		if want := []string{fmt.Sprintf("vm;%d m = 1", i+1)}; !slices.Equal(points, want) {
+			t.Fatalf("got %v, want %v", points, want)
+		}
+	}
+	if n := len(e.rules[0].mapper.ids); n > 8 {
+		t.Errorf("%d values kept", n)
+	}
+}
+
+// failing is a storage whose queriers do what a test says.
+type failing struct {
+	storage.LabelQuerier
+	do func() storage.SeriesSet
+}
+
+func (f failing) Querier(int64, int64) (storage.Querier, error) { return f, nil }
+func (f failing) Close() error                                  { return nil }
+func (f failing) Select(context.Context, bool, *storage.SelectHints, ...*labels.Matcher) storage.SeriesSet {
+	return f.do()
+}
+
+func TestFailures(t *testing.T) {
+	set := mustSet(t, `
+- {metric: join, label: Join, expr: 'x * on (job) y', node: {process: job}}
+- {metric: good, label: Good, expr: sum(x), node: host}
+`)
+	store := load(t, `
+		x{job="1"} 1x10
+		y{job="1",a="1"} 1x10
+		y{job="1",a="2"} 1x10`)
+	reg := prometheus.NewRegistry()
+	e := NewEvaluator(set, store, nil, promslog.NewNopLogger(), reg, EvaluatorOptions{})
+	_, err := e.Evaluate(t.Context(), 0, start.Add(50*time.Second))
+	if err == nil || !strings.HasPrefix(err.Error(), "evaluating process/join: found duplicate series") {
+		t.Errorf("got error %v", err)
+	}
+	if points, _ := evaluate(t, e, 1, 50*time.Second); len(points) != 1 {
+		t.Error("a failing rule took another with it")
+	}
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP promscope_rule_evaluation_failures_total Evaluations of a rule that failed, by reason.
+# TYPE promscope_rule_evaluation_failures_total counter
+promscope_rule_evaluation_failures_total{reason="execution",rule="join",topology="process"} 1
+# HELP promscope_rule_evaluations_total Evaluations of rules, successful or not.
+# TYPE promscope_rule_evaluations_total counter
+promscope_rule_evaluations_total 2
+`), "promscope_rule_evaluation_failures_total", "promscope_rule_evaluations_total"); err != nil {
+		t.Error(err)
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v %v", problems, err)
+	}
+	status := e.Status()
+	if status[0].Err == nil || status[0].Failures != 1 || status[1].Err != nil || status[1].Points != 1 || status[1].Series != 1 {
+		t.Errorf("status %+v", status)
+	}
+
+	if _, err := e.Evaluate(t.Context(), 2, start); err == nil {
+		t.Error("there is no rule 2")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := e.Evaluate(ctx, 1, start); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if e.Status()[1].Failures != 0 {
+		t.Error("the rule was blamed for a shutdown")
+	}
+}
+
+func TestFailureReasons(t *testing.T) {
+	set := mustSet(t, `[{metric: m, label: M, expr: x, node: host}]`)
+	for _, tc := range []struct {
+		reason string
+		do     func() storage.SeriesSet
+	}{
+		{"panic", func() storage.SeriesSet { panic("broken") }},
+		{"execution", func() storage.SeriesSet { return storage.ErrSeriesSet(errors.New("disk on fire")) }},
+		{"timeout", func() storage.SeriesSet { time.Sleep(30 * time.Millisecond); return storage.EmptySeriesSet() }},
+	} {
+		e := NewEvaluator(set, failing{do: tc.do}, nil, nil, nil, EvaluatorOptions{Timeout: 20 * time.Millisecond})
+		_, err := e.Evaluate(t.Context(), 0, start)
+		if err == nil {
+			t.Errorf("%s: no error", tc.reason)
+			continue
+		}
+		if got := failureReason(err); got != tc.reason {
+			t.Errorf("reason %q of %v, want %q", got, err, tc.reason)
+		}
+	}
+	e := NewEvaluator(set, load(t, "x 1x10\nx{a=\"1\"} 1x10"), nil, nil, nil, EvaluatorOptions{MaxSamples: 1})
+	if _, err := e.Evaluate(t.Context(), 0, start); err == nil || failureReason(err) != "too_many_samples" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestReload: a second evaluator on the same registry continues the metrics.
+func TestReload(t *testing.T) {
+	set := mustSet(t, `[{metric: m, label: M, expr: x, node: host}]`)
+	reg := prometheus.NewRegistry()
+	for range 2 {
+		e := NewEvaluator(set, load(t, "x NaN"), nil, nil, reg, EvaluatorOptions{})
+		evaluate(t, e, 0, 0)
+	}
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP promscope_rule_elements_dropped_total Elements of a rule's results that became no metric of a node, by reason.
+# TYPE promscope_rule_elements_dropped_total counter
+promscope_rule_elements_dropped_total{reason="value",rule="m",topology="host"} 2
+`), "promscope_rule_elements_dropped_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	set := mustSet(t, `[{metric: m, label: M, expr: 'sum by (pid) (rate(x[$__rate_interval])) / on (pid) sum by (pid) (rate(x[1m] offset 5s))', node: {process: pid}}]`)
+	store := load(t, `
+		x{pid="1"} 0+5x20
+		x{pid="1",a="2"} 0+5x20
+		x{pid="nginx"} 0+5x20
+		x{pid="2"} 0 stale`) // more than 80s ago, when the rule is evaluated at 90s
+	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{})
+	evaluate(t, e, 0, 90*time.Second)
+	x, err := e.Explain(t.Context(), 0, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !x.At.Equal(start.Add(90*time.Second)) || x.Status.Series != 6 || x.Status.Points != 1 {
+		t.Errorf("at %s, status %+v", x.At, x.Status)
+	}
+	if len(x.Selectors) != 1 || x.Selectors[0].Series != 3 || x.Selectors[0].Window != 80*time.Second {
+		t.Errorf("selectors %+v", x.Selectors)
+	}
+	var got []string
+	for _, element := range x.Elements {
+		got = append(got, fmt.Sprintf("%s %.3g %s%s", element.Labels, element.Value, element.Dropped, element.Point.ID))
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{`{pid="1"} 1 1`, `{pid="nginx"} 1 bad_id`}, got); diff != "" {
+		t.Error(diff)
+	}
+	if len(x.Warnings) != 1 || !strings.Contains(x.Warnings[0], "might not be a counter") {
+		t.Errorf("warnings %q", x.Warnings)
+	}
+	if e.Status()[0].Evaluations != 1 {
+		t.Error("explaining counted as evaluating")
+	}
+}
+
+// TestConcurrency is for the race detector.
+func TestConcurrency(t *testing.T) {
+	set := mustSet(t, `[{metric: 'm_${a}', label: 'M ${a}', expr: 'sum by (pid, a) (rate(x_total[$__rate_interval]))', node: {process: pid}}]`)
+	e := NewEvaluator(set, load(t, `x_total{pid="1",a="b"} 0+5x20`), nil, nil, prometheus.NewRegistry(), EvaluatorOptions{})
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for range 50 {
+				if _, err := e.Evaluate(t.Context(), 0, start.Add(time.Minute)); err != nil {
+					t.Error(err)
+				}
+				if _, err := e.Explain(t.Context(), 0, time.Time{}); err != nil {
+					t.Error(err)
+				}
+				_ = e.Status()
+				_ = set.Rules()[0].Expr.String()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestNodeKey(t *testing.T) {
+	for topology, want := range map[Topology]string{
+		Host: "vm;<host>", Process: "vm;17", Container: "17;<container>", Pod: "17;<pod>", "Service": "",
+	} {
+		if got := topology.NodeKey("vm", "17"); got != want {
+			t.Errorf("%s: got %q, want %q", topology, got, want)
+		}
+	}
+}
+
+func TestMaxValue(t *testing.T) {
+	// What the limit is for: Scope's own truncation must survive it.
+	if v := int64(math.Trunc(MaxValue * 100)); v <= 0 {
+		t.Errorf("MaxValue overflows: %d", v)
+	}
+}

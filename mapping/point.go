@@ -1,0 +1,348 @@
+package mapping
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
+)
+
+// A Point is one metric of one node at one time.
+type Point struct {
+	Topology Topology
+	ID       string // pid, container id or pod UID; "" for the host
+	Template Template
+	Value    float64 // finite, within ±MaxValue
+	Max      float64 // what fills the node; 0 if not known: take the largest value seen
+}
+
+// Result is what a rule's evaluation gave.
+type Result struct {
+	Rule     int       // index in the set's rules
+	At       time.Time // the time it was evaluated for, which is its samples' timestamp
+	Points   []Point   // at most one for each node and template
+	Dropped  map[string]int
+	Warnings []string // PromQL's remarks on the data
+}
+
+// Reasons for which an element of a rule's result becomes no point, as in
+// Result.Dropped and the label reason of promscope_rule_elements_dropped_total.
+const (
+	DropValue          = "value"           // NaN, infinite or beyond ±MaxValue
+	DropHistogram      = "histogram"       // a native histogram where a number is needed
+	DropNoLabel        = "no_label"        // the node's label, or a ${label}, is not there
+	DropNoMatch        = "no_match"        // the regex does not match the node's label
+	DropBadID          = "bad_id"          // what the label holds is no pid, container id or pod UID
+	DropDead           = "dead"            // the node does not exist (any more)
+	DropDuplicate      = "duplicate"       // another element has the same node and metric
+	DropIDCollision    = "id_collision"    // another value or rule made the same metric id
+	DropLabelCollision = "label_collision" // another metric of the topology has the same label
+	DropMetricLimit    = "metric_limit"    // more values of ${label} than MaxMetricsPerRule
+	DropNodeLimit      = "node_limit"      // more nodes than MaxNodes
+)
+
+// MaxValue bounds values. Scope prints numbers through a 64-bit integer of
+// hundredths; beyond ±9.2e16 it shows garbage.
+const MaxValue = 9e16
+
+// A mapper maps the elements of one rule's results to points. What it remembers
+// between evaluations: ids that a regex found, and the metrics of ${label}.
+type mapper struct {
+	rule    *Rule
+	nodes   Nodes
+	names   *namespace
+	limits  EvaluatorOptions
+	static  Template             // of a rule without ${label}
+	metrics map[string]*Template // of a rule with, by the labels' values; nil if refused
+	refused map[string]string    // and why, with the same keys
+	ids     map[string]string    // regex results by label value; "" for no match
+
+	// Scratch space: the point of a node and metric, the element of a point, and a
+	// key of metrics.
+	seen     map[pointKey]int
+	elements []int
+	key      []byte
+}
+
+type pointKey struct {
+	id       string
+	template *Template
+}
+
+func newMapper(r *Rule, nodes Nodes, names *namespace, opts EvaluatorOptions) *mapper {
+	m := &mapper{
+		rule: r, nodes: nodes, names: names, limits: opts,
+		static: r.template(),
+		seen:   map[pointKey]int{},
+	}
+	if len(r.metric.names) > 0 {
+		m.metrics, m.refused = map[string]*Template{}, map[string]string{}
+	}
+	if r.Regex != nil {
+		m.ids = map[string]string{}
+	}
+	return m
+}
+
+// A fate is what became of an element.
+type fate struct {
+	point  int // index in the points, if not dropped
+	reason string
+}
+
+// points maps a result's elements. It returns the points, and for each element
+// what became of it in fates, whose space it takes.
+func (m *mapper) points(vector promql.Vector, at time.Time, fates []fate) ([]Point, []fate) {
+	fates = slices.Grow(fates[:0], len(vector))[:len(vector)]
+	m.admit(vector)
+	clear(m.seen)
+	m.elements = m.elements[:0]
+	points := make([]Point, 0, len(vector))
+	for i := range vector {
+		id, template, reason := m.place(&vector[i], at)
+		if reason != "" {
+			fates[i] = fate{reason: reason}
+			continue
+		}
+		k := pointKey{id, template}
+		if first, ok := m.seen[k]; ok {
+			fates[i] = fate{reason: DropDuplicate}
+			// Which of several elements is shown must not change from one evaluation
+			// to the next, and the engine promises no order: the least labels win.
+			other := m.elements[first]
+			if labels.Compare(vector[i].Metric, vector[other].Metric) < 0 {
+				fates[i], fates[other] = fates[other], fates[i]
+				points[first].Value, m.elements[first] = vector[i].F, i
+			}
+			continue
+		}
+		m.seen[k] = len(points)
+		m.elements = append(m.elements, i)
+		fates[i] = fate{point: len(points)}
+		points = append(points, Point{
+			Topology: m.rule.Topology,
+			ID:       id,
+			Template: *template,
+			Value:    vector[i].F,
+			Max:      m.rule.Max,
+		})
+	}
+	return m.limitNodes(points, fates)
+}
+
+// place finds the node and the metric of an element, or the reason why there is
+// none. Aliveness comes last: it may be the dearest question.
+func (m *mapper) place(s *promql.Sample, at time.Time) (id string, t *Template, reason string) {
+	switch {
+	case s.H != nil:
+		return "", nil, DropHistogram
+	case !(math.Abs(s.F) <= MaxValue): // NaN is not <= anything
+		return "", nil, DropValue
+	}
+	if m.rule.NodeLabel != "" {
+		if id, reason = m.nodeID(s.Metric.Get(m.rule.NodeLabel)); reason != "" {
+			return "", nil, reason
+		}
+	}
+	t = &m.static
+	if m.metrics != nil {
+		key, ok := m.metricKey(s.Metric)
+		if !ok {
+			return "", nil, DropNoLabel
+		}
+		if t = m.metrics[string(key)]; t == nil {
+			if reason = m.refused[string(key)]; reason == "" {
+				reason = DropMetricLimit
+			}
+			return "", nil, reason
+		}
+	}
+	if m.rule.Topology != Host && m.nodes != nil && !m.nodes.Alive(m.rule.Topology, id, at) {
+		return "", nil, DropDead
+	}
+	return id, t, ""
+}
+
+// nodeID makes a node's id of its label's value.
+func (m *mapper) nodeID(value string) (id, reason string) {
+	if value == "" {
+		return "", DropNoLabel
+	}
+	id = value
+	if m.rule.Regex != nil {
+		if id = m.match(value); id == "" {
+			return "", DropNoMatch
+		}
+	}
+	if !m.rule.Topology.validID(id) {
+		return "", DropBadID
+	}
+	return id, ""
+}
+
+// match returns what the regex's first group finds in a value. Results are kept,
+// as a regex over a cgroup path costs more than all else about an element.
+func (m *mapper) match(value string) string {
+	if id, ok := m.ids[value]; ok {
+		return id
+	}
+	id := ""
+	if groups := m.rule.Regex.FindStringSubmatch(value); groups != nil {
+		id = groups[1]
+	}
+	if len(m.ids) >= 2*m.limits.MaxNodes {
+		clear(m.ids) // values come and go; those in use are found again at once
+	}
+	m.ids[value] = id
+	return id
+}
+
+// metricKey joins the values of the ${label}s, in scratch space. It is false if
+// one is missing.
+func (m *mapper) metricKey(l labels.Labels) ([]byte, bool) {
+	m.key = m.key[:0]
+	for _, name := range m.rule.metric.names {
+		value := l.Get(name)
+		if value == "" {
+			return nil, false
+		}
+		m.key = append(append(m.key, value...), 0xff) // no byte of UTF-8
+	}
+	return m.key, true
+}
+
+// admit gives values of ${label} that are new a metric of their own, as long as
+// there is room. A metric stays for the mapper's life, so that Scope never sees a
+// template vanish. New values are taken in order, since elements come in none.
+func (m *mapper) admit(vector promql.Vector) {
+	if m.metrics == nil {
+		return
+	}
+	var unknown []string
+	examples := map[string]labels.Labels{}
+	for i := range vector {
+		key, ok := m.metricKey(vector[i].Metric)
+		if !ok || m.metrics[string(key)] != nil || m.refused[string(key)] != "" {
+			continue
+		}
+		if len(m.metrics) >= m.limits.MaxMetricsPerRule {
+			return
+		}
+		if _, ok := examples[string(key)]; !ok {
+			examples[string(key)] = vector[i].Metric
+			unknown = append(unknown, string(key))
+		}
+	}
+	slices.Sort(unknown)
+	for _, key := range unknown {
+		if len(m.metrics) >= m.limits.MaxMetricsPerRule {
+			return
+		}
+		t := m.instance(examples[key], len(m.metrics))
+		if reason := m.names.claim(m.rule.Topology, &t, m.rule); reason != "" {
+			m.refuse(key, reason)
+			continue
+		}
+		m.metrics[key] = &t
+	}
+}
+
+// refuse remembers why a value has no metric. Collisions are for ever, but the
+// memory of them is bounded like everything that values can make grow.
+func (m *mapper) refuse(key, reason string) {
+	if len(m.refused) >= m.limits.MaxMetricsPerRule {
+		clear(m.refused)
+	}
+	m.refused[key] = reason
+}
+
+// instance makes the template of the index-th set of values. All share the
+// rule's step of priorities.
+func (m *mapper) instance(l labels.Labels, index int) Template {
+	r := m.rule
+	return Template{
+		ID:       r.metric.expand(l, idPart),
+		Label:    strings.TrimSpace(r.label.expand(l, labelPart)),
+		Format:   r.Format,
+		Priority: r.Priority + priorityStep*float64(index)/float64(m.limits.MaxMetricsPerRule),
+	}
+}
+
+// limitNodes drops the points of nodes beyond the limit. Which ones stay must
+// not change from one evaluation to the next, so it goes by id.
+func (m *mapper) limitNodes(points []Point, fates []fate) ([]Point, []fate) {
+	if len(points) <= m.limits.MaxNodes {
+		return points, fates
+	}
+	ids := map[string]bool{}
+	for i := range points {
+		ids[points[i].ID] = true
+	}
+	if len(ids) <= m.limits.MaxNodes {
+		return points, fates
+	}
+	sorted := make([]string, 0, len(ids))
+	for id := range ids {
+		sorted = append(sorted, id)
+	}
+	slices.Sort(sorted)
+	for _, id := range sorted[m.limits.MaxNodes:] {
+		ids[id] = false
+	}
+	kept := make([]Point, 0, len(points))
+	moved := make([]int, len(points)) // new index, or -1
+	for i := range points {
+		moved[i] = -1
+		if ids[points[i].ID] {
+			moved[i] = len(kept)
+			kept = append(kept, points[i])
+		}
+	}
+	for i := range fates {
+		if fates[i].reason != "" {
+			continue
+		}
+		if fates[i].point = moved[fates[i].point]; fates[i].point < 0 {
+			fates[i] = fate{reason: DropNodeLimit}
+		}
+	}
+	return kept, fates
+}
+
+// A namespace knows the ids and labels that metrics have on each topology, so
+// that those of ${label} rules, which only data tells, collide with none.
+type namespace struct {
+	ids, labels map[key]*Rule // the owner; nil for Scope itself
+}
+
+func newNamespace(rules []*Rule) *namespace {
+	n := &namespace{ids: map[key]*Rule{}, labels: map[key]*Rule{}}
+	for _, t := range Topologies() {
+		for _, own := range t.builtins() {
+			n.ids[key{t, own.id}], n.labels[key{t, own.label}] = nil, nil
+		}
+	}
+	for _, r := range rules {
+		if len(r.metric.names) == 0 {
+			n.ids[key{r.Topology, r.Metric}], n.labels[key{r.Topology, r.Label}] = r, r
+		}
+	}
+	return n
+}
+
+// claim takes a template's id and label for a rule, or returns the reason why it
+// cannot.
+func (n *namespace) claim(topology Topology, t *Template, r *Rule) string {
+	id, label := key{topology, t.ID}, key{topology, t.Label}
+	if _, taken := n.ids[id]; taken {
+		return DropIDCollision
+	}
+	if _, taken := n.labels[label]; taken {
+		return DropLabelCollision
+	}
+	n.ids[id], n.labels[label] = r, r
+	return ""
+}

@@ -1,0 +1,389 @@
+package mapping
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// A loss tells where and why an expression loses a label.
+type loss struct {
+	at     parser.Node // what drops it
+	reason string      // continues the sentence "… does not survive: "
+	hint   string      // what to write instead; may be empty
+}
+
+// lost reports whether no element of the expression's result can ever carry the
+// label, whatever the data, and then why. It returns nil as soon as one could:
+// an expression that works must not be refused.
+//
+// It follows the PromQL engine's treatment of labels node by node; a test compares
+// both on random expressions.
+func lost(expr parser.Expr, label string) *loss {
+	switch e := expr.(type) {
+	case *parser.VectorSelector:
+		return lostInSelector(e, label)
+	case *parser.MatrixSelector:
+		return lost(e.VectorSelector, label)
+	case *parser.SubqueryExpr:
+		return lost(e.Expr, label)
+	case *parser.ParenExpr:
+		return lost(e.Expr, label)
+	case *parser.StepInvariantExpr:
+		return lost(e.Expr, label)
+	case *parser.UnaryExpr:
+		if e.Op == parser.SUB && isMetadata(label) {
+			return metadataLoss(e, "a negation")
+		}
+		return lost(e.Expr, label)
+	case *parser.AggregateExpr:
+		return lostInAggregation(e, label)
+	case *parser.BinaryExpr:
+		return lostInBinary(e, label)
+	case *parser.Call:
+		return lostInCall(e, label)
+	}
+	return &loss{at: expr, reason: "a number has no labels"}
+}
+
+// isMetadata reports whether the label is one of those that describe what is
+// measured, which PromQL drops wherever a value becomes something else.
+func isMetadata(label string) bool {
+	switch label {
+	case model.MetricNameLabel, model.MetricTypeLabel, model.MetricUnitLabel:
+		return true
+	}
+	return false
+}
+
+func metadataLoss(at parser.Node, what string) *loss {
+	return &loss{at: at, reason: what + " drops the metric name"}
+}
+
+func lostInSelector(e *parser.VectorSelector, label string) *loss {
+	for _, m := range e.LabelMatchers {
+		if m.Name == label && matchesOnlyEmpty(m) {
+			return &loss{at: e, reason: fmt.Sprintf("the matcher %s selects series without it", m)}
+		}
+	}
+	return nil
+}
+
+// matchesOnlyEmpty reports whether only a label that is not there satisfies the
+// matcher. Of regular expressions it knows the usual spellings; another may
+// make a rule that never gives anything, but is no mistake about labels.
+func matchesOnlyEmpty(m *labels.Matcher) bool {
+	switch m.Type {
+	case labels.MatchEqual, labels.MatchRegexp:
+		return m.Value == ""
+	case labels.MatchNotRegexp:
+		return m.Value == ".+"
+	default:
+		return false
+	}
+}
+
+func lostInAggregation(e *parser.AggregateExpr, label string) *loss {
+	switch e.Op {
+	case parser.TOPK, parser.BOTTOMK, parser.LIMITK, parser.LIMIT_RATIO:
+		return lost(e.Expr, label) // they choose elements and leave them as they are
+	case parser.COUNT_VALUES:
+		value, ok := stringValue(e.Param)
+		if ok && value == label && (!e.Without || !isMetadata(label) && !slices.Contains(e.Grouping, label)) {
+			return nil
+		}
+	}
+	op := e.Op.String()
+	switch {
+	case e.Without && isMetadata(label):
+		return metadataLoss(e, op)
+	case e.Without && slices.Contains(e.Grouping, label):
+		return &loss{
+			at:     e,
+			reason: fmt.Sprintf("%s without (%s) drops it", op, strings.Join(e.Grouping, ", ")),
+			hint:   fmt.Sprintf("leave %s out of the without clause", label),
+		}
+	case !e.Without && len(e.Grouping) == 0:
+		return &loss{
+			at:     e,
+			reason: op + " without a by clause drops all labels",
+			hint:   fmt.Sprintf("write %s by (%s) (…)", op, label),
+		}
+	case !e.Without && !slices.Contains(e.Grouping, label):
+		return &loss{
+			at:     e,
+			reason: fmt.Sprintf("%s by (%s) drops all other labels", op, strings.Join(e.Grouping, ", ")),
+			hint:   fmt.Sprintf("write %s by (%s) (…)", op, strings.Join(append(slices.Clone(e.Grouping), label), ", ")),
+		}
+	}
+	return lost(e.Expr, label)
+}
+
+func lostInBinary(e *parser.BinaryExpr, label string) *loss {
+	left, right := e.LHS.Type() == parser.ValueTypeVector, e.RHS.Type() == parser.ValueTypeVector
+	if !left && !right {
+		return &loss{at: e, reason: "a number has no labels"}
+	}
+	if isMetadata(label) && (e.ReturnBool || changesSchema(e.Op)) {
+		// Both sides drop it, except when group_left or group_right fetches it back.
+		if e.VectorMatching == nil || !slices.Contains(e.VectorMatching.Include, label) {
+			return metadataLoss(e, e.Op.String())
+		}
+	}
+	switch {
+	case !right:
+		return lost(e.LHS, label)
+	case !left:
+		return lost(e.RHS, label)
+	}
+	switch e.Op {
+	case parser.LAND, parser.LUNLESS:
+		return lost(e.LHS, label)
+	case parser.LOR:
+		l := lost(e.LHS, label)
+		if l == nil || lost(e.RHS, label) == nil {
+			return nil
+		}
+		return l
+	}
+	return lostInJoin(e, label)
+}
+
+// changesSchema is the engine's changesMetricSchema: operators whose result is no
+// longer what the metric's name says.
+func changesSchema(op parser.ItemType) bool {
+	switch op {
+	case parser.ADD, parser.SUB, parser.DIV, parser.MUL, parser.POW, parser.MOD, parser.ATAN2:
+		return true
+	}
+	return false
+}
+
+// lostInJoin is about an operator between two vectors that are matched one to one
+// or many to one. The result has the labels of the "many" side (of the left one,
+// if one to one), minus what on() or ignoring() takes, plus what group_left() or
+// group_right() fetches from the "one" side.
+func lostInJoin(e *parser.BinaryExpr, label string) *loss {
+	m := e.VectorMatching
+	many, one, oneSide := e.LHS, e.RHS, "right"
+	if m.Card == parser.CardOneToMany {
+		many, one, oneSide = e.RHS, e.LHS, "left"
+	}
+	// Labels in the match must be equal on both sides, so one that a side can never
+	// have is absent from all pairs. Metric names are never part of ignoring().
+	listed := slices.Contains(m.MatchingLabels, label)
+	inMatch := listed
+	if !m.On {
+		inMatch = !listed && !isMetadata(label)
+	}
+	if slices.Contains(m.Include, label) {
+		if inMatch {
+			if l := lost(many, label); l != nil {
+				return l
+			}
+		}
+		return lost(one, label)
+	}
+	filled := m.FillValues.LHS != nil || m.FillValues.RHS != nil
+	if m.Card == parser.CardOneToOne && m.On != listed {
+		return &loss{
+			at:     e,
+			reason: fmt.Sprintf("%s %s drops it", e.Op, matchClause(m)),
+			hint:   fmt.Sprintf("keep the left side's labels with %s %s group_left ()", e.Op, matchClause(m)),
+		}
+	}
+	manyLoss := lost(many, label)
+	if inMatch && (manyLoss == nil || filled) {
+		oneLoss := lost(one, label)
+		if oneLoss == nil {
+			if filled {
+				return nil
+			}
+			return manyLoss
+		}
+		if manyLoss == nil {
+			if filled {
+				return nil
+			}
+			return &loss{
+				at:     oneLoss.at,
+				reason: fmt.Sprintf("the %s side of %s has none (%s), but %s compares it", oneSide, e.Op, oneLoss.reason, compares(m)),
+				hint:   fmt.Sprintf("keep it on that side too, or match on the common labels only: %s on (…) %s ()", e.Op, grouping(m)),
+			}
+		}
+	}
+	return manyLoss
+}
+
+// matchClause prints the on() or ignoring() of a match.
+func matchClause(m *parser.VectorMatching) string {
+	if m.On {
+		return fmt.Sprintf("on (%s)", strings.Join(m.MatchingLabels, ", "))
+	}
+	return fmt.Sprintf("ignoring (%s)", strings.Join(m.MatchingLabels, ", "))
+}
+
+// compares names what makes a label part of the match.
+func compares(m *parser.VectorMatching) string {
+	if m.On || len(m.MatchingLabels) > 0 {
+		return matchClause(m)
+	}
+	return "a match without on ()"
+}
+
+func grouping(m *parser.VectorMatching) string {
+	if m.Card == parser.CardOneToMany {
+		return "group_right"
+	}
+	return "group_left"
+}
+
+func lostInCall(e *parser.Call, label string) *loss {
+	name := e.Func.Name
+	switch name {
+	case "label_replace":
+		return lostInLabelReplace(e, label)
+	case "label_join":
+		return lostInLabelJoin(e, label)
+	case "absent", "absent_over_time":
+		return lostInAbsent(e, label)
+	case "vector", "scalar":
+		return &loss{at: e, reason: name + "() has no labels"}
+	case "histogram_quantile", "histogram_fraction":
+		if label == labels.BucketLabel {
+			return &loss{at: e, reason: name + "() drops it"}
+		}
+	}
+	if isMetadata(label) && !keepsName(name) {
+		return metadataLoss(e, name+"()")
+	}
+	for _, arg := range e.Args {
+		if t := arg.Type(); t == parser.ValueTypeVector || t == parser.ValueTypeMatrix {
+			return lost(arg, label)
+		}
+	}
+	return &loss{at: e, reason: name + "() has no labels"}
+}
+
+// keepsName lists the functions whose result is still what the name says.
+func keepsName(function string) bool {
+	switch function {
+	case "last_over_time", "first_over_time", "sort", "sort_desc", "sort_by_label", "sort_by_label_desc":
+		return true
+	}
+	return false
+}
+
+func lostInLabelReplace(e *parser.Call, label string) *loss {
+	destination, ok1 := stringValue(e.Args[1])
+	replacement, ok2 := stringValue(e.Args[2])
+	source, ok3 := stringValue(e.Args[3])
+	regex, ok4 := stringValue(e.Args[4])
+	if !ok1 || !ok2 || !ok3 || !ok4 {
+		return nil
+	}
+	before := lost(e.Args[0], label)
+	if destination != label {
+		return before
+	}
+	re, err := regexp.Compile("^(?s:" + regex + ")$")
+	if err != nil {
+		return nil // another check's business
+	}
+	if lost(e.Args[0], source) != nil { // the source is always the empty string
+		match := re.FindStringSubmatchIndex("")
+		if match == nil {
+			return before
+		}
+		if len(re.ExpandString(nil, replacement, "", match)) > 0 {
+			return nil
+		}
+		return &loss{at: e, reason: fmt.Sprintf("label_replace() sets it to nothing, as there is no %q", source)}
+	}
+	if replacement != "" {
+		return nil
+	}
+	if before != nil || regex == ".*" {
+		return &loss{at: e, reason: "label_replace() with an empty replacement drops it"}
+	}
+	return nil
+}
+
+func lostInLabelJoin(e *parser.Call, label string) *loss {
+	destination, ok1 := stringValue(e.Args[1])
+	separator, ok2 := stringValue(e.Args[2])
+	if !ok1 || !ok2 {
+		return nil
+	}
+	if destination != label {
+		return lost(e.Args[0], label)
+	}
+	sources := e.Args[3:]
+	if separator != "" && len(sources) > 1 {
+		return nil
+	}
+	for _, arg := range sources {
+		source, ok := stringValue(arg)
+		if !ok || lost(e.Args[0], source) == nil {
+			return nil
+		}
+	}
+	return &loss{at: e, reason: "label_join() joins labels that are not there"}
+}
+
+// lostInAbsent: what absent() gives carries the labels that its selector demands
+// by equality, once each.
+func lostInAbsent(e *parser.Call, label string) *loss {
+	name := e.Func.Name
+	var matchers []*labels.Matcher
+	switch arg := unwrapParens(e.Args[0]).(type) {
+	case *parser.VectorSelector:
+		matchers = arg.LabelMatchers
+	case *parser.MatrixSelector:
+		matchers = arg.VectorSelector.(*parser.VectorSelector).LabelMatchers
+	default:
+		return &loss{at: e, reason: name + "() of an expression has no labels"}
+	}
+	seen, value := false, ""
+	for _, m := range matchers {
+		if m.Name != label || isMetadata(label) {
+			continue
+		}
+		if m.Type == labels.MatchEqual && !seen {
+			seen, value = true, m.Value
+		} else {
+			value = ""
+		}
+	}
+	if value != "" {
+		return nil
+	}
+	return &loss{
+		at:     e,
+		reason: name + "() knows only labels that its selector demands with =",
+	}
+}
+
+func unwrapParens(e parser.Expr) parser.Expr {
+	for {
+		p, ok := e.(*parser.ParenExpr)
+		if !ok {
+			return e
+		}
+		e = p.Expr
+	}
+}
+
+// stringValue returns the value of a string literal.
+func stringValue(e parser.Expr) (string, bool) {
+	s, ok := unwrapParens(e).(*parser.StringLiteral)
+	if !ok {
+		return "", false
+	}
+	return s.Val, true
+}

@@ -1,0 +1,143 @@
+package mapping
+
+import "strconv"
+
+// Topology is one of Scope's node kinds, spelled as the report's JSON key.
+type Topology string
+
+// The topologies that a rule can put metrics on.
+const (
+	Host      Topology = "Host"
+	Process   Topology = "Process"
+	Container Topology = "Container"
+	Pod       Topology = "Pod"
+)
+
+// Topologies returns all topologies, in the order in which they are shown.
+func Topologies() []Topology { return []Topology{Host, Process, Container, Pod} }
+
+// NodeKey returns the key of a node in the report. Host is the host name that
+// the probe uses; id is a pid, a container id or a pod UID, and not looked at for
+// a host. The key is literal: "vm;<host>", "vm;1234", "<64 hex>;<container>",
+// "<uid>;<pod>".
+func (t Topology) NodeKey(host, id string) string {
+	switch t {
+	case Host:
+		return host + ";<host>"
+	case Process:
+		return host + ";" + id
+	case Container:
+		return id + ";<container>"
+	case Pod:
+		return id + ";<pod>"
+	}
+	return ""
+}
+
+// keyword is the topology's name in a rule's node mapping.
+func (t Topology) keyword() string {
+	switch t {
+	case Host:
+		return "host"
+	case Process:
+		return "process"
+	case Container:
+		return "container"
+	case Pod:
+		return "pod"
+	}
+	return ""
+}
+
+// maxPID is the kernel's PID_MAX_LIMIT on 64 bits (include/linux/threads.h).
+const maxPID = 1 << 22
+
+// validID reports whether id can be the id of a node of the topology. Anything
+// else would become a node that Scope does not know.
+func (t Topology) validID(id string) bool {
+	switch t {
+	case Host:
+		return id == ""
+	case Process:
+		if len(id) == 0 || len(id) > 7 || id[0] < '1' || id[0] > '9' {
+			return false // no sign, no leading zero
+		}
+		pid, err := strconv.Atoi(id)
+		return err == nil && pid <= maxPID
+	case Container:
+		return len(id) == 64 && isHex(id)
+	case Pod:
+		// The UID of a static pod is the hash of its manifest, without dashes.
+		return len(id) == 32 && isHex(id) || isUUID(id)
+	}
+	return false
+}
+
+// isHex and isUUID are no regular expressions because they look at each node of
+// each evaluation.
+func isHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func isUUID(s string) bool {
+	return len(s) == 36 &&
+		s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' &&
+		isHex(s[:8]) && isHex(s[9:13]) && isHex(s[14:18]) && isHex(s[19:23]) && isHex(s[24:])
+}
+
+// Format says how Scope prints a value, in the report's spelling.
+type Format string
+
+// The formats that Scope knows. Scope scales none of them: a percent is 0 to
+// 100, a file size is in bytes.
+const (
+	FormatNumber   Format = ""
+	FormatPercent  Format = "percent"
+	FormatFilesize Format = "filesize"
+	FormatInteger  Format = "integer"
+)
+
+// Template is a metric template of the report: what Scope needs to draw a metric.
+type Template struct {
+	ID       string
+	Label    string // includes the unit, for Scope prints none but %
+	Format   Format
+	Priority float64 // ascending order in the details panel; the first three are shown
+}
+
+// builtin is a metric that Scope's probe itself puts on a topology's nodes.
+type builtin struct {
+	id, label string
+	priority  float64
+}
+
+// builtins returns the metrics of Scope 1.13.2 (MetricTemplates in probe/host,
+// probe/process and probe/docker). A rule that used one's id would be merged into
+// its series; one with its label or priority could not be told from it.
+func (t Topology) builtins() []builtin {
+	switch t {
+	case Host:
+		return []builtin{
+			{"host_cpu_usage_percent", "CPU", 1},
+			{"host_mem_usage_bytes", "Memory", 2},
+			{"load1", "Load (1m)", 11},
+		}
+	case Process:
+		return []builtin{
+			{"process_cpu_usage_percent", "CPU", 1},
+			{"process_memory_usage_bytes", "Memory", 2},
+			{"open_files_count", "Open files", 3},
+		}
+	case Container, Pod:
+		return []builtin{
+			{"docker_memory_usage", "Memory", 1},
+			{"docker_cpu_total_usage", "CPU", 2},
+		}
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package mapping
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+)
+
+// rateIntervalFactor times the scrape interval is $__rate_interval. A rate needs
+// two samples; five intervals survive two missed scrapes and jitter, and smooth
+// a little.
+const rateIntervalFactor = 5
+
+// A variableError is a variable in an expression that does not exist.
+type variableError struct {
+	name   string
+	offset int // in the expression's text
+}
+
+func (e *variableError) Error() string {
+	return "unknown variable " + e.name
+}
+
+// fillVariables puts the window for $__rate_interval. The replacement is padded
+// with spaces, which PromQL allows wherever it allows a duration, so that every
+// offset in the result is the same offset in text.
+func fillVariables(text string, window time.Duration) (string, error) {
+	var filled strings.Builder
+	done := 0
+	for i := nextCode(text, 0); i < len(text); i = nextCode(text, i+1) {
+		if i < done || text[i] != '$' {
+			continue
+		}
+		name := variableAt(text[i:])
+		if !isRateInterval(name) {
+			return "", &variableError{name: name, offset: i}
+		}
+		filled.WriteString(text[done:i])
+		fmt.Fprintf(&filled, "%-*s", len(name), model.Duration(window))
+		done = i + len(name)
+	}
+	filled.WriteString(text[done:])
+	return filled.String(), nil
+}
+
+// isRateInterval knows the only variable, by Grafana's name for it.
+func isRateInterval(name string) bool {
+	return name == "$__rate_interval" || name == "${__rate_interval}"
+}
+
+// variableAt returns the variable at the beginning of text, $ and braces included.
+func variableAt(text string) string {
+	end := 1
+	if strings.HasPrefix(text, "${") {
+		if i := strings.IndexByte(text, '}'); i >= 0 {
+			return text[:i+1]
+		}
+	}
+	for end < len(text) && isWord(rune(text[end])) {
+		end++
+	}
+	return text[:end]
+}
+
+// nextCode returns the first offset from i on which is neither in a string nor in
+// a comment of the PromQL expression, or len(text). The offset i itself must not
+// be inside of one.
+func nextCode(text string, i int) int {
+	for i < len(text) {
+		switch c := text[i]; c {
+		case '#':
+			n := strings.IndexByte(text[i:], '\n')
+			if n < 0 {
+				return len(text)
+			}
+			i += n
+		case '"', '\'', '`':
+			i = skipString(text, i)
+		default:
+			return i
+		}
+	}
+	return len(text)
+}
+
+// skipString returns the offset behind the string that begins at i. Strings in
+// back quotes know no escapes.
+func skipString(text string, i int) int {
+	quote := text[i]
+	for i++; i < len(text); i++ {
+		switch {
+		case text[i] == quote:
+			return i + 1
+		case text[i] == '\\' && quote != '`':
+			i++
+		}
+	}
+	return len(text)
+}
+
+// findCode returns the offset of the first token in the expression's code (not in
+// a string or comment) from offset from on, or from if there is none.
+func findCode(text string, from int, token string) int {
+	for i := nextCode(text, from); i < len(text); i = nextCode(text, i+1) {
+		if strings.HasPrefix(text[i:], token) {
+			return i
+		}
+	}
+	return from
+}
