@@ -21,13 +21,15 @@ const (
 	// LabelUnixSocket is the path of a unix socket to dial instead of the address.
 	LabelUnixSocket = "__unix_socket__"
 
+	// LabelListenerNetNS is on every target that was found at a listener.
+	LabelListenerNetNS = "__meta_listener_netns"
+
 	labelListenerPID       = "__meta_listener_pid"
 	labelListenerComm      = "__meta_listener_comm"
 	labelListenerExe       = "__meta_listener_exe"
 	labelListenerPort      = "__meta_listener_port"
 	labelListenerContainer = "__meta_listener_container_id"
 	labelListenerPod       = "__meta_listener_pod_uid"
-	labelListenerNetNS     = "__meta_listener_netns"
 )
 
 // endpoint is a listener, and where on it an exposition may be.
@@ -90,7 +92,7 @@ func (e endpoint) url() string {
 func (e endpoint) labels(m *host.Machine) model.LabelSet {
 	set := model.LabelSet{
 		model.MetricsPathLabel: model.LabelValue(e.path),
-		labelListenerNetNS:     number(e.NetNS),
+		LabelListenerNetNS:     number(e.NetNS),
 	}
 	if e.Path != "" {
 		set[model.AddressLabel] = "localhost"

@@ -32,10 +32,11 @@ const (
 
 // ServerOptions are what a Server takes besides its report.
 type ServerOptions struct {
-	// OnPeer is told the pid of each poller seen for the first time, where the
-	// kernel lets it be known. It is called for one poller after another, beside
-	// the polls, which do not wait for it.
-	OnPeer func(pid int)
+	// OnProbe is told the pid of each probe that polls for the first time, where
+	// the kernel lets it be known; a client that gives no probe_id is none. It is
+	// called for one probe after another, beside the polls, which do not wait for
+	// it.
+	OnProbe func(pid int)
 }
 
 // Server answers the probe's polls.
@@ -44,8 +45,8 @@ type Server struct {
 	logger  *slog.Logger
 	metrics *serverMetrics
 	pollers pollers
-	onPeer  func(pid int)
-	peers   chan int
+	onProbe func(pid int)
+	probes  chan int
 }
 
 // NewServer returns a server of the report.
@@ -54,10 +55,10 @@ func NewServer(report *Report, opts ServerOptions, logger *slog.Logger, reg prom
 		report:  report,
 		logger:  logger,
 		metrics: newServerMetrics(reg),
-		onPeer:  opts.OnPeer,
+		onProbe: opts.OnProbe,
 		// Room for all pollers of a machine at once; should more come, the hook
 		// misses some rather than a poll waits for it.
-		peers: make(chan int, maxPollers),
+		probes: make(chan int, maxPollers),
 	}
 }
 
@@ -76,7 +77,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var hooks sync.WaitGroup
-	hooks.Go(func() { s.announcePeers(ctx) })
+	hooks.Go(func() { s.announceProbes(ctx) })
 	defer hooks.Wait()
 	defer cancel()
 
@@ -102,14 +103,14 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// announcePeers calls the hook for new pollers until ctx is done.
-func (s *Server) announcePeers(ctx context.Context) {
+// announceProbes calls the hook for new pollers until ctx is done.
+func (s *Server) announceProbes(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case pid := <-s.peers:
-			s.onPeer(pid)
+		case pid := <-s.probes:
+			s.onProbe(pid)
 		}
 	}
 }
@@ -133,17 +134,18 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 		s.metrics.aborted.Inc()
 	}
 	peer := peerFrom(r.Context())
+	probeID := queryValue(r.URL.RawQuery, "probe_id")
 	isNew := s.pollers.record(Poller{
-		ProbeID:      queryValue(r.URL.RawQuery, "probe_id"),
+		ProbeID:      probeID,
 		UserAgent:    r.UserAgent(),
 		Peer:         peer,
 		Last:         start,
 		LastDuration: duration,
 		LastBytes:    written,
 	})
-	if isNew && peer.PID > 0 && s.onPeer != nil {
+	if isNew && probeID != "" && peer.PID > 0 && s.onProbe != nil {
 		select {
-		case s.peers <- peer.PID:
+		case s.probes <- peer.PID:
 		default:
 		}
 	}

@@ -82,7 +82,7 @@ func httpClient(t *testing.T, socket string) *http.Client {
 
 func TestServerIsPolled(t *testing.T) {
 	peers := make(chan int, 10)
-	s := startServer(t, liveReport(), ServerOptions{OnPeer: func(pid int) { peers <- pid }})
+	s := startServer(t, liveReport(), ServerOptions{OnProbe: func(pid int) { peers <- pid }})
 	probe := newProbe(t, s.socket)
 	report, err := probe.PollFor(t.Context(), 30, time.Millisecond)
 	if err != nil {
@@ -135,7 +135,7 @@ func TestServerIsPolled(t *testing.T) {
 // as a large one takes to encode.
 func TestServerWaitsForNobody(t *testing.T) {
 	report := liveReport()
-	s := startServer(t, report, ServerOptions{OnPeer: func(int) { time.Sleep(20 * time.Millisecond) }})
+	s := startServer(t, report, ServerOptions{OnProbe: func(int) { time.Sleep(20 * time.Millisecond) }})
 	report.mu.Lock()
 	defer report.mu.Unlock()
 	if _, err := newProbe(t, s.socket).PollFor(t.Context(), 10, time.Millisecond); err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/util/annotations"
 )
@@ -15,11 +16,25 @@ func (s *Store) Querier(mint, maxt int64) (storage.Querier, error) {
 	return &querier{store: s, mint: mint, maxt: maxt}, nil
 }
 
+// Live returns a view of the store without the series that have ended. Prometheus
+// goes on giving a rate for as long as a window reaches back to samples of a
+// target that is gone; on the live view that target is gone at once, and one that
+// failed for a scrape is back with its samples from before.
+func (s *Store) Live() storage.Queryable { return liveStore{s} }
+
+type liveStore struct{ *Store }
+
+// Querier implements storage.Queryable.
+func (s liveStore) Querier(mint, maxt int64) (storage.Querier, error) {
+	return &querier{store: s.Store, mint: mint, maxt: maxt, live: true}, nil
+}
+
 // querier serves one query. What it selected is copied out of the rings, into
 // memory that goes back to a pool when it is closed.
 type querier struct {
 	store      *Store
 	mint, maxt int64
+	live       bool
 	arenas     []*arena
 }
 
@@ -53,7 +68,7 @@ func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.Select
 	q.arenas = append(q.arenas, a)
 
 	q.store.mu.RLock()
-	q.store.each(ms, func(s *Series) { a.add(s, mint, maxt) })
+	q.store.each(ms, func(s *Series) { a.add(s, mint, maxt, q.live) })
 	q.store.mu.RUnlock()
 
 	a.resolve()
@@ -66,10 +81,11 @@ func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.Select
 	return &seriesSet{series: a.series, at: -1}
 }
 
-// add copies the samples of the series that lie in [mint, maxt].
-func (a *arena) add(s *Series, mint, maxt int64) {
+// add copies the samples of the series that lie in [mint, maxt]. With live, a
+// series whose last one there is a stale marker is left out.
+func (a *arena) add(s *Series, mint, maxt int64, live bool) {
 	lo, hi := s.find(mint, maxt)
-	if lo == hi {
+	if lo == hi || live && value.IsStaleNaN(s.samples[s.at(hi-1)].v) {
 		return
 	}
 	begin := len(a.samples)

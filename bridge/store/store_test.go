@@ -1,0 +1,385 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+
+	"github.com/promscope/promscope/bridge/store"
+)
+
+// selectors parses one selector for each rule.
+func selectors(t testing.TB, window time.Duration, exprs ...string) []store.Selector {
+	t.Helper()
+	var list []store.Selector
+	for rule, expr := range exprs {
+		ms, err := parser.NewParser(parser.Options{}).ParseMetricSelector(expr)
+		if err != nil {
+			t.Fatalf("selector %s: %v", expr, err)
+		}
+		list = append(list, store.Selector{Rule: rule, Matchers: ms, Window: window})
+	}
+	return list
+}
+
+func series(t testing.TB, st *store.Store, ss ...string) *store.Series {
+	t.Helper()
+	s, ok := st.Series(labels.FromStrings(ss...))
+	if !ok {
+		t.Fatalf("%v is not selected", ss)
+	}
+	return s
+}
+
+// dump returns all samples between the times as text.
+func dump(t testing.TB, st *store.Store, mint, maxt int64, selector string) []string {
+	t.Helper()
+	ms := selectors(t, 0, selector)[0].Matchers
+	q, err := st.Querier(mint, maxt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	set := q.Select(t.Context(), true, nil, ms...)
+	var (
+		got []string
+		it  chunkenc.Iterator
+	)
+	for set.Next() {
+		it = set.At().Iterator(it)
+		for kind := it.Next(); kind != chunkenc.ValNone; kind = it.Next() {
+			var v any
+			switch kind {
+			case chunkenc.ValFloat:
+				_, f := it.At()
+				if v = f; value.IsStaleNaN(f) {
+					v = "stale"
+				}
+			case chunkenc.ValFloatHistogram:
+				_, v = it.AtFloatHistogram(nil)
+			}
+			got = append(got, fmt.Sprintf("%s %v @%d", set.At().Labels(), v, it.AtT()))
+		}
+	}
+	if err := set.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func at(ms int64) time.Time { return time.UnixMilli(ms) }
+
+func TestCommitIsAtomicAndAnnounced(t *testing.T) {
+	var commits []store.Commit
+	sel := store.NewSelection(selectors(t, time.Minute, `a`, `b{x="1"}`, `{__name__=~"a|b"}`, `{__name__=~".*c",x!=""}`))
+	st := store.New(sel, store.Options{OnCommit: func(c store.Commit) { commits = append(commits, c) }}, nil)
+
+	b := st.Batch()
+	b.Append(series(t, st, "__name__", "a"), 1000, 1)
+	b.Append(series(t, st, "__name__", "b", "x", "2"), 1000, 2)
+	if got := dump(t, st, 0, math.MaxInt64, `{__name__!=""}`); got != nil {
+		t.Fatalf("before the commit: %v", got)
+	}
+	if res := b.Commit(at(1000), time.Second); res != (store.Appended{Samples: 2}) {
+		t.Errorf("first commit: %+v", res)
+	}
+	b.Append(series(t, st, "__name__", "abc", "x", "2"), 2000, 3)
+	b.AppendStale(series(t, st, "__name__", "b", "x", "2"), 2000)
+	b.Commit(at(2000), 5*time.Second)
+
+	want := []string{
+		`{__name__="a"} 1 @1000`,
+		`{__name__="abc", x="2"} 3 @2000`,
+		`{__name__="b", x="2"} 2 @1000`,
+		`{__name__="b", x="2"} stale @2000`,
+	}
+	if diff := cmp.Diff(want, dump(t, st, 0, math.MaxInt64, `{__name__!=""}`)); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+	wantCommits := []store.Commit{
+		{Time: at(1000), Interval: time.Second, Rules: []int{0, 2}},
+		{Time: at(2000), Interval: 5 * time.Second, Rules: []int{2, 3}},
+	}
+	if diff := cmp.Diff(wantCommits, commits); diff != "" {
+		t.Errorf("commits (-want +got):\n%s", diff)
+	}
+}
+
+func TestSelection(t *testing.T) {
+	sel := store.NewSelection(append(
+		selectors(t, time.Minute, `up{job="node"}`, `{__name__=~"node_.+",mode=~"idle|iowait"}`, `x`),
+		store.Selector{Rule: 0, Window: time.Hour, Matchers: []*labels.Matcher{
+			labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, "x|y"),
+			labels.MustNewMatcher(labels.MatchNotEqual, labels.MetricName, "y"),
+		}},
+	))
+	for name, want := range map[string]bool{
+		"up": true, "node_cpu": true, "node_": false, "x": true, "y": false, "xx": false, "": false,
+	} {
+		if got := sel.Name([]byte(name)); got != want {
+			t.Errorf("Name(%q) = %v", name, got)
+		}
+	}
+	for _, c := range []struct {
+		labels labels.Labels
+		want   store.Match
+	}{
+		{labels.FromStrings("__name__", "up", "job", "node"), store.Match{Rules: []int{0}, Window: time.Minute}},
+		{labels.FromStrings("__name__", "up", "job", "other"), store.Match{}},
+		{labels.FromStrings("__name__", "node_cpu", "mode", "idle"), store.Match{Rules: []int{1}, Window: time.Minute}},
+		{labels.FromStrings("__name__", "node_cpu"), store.Match{}},
+		{labels.FromStrings("__name__", "x"), store.Match{Rules: []int{0, 2}, Window: time.Hour}},
+	} {
+		got, ok := sel.Match(c.labels)
+		if diff := cmp.Diff(c.want, got); diff != "" || ok != (len(c.want.Rules) > 0) {
+			t.Errorf("Match(%s) = %v (-want +got):\n%s", c.labels, ok, diff)
+		}
+	}
+	name := []byte("node_disk_io_time_seconds_total")
+	if n := testing.AllocsPerRun(100, func() { sel.Name(name) }); n != 0 {
+		t.Errorf("Name allocates %v times", n)
+	}
+}
+
+func TestRetention(t *testing.T) {
+	st := store.New(store.NewSelection(selectors(t, 10*time.Second, `a`)), store.Options{}, nil)
+	s := series(t, st, "__name__", "a")
+	b := st.Batch()
+	for i := range int64(100) {
+		b.Append(s, i*1000, float64(i))
+		b.Commit(at(i*1000), time.Second)
+	}
+	got := dump(t, st, 0, math.MaxInt64, `a`)
+	// The window of 10 s back of 99 s, and the sample that begins it.
+	if len(got) != 11 || got[0] != `{__name__="a"} 89 @89000` || got[10] != `{__name__="a"} 99 @99000` {
+		t.Errorf("kept %d samples: %v", len(got), got)
+	}
+	if diff := cmp.Diff(got[3:6], dump(t, st, 92000, 94999, `a`)); diff != "" {
+		t.Errorf("a part of it (-want +got):\n%s", diff)
+	}
+}
+
+func TestGrowingRing(t *testing.T) {
+	// Intervals that change while the ring wraps around.
+	st := store.New(store.NewSelection(selectors(t, 30*time.Second, `a`)), store.Options{}, nil)
+	s := series(t, st, "__name__", "a")
+	b := st.Batch()
+	var want []string
+	var times []int64
+	now := int64(0)
+	for i := range 500 {
+		now += []int64{1000, 5000, 100, 700}[i/50%4]
+		b.Append(s, now, float64(i))
+		b.Commit(at(now), time.Second)
+		times = append(times, now)
+		want = append(want, fmt.Sprintf(`{__name__="a"} %d @%d`, i, now))
+		begin := slices.IndexFunc(times, func(t int64) bool { return t > now-30000 })
+		if diff := cmp.Diff(want[max(0, begin-1):], dump(t, st, 0, math.MaxInt64, `a`)); diff != "" {
+			t.Fatalf("after %d samples (-want +got):\n%s", i+1, diff)
+		}
+	}
+}
+
+func TestRefusedSamples(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	st := store.New(store.NewSelection(selectors(t, time.Minute, `a`)), store.Options{MaxSeries: 2}, reg)
+	b := st.Batch()
+	for i := range 3 {
+		b.Append(series(t, st, "__name__", "a", "i", fmt.Sprint(i)), 1000, 1)
+	}
+	b.Append(series(t, st, "__name__", "a", "i", "0"), 1000, 1) // the same again
+	b.Append(series(t, st, "__name__", "a", "i", "0"), 1000, 2)
+	b.Append(series(t, st, "__name__", "a", "i", "1"), 999, 2)
+	b.AppendHistogram(series(t, st, "__name__", "a", "i", "1"), 1000, &histogram.FloatHistogram{})
+	want := store.Appended{Samples: 2, OutOfOrder: 1, Duplicates: 2, Limited: 1}
+	if diff := cmp.Diff(want, b.Commit(at(1000), time.Second)); diff != "" {
+		t.Errorf("commit (-want +got):\n%s", diff)
+	}
+	if got := st.Len(); got != 2 {
+		t.Errorf("%d series", got)
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v %v", problems, err)
+	}
+	if n := testutil.ToFloat64(collector(t, reg, "promscope_store_series")); n != 2 {
+		t.Errorf("promscope_store_series is %v", n)
+	}
+}
+
+// collector wraps one gathered metric for testutil.
+func collector(t testing.TB, reg *prometheus.Registry, name string) prometheus.Collector {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mf := range families {
+		if mf.GetName() == name {
+			g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name})
+			g.Set(mf.GetMetric()[0].GetGauge().GetValue())
+			return g
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return nil
+}
+
+func TestForgetting(t *testing.T) {
+	st := store.New(store.NewSelection(selectors(t, 5*time.Second, `a`)), store.Options{MaxSeries: 2}, nil)
+	gone, lives := series(t, st, "__name__", "a", "i", "gone"), series(t, st, "__name__", "a", "i", "lives")
+	b := st.Batch()
+	for now := int64(0); now <= 60_000; now += 1000 {
+		if now < 10_000 {
+			b.Append(gone, now, 1)
+		}
+		b.Append(lives, now, 1)
+		b.Commit(at(now), time.Second)
+	}
+	if got := st.Len(); got != 1 {
+		t.Errorf("%d series after one has gone", got)
+	}
+	// Its handle goes on to be good, and so does another for the same labels.
+	b.Append(gone, 61_000, 2)
+	b.Append(series(t, st, "__name__", "a", "i", "gone"), 62_000, 3)
+	if res := b.Commit(at(62_000), time.Second); res.Samples != 2 {
+		t.Errorf("after coming back: %+v", res)
+	}
+	want := []string{`{__name__="a", i="gone"} 2 @61000`, `{__name__="a", i="gone"} 3 @62000`}
+	if diff := cmp.Diff(want, dump(t, st, 0, math.MaxInt64, `a{i="gone"}`)); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+}
+
+func TestHistograms(t *testing.T) {
+	st := store.New(store.NewSelection(selectors(t, time.Minute, `h`)), store.Options{}, nil)
+	s := series(t, st, "__name__", "h")
+	b := st.Batch()
+	h := &histogram.FloatHistogram{
+		Count: 4, Sum: 8, PositiveSpans: []histogram.Span{{Offset: 1, Length: 1}}, PositiveBuckets: []float64{4},
+	}
+	b.Append(s, 1000, 1)
+	b.AppendHistogram(s, 2000, h)
+	b.AppendStale(s, 3000)
+	b.Commit(at(3000), time.Second)
+	want := []string{`{__name__="h"} 1 @1000`, `{__name__="h"} ` + h.String() + ` @2000`, `{__name__="h"} stale @3000`}
+	if diff := cmp.Diff(want, dump(t, st, 0, math.MaxInt64, `h`)); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+}
+
+func TestQueryThroughEngine(t *testing.T) {
+	st := store.New(store.NewSelection(selectors(t, time.Minute, `c`, `g`)), store.Options{}, nil)
+	b := st.Batch()
+	for i := range int64(20) {
+		now := i * 3000
+		b.Append(series(t, st, "__name__", "c", "cpu", "0"), now, float64(30*i))
+		b.Append(series(t, st, "__name__", "c", "cpu", "1"), now, float64(60*(i%7))) // resets
+		if i < 10 {
+			b.Append(series(t, st, "__name__", "g"), now, float64(i))
+		} else {
+			b.AppendStale(series(t, st, "__name__", "g"), now)
+		}
+		b.Commit(at(now), 3*time.Second)
+	}
+	engine := promql.NewEngine(promql.EngineOpts{
+		MaxSamples: 1000, Timeout: time.Second, LookbackDelta: 9 * time.Second,
+		Parser: parser.NewParser(parser.Options{}),
+	})
+	for expr, want := range map[string]string{
+		`rate(c{cpu="0"}[15s])`:            `{cpu="0"} => 10 @[57000]`,
+		`sum(irate(c[15s]))`:               `{} => 30 @[57000]`,
+		`count(c)`:                         `{} => 2 @[57000]`,
+		`g`:                                ``,
+		`last_over_time(g[40s])`:           `{__name__="g"} => 9 @[57000]`,
+		`rate(c{cpu="0"}[15s] offset 30s)`: `{cpu="0"} => 10 @[57000]`,
+	} {
+		q, err := engine.NewInstantQuery(t.Context(), st, nil, expr, at(57_000))
+		if err != nil {
+			t.Fatalf("%s: %v", expr, err)
+		}
+		res := q.Exec(t.Context())
+		if res.Err != nil || res.String() != want {
+			t.Errorf("%s = %q, %v; want %q", expr, res, res.Err, want)
+		}
+		q.Close()
+	}
+}
+
+func TestLabels(t *testing.T) {
+	st := store.New(store.NewSelection(selectors(t, time.Minute, `a`, `b`)), store.Options{}, nil)
+	b := st.Batch()
+	b.Append(series(t, st, "__name__", "a", "x", "1"), 1000, 1)
+	b.Append(series(t, st, "__name__", "b", "x", "2", "y", "3"), 1000, 1)
+	b.Commit(at(1000), time.Second)
+	q, _ := st.Querier(0, 2000)
+	defer q.Close()
+	names, _, err := q.LabelNames(t.Context(), nil)
+	if diff := cmp.Diff([]string{"__name__", "x", "y"}, names); diff != "" || err != nil {
+		t.Errorf("names: %v %s", err, diff)
+	}
+	values, _, err := q.LabelValues(t.Context(), "x", &storage.LabelHints{Limit: 1})
+	if diff := cmp.Diff([]string{"1"}, values); diff != "" || err != nil {
+		t.Errorf("values: %v %s", err, diff)
+	}
+}
+
+// TestConcurrency is for the race detector; it also checks that no query sees
+// half a scrape: the two series of a batch always have the same number of
+// samples.
+func TestConcurrency(t *testing.T) {
+	st := store.New(store.NewSelection(selectors(t, 20*time.Millisecond, `a`)), store.Options{}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var writers, readers sync.WaitGroup
+	for w := range 2 {
+		writers.Go(func() {
+			x := series(t, st, "__name__", "a", "w", fmt.Sprint(w), "i", "x")
+			y := series(t, st, "__name__", "a", "w", fmt.Sprint(w), "i", "y")
+			b := st.Batch()
+			for now := range int64(3000) {
+				b.Append(x, now, 1)
+				b.Append(y, now, 1)
+				b.Commit(at(now), time.Millisecond)
+			}
+		})
+	}
+	for range 2 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				q, _ := st.Querier(0, math.MaxInt64)
+				set := q.Select(ctx, false, nil, labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, "a"))
+				newest := map[string]int64{}
+				for set.Next() {
+					it := set.At().Iterator(nil)
+					for it.Next() != chunkenc.ValNone {
+						w := set.At().Labels().Get("w")
+						newest[w+set.At().Labels().Get("i")] = it.AtT()
+					}
+				}
+				for _, w := range []string{"0", "1"} {
+					if newest[w+"x"] != newest[w+"y"] {
+						t.Errorf("half a scrape: %v", newest)
+					}
+				}
+				q.Close()
+			}
+		})
+	}
+	writers.Wait()
+	cancel()
+	readers.Wait()
+}
