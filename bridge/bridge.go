@@ -1,0 +1,222 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/promscope/promscope/bridge/config"
+	"github.com/promscope/promscope/bridge/plugin"
+	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/mapping/document"
+)
+
+// Options are what the command line says. Where they are not empty, they win
+// over the configuration.
+type Options struct {
+	ConfigFile  string // empty for the default configuration
+	PluginsRoot string
+	PluginID    string
+	Host        string
+	Web         WebOptions
+}
+
+// WebOptions are those of the debug server.
+type WebOptions struct {
+	ListenAddress   string // empty for no debug server
+	ConfigFile      string
+	EnableLifecycle bool
+}
+
+// Bridge is a running promscope.
+type Bridge struct {
+	*base
+
+	opts     Options
+	reloads  *reloadMetrics
+	listener *plugin.Listener
+	server   *plugin.Server
+	web      *web.Server // nil if switched off
+
+	next   chan *pipeline // the pipeline of a reload
+	reload sync.Mutex     // one reload at a time
+}
+
+// New loads the configuration and takes the plugin's socket and the debug
+// address. Nothing is scraped before Run.
+func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
+	cfg, err := loadConfig(opts, logger)
+	if err != nil {
+		return nil, err
+	}
+	base, err := newBase(cfg, logger)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bridge{base: base, opts: opts, next: make(chan *pipeline)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.close())
+		}
+	}()
+	b.reloads = newReloadMetrics(b.registry)
+	if b.listener, err = plugin.Listen(cfg.Scope.PluginsRoot, cfg.Scope.PluginID, logger); err != nil {
+		return nil, err
+	}
+	b.server = plugin.NewServer(b.report, plugin.ServerOptions{OnProbe: b.meetProbe}, logger, b.registry)
+	if opts.Web.ListenAddress == "" {
+		return b, nil
+	}
+	webOptions := web.Options{
+		ListenAddress: opts.Web.ListenAddress,
+		ConfigFile:    opts.Web.ConfigFile,
+		Gatherer:      prometheus.GathererFunc(b.gather),
+		Ready:         b.ready,
+	}
+	if opts.Web.EnableLifecycle {
+		webOptions.Reload = b.Reload
+	}
+	if b.web, err = web.New(webOptions, logger); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Run does what promscope is for, until ctx is done. Then the socket is gone.
+func (b *Bridge) Run(ctx context.Context) error {
+	defer b.close()
+	status := "off"
+	tasks := []task{
+		named{"plugin", func(ctx context.Context) error { return b.server.Run(ctx, b.listener) }},
+		named{"pipeline", b.runPipelines},
+	}
+	if b.web != nil {
+		tasks = append(tasks, b.web)
+		status = "http://" + b.web.Address()
+	}
+	b.logger.Info("promscope is running", "socket", b.listener.Path(), "status", status,
+		"host", b.hostName.name(), "host_source", b.hostName.source())
+	return runTasks(ctx, tasks)
+}
+
+// runPipelines runs the current pipeline, and after a reload the next one.
+func (b *Bridge) runPipelines(ctx context.Context) error {
+	for {
+		running, cancel := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		go func() { done <- b.pipeline.Load().Run(running) }()
+		select {
+		case next := <-b.next:
+			cancel()
+			if err := <-done; err != nil {
+				b.logger.Warn("The pipeline of the last configuration ended with an error", "err", err)
+			}
+			b.report.Reconfigure(reportOptions(next.config, b.hostName.name()), next.config.Rules.Templates())
+			b.pipeline.Store(next)
+		case err := <-done:
+			cancel()
+			return err // nil if ctx is done
+		}
+	}
+}
+
+// Reload loads the configuration anew, builds what it asks for, and swaps it
+// in. If that fails, everything stays as it is.
+func (b *Bridge) Reload() error {
+	b.reload.Lock()
+	defer b.reload.Unlock()
+	err := b.tryReload()
+	b.reloads.done(err)
+	if err != nil {
+		b.logger.Error("Reload failed, the last configuration stays in force", "err", err)
+		return err
+	}
+	b.logger.Info("The configuration was loaded anew")
+	return nil
+}
+
+func (b *Bridge) tryReload() error {
+	cfg, err := loadConfig(b.opts, b.logger)
+	if err != nil {
+		return err
+	}
+	if old := b.pipeline.Load().config.Scope; old.PluginsRoot != cfg.Scope.PluginsRoot || old.PluginID != cfg.Scope.PluginID {
+		b.logger.Warn("scope.plugins_root and scope.plugin_id take effect at the next start")
+		cfg.Scope.PluginsRoot, cfg.Scope.PluginID = old.PluginsRoot, old.PluginID
+	}
+	p, err := newPipeline(cfg, b.base)
+	if err != nil {
+		return err
+	}
+	b.hostName.configure(cfg.Scope.Host)
+	select {
+	case b.next <- p:
+		return nil
+	case <-time.After(10 * time.Second):
+		return errors.Join(errors.New("promscope is not running"), p.close())
+	}
+}
+
+// meetProbe looks at a probe that polls for the first time: it knows best what
+// the host is called.
+func (b *Bridge) meetProbe(pid int) {
+	b.hostName.meet(pid)
+	b.report.SetHost(b.hostName.name())
+}
+
+// ready tells whether promscope does its job: the socket listens, which New saw
+// to, and each target was tried.
+func (b *Bridge) ready() error {
+	if !b.pipeline.Load().scrape.Ready() {
+		return errors.New("not every target was tried yet")
+	}
+	return nil
+}
+
+// gather collects promscope's own metrics and those of its collectors.
+func (b *Bridge) gather() ([]*dto.MetricFamily, error) {
+	return append(prometheus.Gatherers{b.registry}, b.pipeline.Load().gatherers()...).Gather()
+}
+
+// close gives back what New took.
+func (b *Bridge) close() error {
+	var errs []error
+	if b.listener != nil {
+		errs = append(errs, b.listener.Close())
+	}
+	if b.web != nil {
+		_ = b.web.Close() // closed already where Run was called
+	}
+	return errors.Join(append(errs, b.base.close())...)
+}
+
+// loadConfig loads the configuration and logs its warnings.
+func loadConfig(opts Options, logger *slog.Logger) (*config.Config, error) {
+	load := config.Default
+	if opts.ConfigFile != "" {
+		load = func() (*config.Config, document.List) { return config.Load(opts.ConfigFile) }
+	}
+	cfg, diagnostics := load()
+	for _, d := range diagnostics.Warnings() {
+		logger.Warn(d.Message, "at", d.Position.String(), "hint", d.Hint)
+	}
+	if err := diagnostics.Err(); err != nil {
+		return nil, fmt.Errorf("loading the configuration:\n%w", err)
+	}
+	override(&cfg.Scope.PluginsRoot, opts.PluginsRoot)
+	override(&cfg.Scope.PluginID, opts.PluginID)
+	override(&cfg.Scope.Host, opts.Host)
+	return cfg, nil
+}
+
+func override(value *string, flag string) {
+	if flag != "" {
+		*value = flag
+	}
+}

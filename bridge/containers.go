@@ -1,0 +1,96 @@
+package bridge
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/promscope/promscope/bridge/host"
+)
+
+// labelPID is the label by which collectors name processes.
+const labelPID = "pid"
+
+// containersKept is for how long it is taken for granted in which container and
+// pod a process is. Only a pid that is used again in another container within that
+// time is told wrong.
+const containersKept = 10 * time.Second
+
+// containerGatherer gives series with a pid the container and the pod of that
+// process, so that rules can add up processes: Scope does not.
+type containerGatherer struct {
+	gatherer prometheus.Gatherer
+	lookUp   func(pid int) (container, pod string)
+
+	mu    sync.Mutex
+	known map[string]group // by pid
+	since time.Time
+}
+
+// group is what a process belongs to; empty if to nothing.
+type group struct{ container, pod string }
+
+func newContainerGatherer(g prometheus.Gatherer, m *host.Machine) *containerGatherer {
+	return &containerGatherer{
+		gatherer: g,
+		lookUp: func(pid int) (container, pod string) {
+			p, err := m.Process(pid)
+			if err != nil {
+				return "", "" // it has ended, or is not to be seen
+			}
+			return p.Container, p.Pod
+		},
+	}
+}
+
+// Gather implements prometheus.Gatherer.
+func (g *containerGatherer) Gather() ([]*dto.MetricFamily, error) {
+	families, err := g.gatherer.Gather()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.since) > containersKept {
+		g.known, g.since = make(map[string]group), time.Now()
+	}
+	for _, family := range families {
+		for _, metric := range family.Metric {
+			of := g.groupOf(metric)
+			metric.Label = withLabel(metric.Label, labelTargetContainer, of.container)
+			metric.Label = withLabel(metric.Label, labelTargetPod, of.pod)
+		}
+	}
+	return families, err
+}
+
+func (g *containerGatherer) groupOf(metric *dto.Metric) group {
+	i := slices.IndexFunc(metric.Label, func(l *dto.LabelPair) bool { return l.GetName() == labelPID })
+	if i < 0 {
+		return group{}
+	}
+	value := metric.Label[i].GetValue()
+	of, found := g.known[value]
+	if !found {
+		if pid, err := strconv.Atoi(value); err == nil {
+			of.container, of.pod = g.lookUp(pid)
+		}
+		g.known[value] = of
+	}
+	return of
+}
+
+// withLabel returns the labels with one more, unless that is empty, in order of
+// their names. The slice may be shared between metrics and is not changed.
+func withLabel(pairs []*dto.LabelPair, name, value string) []*dto.LabelPair {
+	if value == "" {
+		return pairs
+	}
+	i, _ := slices.BinarySearchFunc(pairs, name, func(l *dto.LabelPair, name string) int {
+		return strings.Compare(l.GetName(), name)
+	})
+	return slices.Insert(slices.Clone(pairs), i, &dto.LabelPair{Name: proto.String(name), Value: proto.String(value)})
+}

@@ -1,0 +1,46 @@
+package bridge
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func TestContainerGatherer(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	requests := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "requests", Help: "Requests."}, []string{"pid", "zone"})
+	requests.WithLabelValues("7", "a").Set(1)
+	requests.WithLabelValues("8", "a").Set(2)
+	requests.WithLabelValues("none", "a").Set(3)
+	hosts := prometheus.NewGauge(prometheus.GaugeOpts{Name: "hosts", Help: "Hosts."})
+	reg.MustRegister(requests, hosts)
+
+	lookUps := 0
+	g := &containerGatherer{gatherer: reg, lookUp: func(pid int) (container, pod string) {
+		lookUps++
+		if pid == 7 {
+			return "c7", "p7"
+		}
+		return "", ""
+	}}
+	want := `# HELP hosts Hosts.
+# TYPE hosts gauge
+hosts 0
+# HELP requests Requests.
+# TYPE requests gauge
+requests{pid="7",target_container_id="c7",target_pod_uid="p7",zone="a"} 1
+requests{pid="8",zone="a"} 2
+requests{pid="none",zone="a"} 3
+`
+	for range 2 {
+		// As /metrics does: several gatherers, checked against each other.
+		if err := testutil.GatherAndCompare(prometheus.Gatherers{g}, strings.NewReader(want)); err != nil {
+			t.Error(err)
+		}
+	}
+	if lookUps != 2 {
+		t.Errorf("%d look-ups of two pids, want 2", lookUps)
+	}
+}

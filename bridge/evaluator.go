@@ -1,0 +1,109 @@
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/plugin"
+	"github.com/promscope/promscope/mapping"
+)
+
+// pruneInterval is how often nodes are looked at that no evaluation touches:
+// a process that has ended, samples that have grown too old. It is the interval
+// at which Scope's probe polls.
+const pruneInterval = time.Second
+
+// evaluator is the task between the store and the report: it evaluates the
+// rules that are due, gives the report their points, and publishes it.
+type evaluator struct {
+	schedule *schedule
+	rules    *mapping.Evaluator
+	set      *mapping.Set
+	report   *plugin.Report
+	alive    func(t mapping.Topology, id string) bool
+	logger   *slog.Logger
+	// pruneNow has room for one: whoever sees a process end must not wait.
+	pruneNow chan struct{}
+	// failed holds the last error of each rule that fails, so that only a
+	// change of state is logged.
+	failed map[int]string
+}
+
+func newEvaluator(s *schedule, rules *mapping.Evaluator, set *mapping.Set, report *plugin.Report, machine *host.Machine, logger *slog.Logger) *evaluator {
+	return &evaluator{
+		schedule: s,
+		rules:    rules,
+		set:      set,
+		report:   report,
+		// A node was alive at its samples' time when they were mapped to it.
+		alive: func(t mapping.Topology, id string) bool {
+			return machine.Alive(string(t), id, time.Now())
+		},
+		logger:   logger,
+		pruneNow: make(chan struct{}, 1),
+		failed:   make(map[int]string),
+	}
+}
+
+func (e *evaluator) String() string { return "rules" }
+
+func (e *evaluator) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	pruned := time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.schedule.wake:
+		case <-e.pruneNow:
+			pruned = time.Time{}
+		case <-timer.C:
+		}
+		due, wait := e.schedule.take(pruneInterval)
+		for _, d := range due {
+			e.evaluate(ctx, d)
+		}
+		now := time.Now()
+		if now.Sub(pruned) >= pruneInterval {
+			e.report.Prune(e.alive)
+			pruned = now
+		}
+		e.report.Publish(now)
+		timer.Reset(min(wait, max(0, pruneInterval-time.Since(pruned))))
+	}
+}
+
+// prune has the nodes that are gone taken out of the report now. It never blocks.
+func (e *evaluator) prune() {
+	select {
+	case e.pruneNow <- struct{}{}:
+	default: // it is on its way
+	}
+}
+
+// evaluate evaluates one rule. A rule that fails takes its own metrics out of
+// the report, since the old ones would be shown as if they were of now, and
+// leaves the other rules alone.
+func (e *evaluator) evaluate(ctx context.Context, d dueRule) {
+	result, err := e.rules.Evaluate(ctx, d.rule, d.at)
+	if ctx.Err() != nil {
+		return
+	}
+	rule := e.set.Rules()[d.rule]
+	last, failing := e.failed[d.rule]
+	switch {
+	case err != nil:
+		result = mapping.Result{Rule: d.rule, At: d.at}
+		if !failing || last != err.Error() {
+			e.logger.Warn("rule failed", "metric", rule.Metric, "rule", rule.Position.String(), "err", err)
+		}
+		e.failed[d.rule] = err.Error()
+	case failing:
+		e.logger.Info("rule works again", "metric", rule.Metric, "rule", rule.Position.String())
+		delete(e.failed, d.rule)
+	}
+	e.report.Apply(result)
+}

@@ -1,0 +1,92 @@
+package bridge
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/discovery"
+	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/mapping"
+)
+
+// The labels that a target gets from the process that serves it.
+const (
+	labelTargetPID       = "target_pid"
+	labelTargetContainer = "target_container_id"
+	labelTargetPod       = "target_pod_uid"
+)
+
+// nodes tells the rules which nodes exist.
+type nodes struct{ machine *host.Machine }
+
+func (n nodes) Alive(t mapping.Topology, id string, at time.Time) bool {
+	return n.machine.Alive(string(t), id, at)
+}
+
+// originLabels are the labels of the process at the other end of a scrape's
+// connection.
+func originLabels(m *host.Machine) func(ctx context.Context, conn net.Conn) labels.Labels {
+	return func(ctx context.Context, conn net.Conn) labels.Labels {
+		p, ok := m.OwnerOf(ctx, conn)
+		if !ok {
+			return labels.EmptyLabels()
+		}
+		return processLabels(p)
+	}
+}
+
+// processLabels are the labels that a process gives to what it serves.
+func processLabels(p host.Process) labels.Labels {
+	b := labels.NewScratchBuilder(3)
+	if p.Container != "" {
+		b.Add(labelTargetContainer, p.Container)
+	}
+	b.Add(labelTargetPID, strconv.Itoa(p.PID))
+	if p.Pod != "" {
+		b.Add(labelTargetPod, p.Pod)
+	}
+	b.Sort()
+	return b.Labels()
+}
+
+// pidLabels are the labels that rules take for process ids, but for the one that
+// is promscope's own.
+func pidLabels(set *mapping.Set) []string {
+	var names []string
+	for _, r := range set.Rules() {
+		if r.Topology == mapping.Process && r.NodeLabel != labelTargetPID && !slices.Contains(names, r.NodeLabel) {
+			names = append(names, r.NodeLabel)
+		}
+	}
+	return names
+}
+
+// translatePID gives the pids that an exporter exposes from inside of its own
+// pid namespace the number that they have on this machine.
+func translatePID(m *host.Machine) func(ctx context.Context, target labels.Labels, label, value string) (string, bool) {
+	return func(_ context.Context, target labels.Labels, _, value string) (string, bool) {
+		exporter, err := strconv.Atoi(target.Get(labelTargetPID))
+		if err != nil {
+			return "", false // not of this machine
+		}
+		pid, err := strconv.Atoi(value)
+		if err != nil {
+			return "", false
+		}
+		translated, ok := m.TranslatePID(exporter, pid)
+		return strconv.Itoa(translated), ok
+	}
+}
+
+// dial connects to a target in its network namespace.
+func dial(m *host.Machine) func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
+		netns, _ := strconv.ParseUint(target.Get(discovery.LabelNetNS), 10, 64) // 0 is our own
+		return m.DialContext(ctx, netns, network, address)
+	}
+}
