@@ -1,0 +1,33 @@
+# The default target builds promscope and runs it in the foreground, as the
+# makefiles of Scope's own plugins do. Scope's probe finds it by its socket.
+.PHONY: run build test lint generate docs clean
+
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w \
+	-X github.com/prometheus/common/version.Version=$(VERSION) \
+	-X github.com/prometheus/common/version.Revision=$(shell git rev-parse HEAD 2>/dev/null) \
+	-X github.com/prometheus/common/version.Branch=$(shell git rev-parse --abbrev-ref HEAD 2>/dev/null)
+
+run: build
+	./promscope run $(ARGS)
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o promscope ./cmd/promscope
+
+test:
+	$(GO) test ./...
+
+lint:
+	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
+
+# The eBPF objects, from their C source; needs clang-19 and llvm-19.
+generate:
+	$(GO) generate ./ebpf/...
+
+# The generated parts of README.md and docs/.
+docs:
+	$(GO) test ./cmd/promscope -run TestDocs -update
+
+clean:
+	rm -f promscope

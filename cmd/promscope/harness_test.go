@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binary is promscope, built once for all end-to-end tests.
+var binary = sync.OnceValues(func() (string, error) {
+	return build("promscope", "build", "-o", "{}", ".")
+})
+
+// nodeExporter is the real node_exporter, from the module proxy.
+var nodeExporter = sync.OnceValues(func() (string, error) {
+	return build("node_exporter", "install", "github.com/prometheus/node_exporter@v1.12.1")
+})
+
+// buildDir holds the binaries; TestMain removes it.
+var buildDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if buildDir, err = os.MkdirTemp("", "promscope-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	// Readable for the test that runs promscope as another user.
+	if err := os.Chmod(buildDir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(buildDir)
+	os.Exit(code)
+}
+
+// build runs the go command with CGO off; {} in an argument stands for the path
+// of the binary.
+func build(name string, args ...string) (string, error) {
+	path := filepath.Join(buildDir, name)
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "{}", path)
+	}
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOBIN="+buildDir, "GOFLAGS=-buildvcs=false")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return path, nil
+}
+
+// process is a program that a test runs.
+type process struct {
+	*exec.Cmd
+	output *buffer
+	done   chan struct{}
+	err    error
+}
+
+// start starts a program that ends with the test at the latest.
+func start(t *testing.T, path string, args ...string) *process {
+	t.Helper()
+	return startAs(t, nil, path, args...)
+}
+
+// startAs starts a program as another user.
+func startAs(t *testing.T, user *syscall.Credential, path string, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(path, args...), output: &buffer{}, done: make(chan struct{})}
+	p.Stdout, p.Stderr = p.output, p.output
+	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: user}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.err = p.Wait()
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		_ = p.Process.Kill()
+		<-p.done
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", filepath.Base(path), p.output)
+		}
+	})
+	return p
+}
+
+// exit waits for the end of the process and returns its exit code.
+func (p *process) exit(t *testing.T, within time.Duration) int {
+	t.Helper()
+	select {
+	case <-p.done:
+		return p.ProcessState.ExitCode()
+	case <-time.After(within):
+		t.Fatalf("%s still runs after %s", filepath.Base(p.Path), within)
+		return 0
+	}
+}
+
+// buffer is a bytes.Buffer for a writer and a reader at the same time.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// plugin is a running promscope.
+type plugin struct {
+	*process
+	socket string
+	web    string // base URL of the debug server
+}
+
+// hostName is the host name that all end-to-end tests give.
+const hostName = "vm"
+
+// startPlugin runs promscope with a configuration (none if empty) and waits for
+// its socket.
+func startPlugin(t *testing.T, config string, args ...string) *plugin {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	p := &plugin{
+		socket: filepath.Join(root, "promscope", "promscope.sock"),
+		web:    freeAddress(t),
+	}
+	args = append([]string{
+		"--scope.plugins-root=" + root, "--scope.host=" + hostName, "--web.listen-address=" + p.web,
+	}, args...)
+	if config != "" {
+		args = append(args, "--config.file="+writeConfig(t, config))
+	}
+	p.web = "http://" + p.web
+	p.process = start(t, path, args...)
+	eventually(t, 10*time.Second, "the socket", func() error {
+		select {
+		case <-p.done:
+			return fmt.Errorf("promscope has ended: %w", p.err)
+		default:
+		}
+		_, err := os.Stat(p.socket)
+		return err
+	})
+	return p
+}
+
+// interrupt ends promscope as a user would.
+func (p *plugin) interrupt(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// metric returns the value line of one series on promscope's own /metrics.
+func (p *plugin) metrics(t *testing.T) string {
+	t.Helper()
+	status, body, err := get(t.Context(), p.web+"/metrics")
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("/metrics: status %d, %v", status, err)
+	}
+	return body
+}
+
+func get(ctx context.Context, url string) (int, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(body), err
+}
+
+func writeConfig(t *testing.T, config string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "promscope.yml")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// freeAddress returns a loopback address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// eventually asks until there is no error, or fails with the last one.
+func eventually(t *testing.T, within time.Duration, what string, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: still after %s: %v", what, within, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// errNotYet is for eventually.
+var errNotYet = errors.New("not yet")

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/promslog"
+
+	"github.com/promscope/promscope/bridge"
+)
+
+func declareRun(app *kingpin.Application) (string, command) {
+	cmd := app.Command("run", "Run the plugin until interrupted. SIGHUP loads the configuration anew.").Default()
+	var web bridge.WebOptions
+	cmd.Flag("web.listen-address", `Address of the debug server with /metrics, /-/healthy and /-/ready; "" for none.`).
+		Default("127.0.0.1:4041").StringVar(&web.ListenAddress)
+	cmd.Flag("web.config.file", "File that enables TLS or basic authentication on the debug server, as for every Prometheus exporter.").
+		PlaceHolder("FILE").StringVar(&web.ConfigFile)
+	cmd.Flag("web.enable-lifecycle", "Let POST /-/reload load the configuration anew.").
+		BoolVar(&web.EnableLifecycle)
+
+	return cmd.FullCommand(), func(ctx context.Context, env *environment) error {
+		env.options.Web = web
+		b, err := bridge.New(env.options, promslog.New(&env.logging))
+		if err != nil {
+			return err
+		}
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+		go func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-hangup:
+					_ = b.Reload() // logged, and in promscope_config_last_reload_successful
+				}
+			}
+		}()
+		return b.Run(ctx)
+	}
+}
