@@ -8,11 +8,11 @@ COPY . .
 ARG VERSION=dev
 RUN CGO_ENABLED=0 go build -trimpath \
     -ldflags "-s -w -X github.com/prometheus/common/version.Version=${VERSION}" \
-    -o /promscope ./cmd/promscope
-RUN /promscope --version
+    -o promscope ./cmd/promscope
+RUN ./promscope --version
 
 FROM scratch
 # For scrape targets and service discovery over TLS.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /promscope /promscope
+COPY --from=build /src/promscope /promscope
 ENTRYPOINT ["/promscope"]

@@ -35,7 +35,8 @@ func openCollector(name string, settings *config.Collectors, logger *slog.Logger
 type collector struct {
 	name     string
 	settings config.Collector
-	gatherer prometheus.Gatherer
+	registry *prometheus.Registry
+	gatherer prometheus.Gatherer // of the registry, with containers
 	closer   io.Closer // nil if there is nothing to close
 	err      error
 }
@@ -67,14 +68,14 @@ func openCollectors(settings *config.Collectors, machine *host.Machine, logger *
 }
 
 func (c *collector) open(settings *config.Collectors, machine *host.Machine, logger *slog.Logger) error {
-	registry := prometheus.NewRegistry()
-	c.gatherer = newContainerGatherer(registry, machine)
+	c.registry = prometheus.NewRegistry()
+	c.gatherer = newContainerGatherer(c.registry, machine)
 	metrics, err := openCollector(c.name, settings, logger)
 	if err != nil {
 		return err
 	}
 	c.closer, _ = metrics.(io.Closer)
-	return registry.Register(metrics)
+	return c.registry.Register(metrics)
 }
 
 func (c *collector) close() error {

@@ -33,7 +33,7 @@ func TestLive(t *testing.T) {
 		}
 		return n
 	}
-	append := func(at int64, stale bool) {
+	add := func(at int64, stale bool) {
 		b := st.Batch()
 		if stale {
 			b.AppendStale(s, at)
@@ -42,16 +42,16 @@ func TestLive(t *testing.T) {
 		}
 		b.Commit(time.UnixMilli(at), time.Second)
 	}
-	append(1000, false)
-	append(2000, false)
-	append(3000, true)
+	add(1000, false)
+	add(2000, false)
+	add(3000, true)
 	if whole, live := samples(st, 3000), samples(st.Live(), 3000); whole != 3 || live != 0 {
 		t.Errorf("after the stale marker: %d samples and %d live, want 3 and 0", whole, live)
 	}
 	if live := samples(st.Live(), 2500); live != 2 {
 		t.Errorf("before the stale marker: %d live samples, want 2", live)
 	}
-	append(4000, false)
+	add(4000, false)
 	if live := samples(st.Live(), 4000); live != 4 {
 		t.Errorf("back again: %d live samples, want all 4", live)
 	}

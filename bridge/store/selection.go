@@ -125,6 +125,37 @@ func (s *Selection) Names() (names []string, complete bool) {
 	return names, len(s.open) == 0
 }
 
+// Values are the labels of a series as far as they are known.
+type Values interface {
+	// Value returns the value of a label, empty if the series lacks it; false
+	// if that cannot be told.
+	Value(label string) (value string, known bool)
+}
+
+// MayMatch tells whether a selector might take a series of the metric name. If
+// not, none does, whatever the labels that are not known. It does not allocate
+// and keeps neither name nor values.
+func (s *Selection) MayMatch(name []byte, values Values) bool {
+	n := unsafe.String(unsafe.SliceData(name), len(name))
+	for _, list := range [2][]*selector{s.byName[n], s.open} {
+		for _, c := range list {
+			if matches(c.name, n) && c.mayMatchRest(values) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c *selector) mayMatchRest(values Values) bool {
+	for _, m := range c.rest {
+		if v, known := values.Value(m.Name); known && !m.Matches(v) {
+			return false
+		}
+	}
+	return true
+}
+
 // Match tells which rules select the series and how long its samples are kept;
 // false if none does.
 func (s *Selection) Match(l labels.Labels) (Match, bool) {

@@ -1,0 +1,140 @@
+package bridge
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/prometheus/common/promslog"
+
+	"github.com/promscope/promscope/bridge/config"
+	"github.com/promscope/promscope/bridge/plugin"
+)
+
+var update = flag.Bool("update", false, "write the generated documentation")
+
+// ownMetric is how promscope's metrics begin. Those of the Go runtime, of the
+// process and of Prometheus's discovery are documented elsewhere.
+const ownMetric = "promscope_"
+
+// testBase is everything that runs without a socket, with the default
+// configuration.
+func testBase(t *testing.T) *base {
+	t.Helper()
+	cfg, diagnostics := config.Default()
+	if err := diagnostics.Err(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := newBase(cfg, promslog.NewNopLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	newReloadMetrics(b.registry)
+	plugin.NewServer(b.report, plugin.ServerOptions{}, b.logger, b.registry)
+	return b
+}
+
+// docs/metrics.md is written from what is registered.
+func TestDocs(t *testing.T) {
+	b := testBase(t)
+	const file = "../docs/metrics.md"
+	got := `# Metrics
+
+What promscope tells of itself on ` + "`/metrics`" + ` of its debug address, besides the usual ` + "`go_*`, `process_*`" + ` and the
+` + "`prometheus_sd_*`" + ` of Prometheus's service discovery. Rules can select all of it by ` + "`{job=\"promscope\"}`" + `.
+
+| Metric | Labels | |
+|---|---|---|
+` + strings.Join(metricRows(t, b), "\n") + "\n"
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(without(b, string(want)), got); diff != "" {
+		t.Errorf("%s is not up to date: run make docs (-file +registry):\n%s", file, diff)
+	}
+}
+
+// without leaves the rows of collectors out that cannot run here, and whose
+// metrics are therefore not registered.
+func without(b *base, doc string) string {
+	var lines []string
+	for line := range strings.Lines(doc) {
+		if !slices.ContainsFunc(b.pipeline.Load().collectors, func(c *collector) bool {
+			return c.err != nil && strings.HasPrefix(line, "| `"+ownMetric+c.name+"_")
+		}) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+var descPattern = regexp.MustCompile(`^Desc\{fqName: "([^"]*)", help: "(.*?)", unit: ".*", constLabels: \{.*\}, variableLabels: \{(.*)\}\}$`)
+
+func metricRows(t *testing.T, b *base) []string {
+	t.Helper()
+	descs := make(chan *prometheus.Desc)
+	go func() {
+		defer close(descs)
+		p := b.pipeline.Load()
+		b.registry.Describe(descs)
+		p.registry.Describe(descs)
+		for _, c := range p.collectors {
+			c.registry.Describe(descs)
+		}
+	}()
+	var rows []string
+	for d := range descs {
+		m := descPattern.FindStringSubmatch(d.String())
+		if m == nil {
+			t.Fatalf("cannot read %s", d)
+		}
+		if !strings.HasPrefix(m[1], ownMetric) {
+			continue
+		}
+		var labels []string
+		for _, l := range strings.Split(m[3], ",") {
+			if l != "" {
+				labels = append(labels, "`"+l+"`")
+			}
+		}
+		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s |", m[1], strings.Join(labels, " "), strings.ReplaceAll(m[2], `\"`, `"`)))
+	}
+	slices.Sort(rows)
+	return slices.Compact(rows)
+}
+
+// What is on /metrics is as the linter of Prometheus wants it.
+func TestMetricsLint(t *testing.T) {
+	b := testBase(t)
+	families, err := append(prometheus.Gatherers{b.registry}, b.pipeline.Load().gatherers()...).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, ownMetric) {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+}
