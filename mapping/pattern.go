@@ -60,6 +60,20 @@ func (p pattern) expand(l labels.Labels, replace func(string) string) string {
 	return b.String()
 }
 
+// canBe reports whether the pattern can expand to the text.
+func (p pattern) canBe(text string) bool {
+	last := len(p.literals) - 1
+	if last == 0 {
+		return text == p.literals[0]
+	}
+	text, ok := strings.CutPrefix(text, p.literals[0])
+	for _, literal := range p.literals[1:last] {
+		_, rest, found := strings.Cut(text, literal)
+		text, ok = rest, ok && found
+	}
+	return ok && strings.HasSuffix(text, p.literals[last])
+}
+
 // validLiteral reports whether the text may be part of a metric id as it is
 // written in a rule.
 func validLiteral(text string) bool {

@@ -57,6 +57,7 @@ func NewSet(rules []*Rule) (*Set, document.List) {
 			}
 		}
 	}
+	b.findLabelsThatMeet()
 	b.prioritise()
 	b.findHidden()
 	if len(b.list.Errors()) > 0 {
@@ -167,6 +168,27 @@ func (b *setBuilder) collideLabels(r, other *Rule) {
 	b.list = append(b.list, other.doc.Warnf(other.labelAt, "label %q is also that of metric %q of the preset %s, which is left out",
 		r.Label, r.Metric, r.Preset).
 		WithHint("name it %q to replace the preset's metric, or give yours another label", r.Metric))
+}
+
+// findLabelsThatMeet warns of rules of the configuration whose ${label} can make
+// the label that a preset's metric has. It is not known before the data, and then
+// the metric that was there first stays.
+func (b *setBuilder) findLabelsThatMeet() {
+	for _, r := range b.rules {
+		if r.Preset != "" || len(r.label.names) == 0 {
+			continue
+		}
+		i := slices.IndexFunc(b.rules, func(other *Rule) bool {
+			return other.Preset != "" && other.Topology == r.Topology && len(other.label.names) == 0 && r.label.canBe(other.Label)
+		})
+		if i < 0 {
+			continue
+		}
+		other := b.rules[i]
+		b.list = append(b.list, r.doc.Warnf(r.labelAt, "label %q can become %q, which metric %q of the preset %s has: where it does, it is not shown",
+			r.Label, other.Label, other.Metric, other.Preset).
+			WithHint("Scope tells metrics apart by their labels: word it differently, or leave the preset out of presets"))
+	}
 }
 
 // A slot is a stretch of priorities that is taken in a topology.

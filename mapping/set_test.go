@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,6 +141,38 @@ func TestJudge(t *testing.T) {
 		}
 		if diff := cmp.Diff(tc.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.series, diff)
+		}
+	}
+}
+
+func TestLabelThatMeetsAPreset(t *testing.T) {
+	preset := asPreset("p", mustRules(t, `
+- {metric: promscope_idle, label: CPU idle, expr: x, node: host}
+- {metric: promscope_other, label: CPU idle, expr: x, node: {process: pid}}
+`))
+	for label, meets := range map[string]bool{
+		"CPU ${mode}":        true,
+		"${mode}":            true,
+		"C${mode}e":          true,
+		"${mode} ${mode}":    true,
+		"CPU time ${mode}":   false,
+		"CPU ${mode} (%)":    false,
+		"Load ${mode}":       false,
+		"CPU ${mode} ${cpu}": false,
+	} {
+		metric := "own"
+		for _, name := range []string{"mode", "cpu"} {
+			if strings.Contains(label, "${"+name+"}") {
+				metric += "_${" + name + "}"
+			}
+		}
+		own := mustRules(t, fmt.Sprintf("- {metric: %q, label: %q, expr: x, node: host}", metric, label))
+		_, list := NewSet(append(preset, own...))
+		if err := list.Err(); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(list.Error(), "can become"); got != meets {
+			t.Errorf("label %q: warned is %v, want %v: %v", label, got, meets, list)
 		}
 	}
 }
