@@ -1,0 +1,270 @@
+package web
+
+import "time"
+
+// The view models: what the pages show and the API answers. They are plain
+// values that belong to whoever asked for them. Nothing in them may be secret:
+// passwords, tokens and user info are redacted by who fills them in.
+//
+// Durations are in seconds, sizes in bytes; a zero time means "not yet".
+
+// Labels are the labels of a target, a series or an element of a vector.
+type Labels map[string]string
+
+// Sample is a value at a time.
+type Sample struct {
+	Time  time.Time `json:"time"`
+	Value float64   `json:"value"` // finite
+}
+
+// Status tells of promscope itself.
+type Status struct {
+	Version   string    `json:"version"`
+	Revision  string    `json:"revision,omitempty"`
+	GoVersion string    `json:"go_version,omitempty"`
+	Started   time.Time `json:"started,omitzero"`
+	// NotReady is why promscope is not ready; empty when it is.
+	NotReady string `json:"not_ready,omitempty"`
+	// Series is how many series the store keeps, SeriesLimit how many it may,
+	// StoreBytes what they take.
+	Series      int   `json:"series"`
+	SeriesLimit int   `json:"series_limit,omitempty"`
+	StoreBytes  int64 `json:"store_bytes,omitempty"`
+}
+
+// Health is the state of a target.
+type Health string
+
+// The healths of a target. A dropped one was discovered, but relabelling took
+// it away or it could not be made sense of.
+const (
+	HealthUp      Health = "up"
+	HealthDown    Health = "down"
+	HealthUnknown Health = "unknown"
+	HealthDropped Health = "dropped"
+)
+
+// Target is one endpoint that is scraped, or one collector that is gathered.
+type Target struct {
+	Job string `json:"job"`
+	// URL is empty for targets of this process.
+	URL        string `json:"url,omitempty"`
+	Labels     Labels `json:"labels"`
+	Discovered Labels `json:"discovered_labels,omitempty"`
+
+	Health Health    `json:"health"`
+	Since  time.Time `json:"since,omitzero"` // when Health last changed
+	// Error is why the last scrape failed, or why the target was dropped.
+	Error string `json:"error,omitempty"`
+
+	LastScrape          time.Time `json:"last_scrape,omitzero"`
+	LastDurationSeconds float64   `json:"last_duration_seconds"`
+	IntervalSeconds     float64   `json:"interval_seconds"`
+	TimeoutSeconds      float64   `json:"timeout_seconds"`
+
+	Samples int    `json:"samples"` // that the last good scrape exposed
+	Kept    int    `json:"kept"`    // of them, those that some rule selects
+	Bytes   int64  `json:"bytes"`   // of the uncompressed body
+	Format  string `json:"format,omitempty"`
+	// Notes are sentences about how the target is scraped: why all of its
+	// series are parsed, what it was asked for.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Instance is what tells the target from the others of its job.
+func (t Target) Instance() string {
+	if instance := t.Labels["instance"]; instance != "" {
+		return instance
+	}
+	return t.Discovered["__address__"]
+}
+
+// RuleState is what the last evaluation of a rule came to.
+type RuleState string
+
+// The states of a rule. An idle one works, but puts nothing on any node.
+const (
+	RuleOK      RuleState = "ok"
+	RuleIdle    RuleState = "idle"
+	RuleFailing RuleState = "failing"
+)
+
+// Rule is a mapping rule and what became of it.
+type Rule struct {
+	// Name names the rule among all: topology and metric, "host/cpu_iowait". The
+	// figures from Series to Dropped are of the last evaluation that succeeded.
+	Name      string  `json:"name"`
+	Metric    string  `json:"metric"`
+	Label     string  `json:"label"`
+	Format    string  `json:"format,omitempty"`
+	Max       float64 `json:"max,omitempty"`
+	Priority  float64 `json:"priority"`
+	Topology  string  `json:"topology"` // Host, Process, Container, Pod
+	NodeLabel string  `json:"node_label,omitempty"`
+	Regex     string  `json:"regex,omitempty"`
+	Expr      string  `json:"expr"`               // with $__rate_interval filled in
+	Preset    string  `json:"preset,omitempty"`   // empty for a rule of the configuration
+	Position  string  `json:"position,omitempty"` // file:line:column
+
+	IntervalSeconds float64    `json:"interval_seconds"`
+	Selectors       []Selector `json:"selectors"`
+
+	LastEvaluation      time.Time      `json:"last_evaluation,omitzero"`
+	LastDurationSeconds float64        `json:"last_duration_seconds"`
+	Evaluations         int            `json:"evaluations"`        // so far
+	Failures            int            `json:"failures"`           // of these
+	Error               string         `json:"error,omitempty"`    // of the last evaluation
+	Warnings            []string       `json:"warnings,omitempty"` // of the check, and of PromQL at the last evaluation; a line each
+	Series              int            `json:"series"`             // that the selectors matched
+	Elements            int            `json:"elements"`           // of the resulting vector
+	Points              int            `json:"points"`             // of them, those that are on a node
+	Dropped             map[string]int `json:"dropped,omitempty"`  // of them, those that are not, by reason
+}
+
+// State is the rule's state.
+func (r Rule) State() RuleState {
+	switch {
+	case r.Error != "":
+		return RuleFailing
+	case r.Points == 0:
+		return RuleIdle
+	}
+	return RuleOK
+}
+
+// Selector is what a rule asks of the store.
+type Selector struct {
+	Matchers         string  `json:"matchers"`          // as in PromQL
+	RetentionSeconds float64 `json:"retention_seconds"` // range, offset and lookback
+	Series           int     `json:"series"`            // in the store now
+}
+
+// Node is a node of the report: what Scope is being told.
+type Node struct {
+	Key      string   `json:"key"`            // in the report: "vm;1234"
+	Topology string   `json:"topology"`       // Host, Process, Container, Pod
+	ID       string   `json:"id"`             // host name, pid, container id, pod UID
+	Name     string   `json:"name,omitempty"` // for people: a command, a container's name
+	Metrics  []Metric `json:"metrics"`        // in the order in which Scope shows them
+}
+
+// Metric is a metric of a node.
+type Metric struct {
+	ID      string   `json:"id"`
+	Label   string   `json:"label"`
+	Format  string   `json:"format,omitempty"` // percent, filesize, integer, or empty
+	Max     float64  `json:"max"`
+	Rule    string   `json:"rule"`    // Rule.Name of the rule that it comes from; empty if that is gone
+	Samples []Sample `json:"samples"` // ascending
+}
+
+// CollectorState tells whether a built-in collector works.
+type CollectorState string
+
+// The states of a collector: on, switched off by the configuration, or not
+// possible here.
+const (
+	CollectorOn     CollectorState = "on"
+	CollectorOff    CollectorState = "off"
+	CollectorFailed CollectorState = "failed"
+)
+
+// Collector is a built-in collector.
+type Collector struct {
+	Name  string         `json:"name"`
+	Help  string         `json:"help"`
+	State CollectorState `json:"state"`
+	// Error is why it does not work or why its last gathering failed, Remedy
+	// what would help.
+	Error  string `json:"error,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+	// Hook is where it listens in the kernel: the one of Hooks that serves.
+	Hook     string   `json:"hook,omitempty"`
+	Hooks    []Hook   `json:"hooks,omitempty"` // in the order in which they are tried
+	Requires []string `json:"requires,omitempty"`
+
+	IntervalSeconds     float64   `json:"interval_seconds"`
+	LastGather          time.Time `json:"last_gather,omitzero"`
+	LastDurationSeconds float64   `json:"last_duration_seconds"`
+	// KernelCPU is the share of one CPU that its programs take in the kernel;
+	// negative if that is not measured.
+	KernelCPU float64 `json:"kernel_cpu_ratio"`
+	Series    int     `json:"series"`
+	Kept      int     `json:"kept"`
+	Errors    uint64  `json:"errors"` // gatherings that failed since the start
+	// Facts are figures of its own: tracked processes, lost connections.
+	Facts []Fact `json:"facts,omitempty"`
+}
+
+// Hook is one way to attach to the kernel.
+type Hook struct {
+	Name string `json:"name"`
+	// Error is why it cannot be used; empty if it can, or was not tried.
+	Error string `json:"error,omitempty"`
+}
+
+// Fact is something to know, by name.
+type Fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Configuration is what promscope runs with.
+type Configuration struct {
+	File string `json:"file,omitempty"` // empty for the defaults
+	// Text is the configuration as YAML, all secrets redacted.
+	Text   string    `json:"text"`
+	Loaded time.Time `json:"loaded,omitzero"`
+	// ReloadError is why the last reload was refused; empty if it was not.
+	ReloadError string    `json:"reload_error,omitempty"`
+	Reloaded    time.Time `json:"reloaded,omitzero"` // when a reload was last tried
+	Warnings    []string  `json:"warnings,omitempty"`
+}
+
+// Scope is the other end: who asks, and what he is told.
+type Scope struct {
+	Socket   string `json:"socket"`
+	PluginID string `json:"plugin_id"`
+	// Host is the host name in the report, HostSource where it comes from.
+	Host       string          `json:"host"`
+	HostSource string          `json:"host_source"`
+	Candidates []HostCandidate `json:"host_candidates"` // in their order of precedence
+	// HostWarning is not empty if candidates differ; it names the flag that decides.
+	HostWarning string   `json:"host_warning,omitempty"`
+	Pollers     []Poller `json:"pollers"`
+	Report      Report   `json:"report"`
+}
+
+// HostCandidate is a name that the host may have to Scope's probe.
+type HostCandidate struct {
+	Source string `json:"source"`
+	Name   string `json:"name,omitempty"`
+	Error  string `json:"error,omitempty"` // why the source gives no name
+}
+
+// Poller is a probe that polls the plugin's socket.
+type Poller struct {
+	ProbeID   string    `json:"probe_id"`
+	Process   string    `json:"process,omitempty"` // command and pid, by the connection's credentials
+	FirstPoll time.Time `json:"first_poll,omitzero"`
+	LastPoll  time.Time `json:"last_poll,omitzero"`
+	Polls     uint64    `json:"polls"`
+	// IntervalSeconds is the usual time between its polls; 0 if it polled once.
+	IntervalSeconds float64 `json:"interval_seconds,omitempty"`
+	// AnswerSeconds and AnswerBytes are of the last answer.
+	AnswerSeconds float64 `json:"answer_seconds"`
+	AnswerBytes   int64   `json:"answer_bytes"`
+}
+
+// Report is the size of what is published.
+type Report struct {
+	Published time.Time `json:"published,omitzero"`
+	Nodes     int       `json:"nodes"`
+	Metrics   int       `json:"metrics"`
+	Samples   int       `json:"samples"`
+	Templates int       `json:"templates"`
+	Bytes     int64     `json:"bytes"`
+	GzipBytes int64     `json:"gzip_bytes,omitempty"`
+	// EncodeSeconds is what the last publication took.
+	EncodeSeconds float64 `json:"encode_seconds"`
+}

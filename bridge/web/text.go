@@ -1,0 +1,195 @@
+package web
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// textPrinter writes indented lines.
+type textPrinter struct {
+	w   *bufio.Writer
+	now time.Time
+}
+
+func (p *textPrinter) line(depth int, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
+		// A bufio.Writer keeps its first error for Flush.
+		_, _ = p.w.WriteString(strings.Repeat("  ", depth) + printable(line) + "\n")
+	}
+}
+
+// fact writes a name and its value in two columns.
+func (p *textPrinter) fact(depth int, name, format string, args ...any) {
+	p.line(depth, "%-12s %s", name, fmt.Sprintf(format, args...))
+}
+
+// printable replaces what a terminal would obey instead of showing it: a label
+// value is anybody's text.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 || r == '\u202e' || r == '\u2066' || r == '\u2067' || r == '\u2068' {
+			return '\ufffd'
+		}
+		if r == '\u00a0' {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+// WriteText writes the explanation for a terminal, as it is at the given time.
+func (e Explanation) WriteText(w io.Writer, now time.Time) error {
+	p := &textPrinter{w: bufio.NewWriter(w), now: now}
+	if !e.Found() {
+		p.line(0, "%s: nothing goes by that name: no series of a target or of the store, no rule, no node.", e.Subject)
+	}
+	blank := false
+	separate := func() {
+		if blank {
+			p.line(0, "")
+		}
+		blank = true
+	}
+	for _, n := range e.Nodes {
+		separate()
+		p.node(n)
+	}
+	for _, r := range e.Rules {
+		separate()
+		p.rule(r)
+	}
+	for _, s := range e.Series {
+		separate()
+		p.series(s)
+	}
+	if e.More > 0 {
+		p.line(0, "\n%s; a narrower selector shows them.", plural(e.More, "more series", "more series"))
+	}
+	for _, hint := range e.Hints {
+		p.line(0, "%s", hint)
+	}
+	return p.w.Flush()
+}
+
+func (p *textPrinter) node(n NodeExplanation) {
+	name := n.Key
+	if n.Name != "" {
+		name += " (" + n.Name + ")"
+	}
+	p.line(0, "node %s", name)
+	p.line(1, "%s", n.Verdict())
+	for _, row := range n.Rows() {
+		p.line(1, "%s = %s  (%s)", row.Metric.Label, row.Metric.Shown(), row.Metric.ID)
+		p.fact(2, "rule", "%s", row.Origin.Rule)
+		if row.Origin.Expr != "" {
+			p.fact(2, "expression", "%s", row.Origin.Expr)
+		}
+		p.targets(2, row.Origin.Targets)
+		if last := row.Metric.Last(); last != nil {
+			p.fact(2, "last sample", "%s", formatAgo(p.now, last.Time))
+		}
+	}
+}
+
+func (p *textPrinter) targets(depth int, targets []TargetRef) {
+	for i, t := range targets {
+		name := "targets"
+		if i > 0 {
+			name = ""
+		}
+		p.fact(depth, name, "%s", describe(t))
+	}
+}
+
+// describe is a target in one line.
+func describe(t TargetRef) string {
+	text := t.String() + ", " + string(t.Health)
+	if t.Error != "" {
+		text += ": " + t.Error
+	}
+	return text
+}
+
+func (p *textPrinter) rule(r RuleExplanation) {
+	p.line(0, "rule %s (%s)", r.Name, r.Label)
+	p.line(1, "%s", r.Verdict())
+	if r.Error != "" {
+		p.fact(1, "error", "%s", r.Error)
+	}
+	for _, warning := range r.Warnings {
+		p.fact(1, "warning", "%s", warning)
+	}
+	p.fact(1, "expression", "%s", r.Expr)
+	if r.Position != "" {
+		p.fact(1, "written in", "%s", r.Position)
+	}
+	on := r.Topology
+	if r.NodeLabel != "" {
+		on += ", by the label " + r.NodeLabel
+	}
+	if r.Regex != "" {
+		on += ", first group of " + r.Regex
+	}
+	p.fact(1, "on", "%s", on)
+	for _, s := range r.Selectors {
+		p.fact(1, "selects", "%s  %s, kept for %s", s.Matchers, plural(s.Series, "series", "series"), formatSeconds(s.RetentionSeconds))
+	}
+	p.targets(1, r.Targets)
+	if !r.LastEvaluation.IsZero() {
+		p.fact(1, "evaluated", "%s, in %s: %s, %s, %d on nodes", formatAgo(p.now, r.LastEvaluation), formatSeconds(r.LastDurationSeconds),
+			plural(r.Series, "series", "series"), plural(r.Elements, "element", "elements"), r.Points)
+	}
+	if r.Failures > 0 {
+		p.fact(1, "failed", "%s of %s", formatCount(r.Failures), plural(r.Evaluations, "evaluation", "evaluations"))
+	}
+	for _, reason := range slices.Sorted(maps.Keys(r.Dropped)) {
+		p.fact(1, "dropped", "%d: %s", r.Dropped[reason], reason)
+	}
+	for _, element := range r.Results {
+		target := "→ " + element.Node
+		if element.Metric != "" {
+			target += " " + element.Metric
+		}
+		if element.Dropped != "" {
+			target = "dropped: " + element.Dropped
+		}
+		p.line(2, "%s %s  %s", element.Labels, formatNumber(float64(element.Value)), target)
+	}
+	if r.More > 0 {
+		p.line(2, "and %s more", formatCount(r.More))
+	}
+}
+
+func (p *textPrinter) series(s SeriesExplanation) {
+	p.line(0, "series %s", s.Labels)
+	p.line(1, "%s", s.Verdict())
+	if s.Target != nil {
+		p.fact(1, "served by", "%s", describe(*s.Target))
+	}
+	if s.Last != nil {
+		p.fact(1, "stored", "%s, %s", formatNumber(s.Last.Value), formatAgo(p.now, s.Last.Time))
+	}
+	for _, selection := range s.Selected {
+		p.fact(1, "taken by", "%s  %s", selection.Rule, selection.Selector)
+		if selection.Error != "" {
+			p.line(2, "error: %s", selection.Error)
+		}
+		for _, node := range selection.Nodes {
+			p.line(2, "→ %s", node)
+		}
+	}
+	for _, refusal := range s.Refused {
+		p.fact(1, "refused by", "%s  %s", refusal.Rule, refusal.Selector)
+		has := fmt.Sprintf("the series has %q", refusal.Value)
+		if refusal.Value == "" {
+			has = "the series has no such label"
+		}
+		p.line(2, "wants %s, %s", refusal.Matcher, has)
+	}
+}
