@@ -41,7 +41,7 @@ func testBase(t *testing.T) *base {
 			t.Error(err)
 		}
 	})
-	newReloadMetrics(b.registry)
+	newReloads(nil, b.registry)
 	plugin.NewServer(b.report, plugin.ServerOptions{}, b.logger, b.registry)
 	return b
 }

@@ -15,6 +15,10 @@ import (
 // at which Scope's probe polls.
 const pruneInterval = time.Second
 
+// publishInterval is how often at most a report is published. What arrives within
+// it goes together: the probe sees one report a second.
+const publishInterval = 200 * time.Millisecond
+
 // evaluator is the task between the store and the report: it evaluates the
 // rules that are due, gives the report their points, and publishes it.
 type evaluator struct {
@@ -22,7 +26,7 @@ type evaluator struct {
 	rules    *mapping.Evaluator
 	set      *mapping.Set
 	report   *plugin.Report
-	alive    func(t mapping.Topology, id string) bool
+	alive    func(t mapping.Topology, id string, at time.Time) bool
 	logger   *slog.Logger
 	// pruneNow has room for one: whoever sees a process end must not wait.
 	pruneNow chan struct{}
@@ -37,9 +41,13 @@ func newEvaluator(s *schedule, rules *mapping.Evaluator, set *mapping.Set, repor
 		rules:    rules,
 		set:      set,
 		report:   report,
-		// A node was alive at its samples' time when they were mapped to it.
-		alive: func(t mapping.Topology, id string) bool {
-			return machine.Alive(string(t), id, time.Now())
+		// Of a process that is gone another one may have the pid already: what was
+		// mapped to the node is not its own then.
+		alive: func(t mapping.Topology, id string, at time.Time) bool {
+			if t != mapping.Process {
+				at = time.Now()
+			}
+			return machine.Alive(string(t), id, at)
 		},
 		logger:   logger,
 		pruneNow: make(chan struct{}, 1),
@@ -52,7 +60,7 @@ func (e *evaluator) String() string { return "rules" }
 func (e *evaluator) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	pruned := time.Time{}
+	var pruned, published time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -71,8 +79,14 @@ func (e *evaluator) Run(ctx context.Context) error {
 			e.report.Prune(e.alive)
 			pruned = now
 		}
-		e.report.Publish(now)
-		timer.Reset(min(wait, max(0, pruneInterval-time.Since(pruned))))
+		wait = min(wait, pruneInterval-now.Sub(pruned))
+		if left := publishInterval - now.Sub(published); left > 0 {
+			wait = min(wait, left)
+		} else {
+			e.report.Publish(now)
+			published = now
+		}
+		timer.Reset(wait)
 	}
 }
 

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kingpin/v2"
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/promscope/promscope/bridge"
+	"github.com/promscope/promscope/mapping"
+)
+
+var update = flag.Bool("update", false, "write the generated documentation")
+
+// The README has parts that are written from the code.
+func TestDocs(t *testing.T) {
+	const file = "../../README.md"
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := string(content)
+	for section, text := range map[string]string{
+		"flags":      flagsSection(t),
+		"presets":    presetsSection(t),
+		"collectors": collectorsSection(),
+	} {
+		between := regexp.MustCompile(`(?s)(<!-- ` + section + ` -->\n).*(<!-- /` + section + ` -->)`)
+		if !between.MatchString(got) {
+			t.Fatalf("no section %s in %s", section, file)
+		}
+		got = between.ReplaceAllStringFunc(got, func(s string) string {
+			m := between.FindStringSubmatch(s)
+			return m[1] + text + m[2]
+		})
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := gocmp.Diff(string(content), got); diff != "" {
+		t.Errorf("%s is not up to date: run make docs (-file +code):\n%s", file, diff)
+	}
+}
+
+// flagsSection is what --help-long prints; kingpin itself prints that to
+// os.Stdout, whatever it was told.
+func flagsSection(t *testing.T) string {
+	t.Helper()
+	t.Setenv("COLUMNS", "80") // the width that kingpin breaks lines at
+	app, _ := newApp(&environment{})
+	var help bytes.Buffer
+	app.UsageWriter(&help)
+	parsed, err := app.ParseContext(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := app.UsageForContextWithTemplate(parsed, 2, kingpin.LongHelpTemplate); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for line := range strings.Lines(strings.TrimSpace(help.String())) {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	return "```\n" + b.String() + "```\n"
+}
+
+// collectorsSection lists the collectors and what they need.
+func collectorsSection() string {
+	var b strings.Builder
+	b.WriteString("| Collector | | By default | Rights | Kernel, best first |\n|---|---|---|---|---|\n")
+	for _, d := range bridge.Collectors() {
+		var rights, hooks []string
+		for _, c := range d.Capabilities {
+			rights = append(rights, "`"+c.Name+"`")
+		}
+		for _, a := range d.Alternatives {
+			hooks = append(hooks, fmt.Sprintf("`%s` (Linux %s, BTF)", a.Name, a.Needs.Kernel))
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | on, each %s | %s | %s |\n", d.Name, d.Help, d.Interval,
+			cmp.Or(strings.Join(rights, ", "), "none"), cmp.Or(strings.Join(hooks, "; "), "any"))
+	}
+	return b.String()
+}
+
+// presetsSection lists the presets with the first sentence of their comments.
+func presetsSection(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("| Preset | |\n|---|---|\n")
+	for _, name := range mapping.Presets() {
+		source, ok := mapping.PresetSource(name)
+		if !ok {
+			t.Fatalf("no source of preset %s", name)
+		}
+		var comment []string
+		for line := range strings.Lines(string(source)) {
+			text, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
+			if !ok {
+				break
+			}
+			comment = append(comment, strings.TrimSpace(text))
+		}
+		first, _, _ := strings.Cut(strings.Join(comment, " "), ". ")
+		fmt.Fprintf(&b, "| `%s` | %s |\n", name, strings.TrimSuffix(first, "."))
+	}
+	return b.String()
+}
