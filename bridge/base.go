@@ -45,6 +45,10 @@ func newBase(cfg *config.Config, logger *slog.Logger) (_ *base, err error) {
 	if b.machine, err = host.New(host.Options{OnExit: b.processEnded}, logger); err != nil {
 		return nil, fmt.Errorf("looking at this machine: %w", err)
 	}
+	if !b.machine.KernelPIDs() {
+		logger.Warn("This pid namespace is not the host's: Scope may know processes by other pids, " +
+			"and the built-in collectors cannot tell them; run promscope with --pid=host (hostPID: true)")
+	}
 	b.prober, err = discovery.NewProber(b.machine, discovery.ProberOptions{Claimed: b.claimed}, logger, b.registry)
 	if err != nil {
 		return nil, fmt.Errorf("setting up the discovery of listeners: %w", err)

@@ -39,7 +39,7 @@ type Bridge struct {
 	*base
 
 	opts     Options
-	reloads  *reloadMetrics
+	reloads  *reloads
 	listener *plugin.Listener
 	server   *plugin.Server
 	web      *web.Server // nil if switched off
@@ -51,7 +51,7 @@ type Bridge struct {
 // New loads the configuration and takes the plugin's socket and the debug
 // address. Nothing is scraped before Run.
 func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
-	cfg, err := loadConfig(opts, logger)
+	cfg, warnings, err := loadConfig(opts, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
 			err = errors.Join(err, b.close())
 		}
 	}()
-	b.reloads = newReloadMetrics(b.registry)
+	b.reloads = newReloads(warnings, b.registry)
 	if b.listener, err = plugin.Listen(cfg.Scope.PluginsRoot, cfg.Scope.PluginID, logger); err != nil {
 		return nil, err
 	}
@@ -78,6 +78,9 @@ func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
 		ConfigFile:    opts.Web.ConfigFile,
 		Gatherer:      prometheus.GathererFunc(b.gather),
 		Ready:         b.ready,
+	}
+	if webOptions.Pages, err = web.NewPages(newStatus(b), web.PageOptions{}, logger); err != nil {
+		return nil, fmt.Errorf("setting up the status pages: %w", err)
 	}
 	if opts.Web.EnableLifecycle {
 		webOptions.Reload = b.Reload
@@ -131,8 +134,8 @@ func (b *Bridge) runPipelines(ctx context.Context) error {
 func (b *Bridge) Reload() error {
 	b.reload.Lock()
 	defer b.reload.Unlock()
-	err := b.tryReload()
-	b.reloads.done(err)
+	warnings, err := b.tryReload()
+	b.reloads.done(warnings, err)
 	if err != nil {
 		b.logger.Error("Reload failed, the last configuration stays in force", "err", err)
 		return err
@@ -141,10 +144,10 @@ func (b *Bridge) Reload() error {
 	return nil
 }
 
-func (b *Bridge) tryReload() error {
-	cfg, err := loadConfig(b.opts, b.logger)
+func (b *Bridge) tryReload() (document.List, error) {
+	cfg, warnings, err := loadConfig(b.opts, b.logger)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if old := b.pipeline.Load().config.Scope; old.PluginsRoot != cfg.Scope.PluginsRoot || old.PluginID != cfg.Scope.PluginID {
 		b.logger.Warn("scope.plugins_root and scope.plugin_id take effect at the next start")
@@ -152,14 +155,14 @@ func (b *Bridge) tryReload() error {
 	}
 	p, err := newPipeline(cfg, b.base)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b.hostName.configure(cfg.Scope.Host)
 	select {
 	case b.next <- p:
-		return nil
+		return warnings, nil
 	case <-time.After(10 * time.Second):
-		return errors.Join(errors.New("promscope is not running"), p.close())
+		return nil, errors.Join(errors.New("promscope is not running"), p.close())
 	}
 }
 
@@ -196,23 +199,24 @@ func (b *Bridge) close() error {
 	return errors.Join(append(errs, b.base.close())...)
 }
 
-// loadConfig loads the configuration and logs its warnings.
-func loadConfig(opts Options, logger *slog.Logger) (*config.Config, error) {
+// loadConfig loads the configuration and logs its warnings, which it returns too.
+func loadConfig(opts Options, logger *slog.Logger) (*config.Config, document.List, error) {
 	load := config.Default
 	if opts.ConfigFile != "" {
 		load = func() (*config.Config, document.List) { return config.Load(opts.ConfigFile) }
 	}
 	cfg, diagnostics := load()
-	for _, d := range diagnostics.Warnings() {
+	warnings := diagnostics.Warnings()
+	for _, d := range warnings {
 		logger.Warn(d.Message, "at", d.Position.String(), "hint", d.Hint)
 	}
 	if err := diagnostics.Err(); err != nil {
-		return nil, fmt.Errorf("loading the configuration:\n%w", err)
+		return nil, nil, fmt.Errorf("loading the configuration:\n%w", err)
 	}
 	override(&cfg.Scope.PluginsRoot, opts.PluginsRoot)
 	override(&cfg.Scope.PluginID, opts.PluginID)
 	override(&cfg.Scope.Host, opts.Host)
-	return cfg, nil
+	return cfg, warnings, nil
 }
 
 func override(value *string, flag string) {

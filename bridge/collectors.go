@@ -4,17 +4,27 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/iowait"
+	"github.com/promscope/promscope/ebpf/hook"
 	"github.com/promscope/promscope/ebpf/http"
 )
 
-// openCollector starts the built-in collector of that name. This is where the
-// next one goes.
+// Collectors describes the built-in collectors.
+func Collectors() []hook.Description {
+	return []hook.Description{
+		{Name: "iowait", Help: "CPU time of this host by mode, from /proc/stat.", Interval: time.Second},
+		http.Describe(),
+	}
+}
+
+// openCollector starts the built-in collector of that name. The next one goes
+// here, above, and into config.Collectors.
 func openCollector(name string, settings *config.Collectors, logger *slog.Logger) (prometheus.Collector, error) {
 	switch name {
 	case "iowait":
@@ -37,6 +47,7 @@ type collector struct {
 	settings config.Collector
 	registry *prometheus.Registry
 	gatherer prometheus.Gatherer // of the registry, with containers
+	meter    *meter
 	closer   io.Closer // nil if there is nothing to close
 	err      error
 }
@@ -69,7 +80,8 @@ func openCollectors(settings *config.Collectors, machine *host.Machine, logger *
 
 func (c *collector) open(settings *config.Collectors, machine *host.Machine, logger *slog.Logger) error {
 	c.registry = prometheus.NewRegistry()
-	c.gatherer = newContainerGatherer(c.registry, machine)
+	c.meter = &meter{name: c.name, gatherer: newContainerGatherer(c.registry, machine)}
+	c.gatherer = c.meter
 	metrics, err := openCollector(c.name, settings, logger)
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ const containersKept = 10 * time.Second
 type containerGatherer struct {
 	gatherer prometheus.Gatherer
 	lookUp   func(pid int) (container, pod string)
+	foreign  bool // the pids are of another pid namespace
 
 	mu    sync.Mutex
 	known map[string]group // by pid
@@ -39,6 +40,7 @@ type group struct{ container, pod string }
 func newContainerGatherer(g prometheus.Gatherer, m *host.Machine) *containerGatherer {
 	return &containerGatherer{
 		gatherer: g,
+		foreign:  !m.KernelPIDs(),
 		lookUp: func(pid int) (container, pod string) {
 			p, err := m.Process(pid)
 			if err != nil {
@@ -59,6 +61,10 @@ func (g *containerGatherer) Gather() ([]*dto.MetricFamily, error) {
 	}
 	for _, family := range families {
 		for _, metric := range family.Metric {
+			if g.foreign {
+				metric.Label = withoutPID(metric.Label)
+				continue
+			}
 			of := g.groupOf(metric)
 			metric.Label = withLabel(metric.Label, labelTargetContainer, of.container)
 			metric.Label = withLabel(metric.Label, labelTargetPod, of.pod)
@@ -81,6 +87,18 @@ func (g *containerGatherer) groupOf(metric *dto.Metric) group {
 		g.known[value] = of
 	}
 	return of
+}
+
+// withoutPID returns the labels with a pid that is no process's here: the number is
+// that of another process, or of none.
+func withoutPID(pairs []*dto.LabelPair) []*dto.LabelPair {
+	i := slices.IndexFunc(pairs, func(l *dto.LabelPair) bool { return l.GetName() == labelPID })
+	if i < 0 {
+		return pairs
+	}
+	pairs = slices.Clone(pairs)
+	pairs[i] = &dto.LabelPair{Name: proto.String(labelPID), Value: proto.String(pairs[i].GetValue() + unknownPID)}
+	return pairs
 }
 
 // withLabel returns the labels with one more, unless that is empty, in order of

@@ -44,3 +44,24 @@ requests{pid="none",zone="a"} 3
 		t.Errorf("%d look-ups of two pids, want 2", lookUps)
 	}
 }
+
+// The pids of another pid namespace name no process here, nor its container.
+func TestContainerGathererForeign(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	requests := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "requests", Help: "Requests."}, []string{"pid"})
+	requests.WithLabelValues("7").Set(1)
+	requests.WithLabelValues("8").Set(2)
+	reg.MustRegister(requests)
+	g := &containerGatherer{gatherer: reg, foreign: true, lookUp: func(pid int) (container, pod string) {
+		t.Errorf("process %d was looked up", pid)
+		return "", ""
+	}}
+	want := `# HELP requests Requests.
+# TYPE requests gauge
+requests{pid="7@unknown"} 1
+requests{pid="8@unknown"} 2
+`
+	if err := testutil.GatherAndCompare(g, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+}

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,7 @@ type hostName struct {
 	configured string
 	probePID   int
 	candidates []host.NameCandidate
+	warned     []host.NameCandidate // those that differ, as last logged
 }
 
 func newHostName(m *host.Machine, configured string, logger *slog.Logger, reg prometheus.Registerer) *hostName {
@@ -61,14 +63,17 @@ func (h *hostName) resolve() {
 	winner := h.candidates[0]
 	h.info.Reset()
 	h.info.WithLabelValues(winner.Name, string(winner.Source)).Set(1)
-	if len(before) > 0 && before[0] == winner {
-		return
-	}
 	if len(before) > 0 && before[0].Name != winner.Name {
 		h.logger.Info("The host has another name in Scope than was thought",
 			"host", winner.Name, "source", winner.Source, "before", before[0].Name)
 	}
-	for _, other := range host.Disagreeing(h.candidates) {
+	// A probe may contradict a name that stays the winner.
+	differing := host.Disagreeing(h.candidates)
+	if len(before) > 0 && before[0] == winner && slices.Equal(differing, h.warned) {
+		return
+	}
+	h.warned = differing
+	for _, other := range differing {
 		h.logger.Warn("Host names differ; if Scope shows this host twice, set --scope.host",
 			"host", winner.Name, "source", winner.Source, "other", other.Name, "other_source", other.Source)
 	}

@@ -21,6 +21,9 @@ const (
 	labelTargetPod       = "target_pod_uid"
 )
 
+// unknownPID is what is put behind a pid that no living process has.
+const unknownPID = "@unknown"
+
 // nodes tells the rules which nodes exist.
 type nodes struct{ machine *host.Machine }
 
@@ -67,7 +70,9 @@ func pidLabels(set *mapping.Set) []string {
 }
 
 // translatePID gives the pids that an exporter exposes from inside of its own
-// pid namespace the number that they have on this machine.
+// pid namespace the number that they have on this machine. One that no process
+// has there becomes no number at all: as it is, it would be the pid of some other
+// process here.
 func translatePID(m *host.Machine) func(ctx context.Context, target labels.Labels, label, value string) (string, bool) {
 	return func(_ context.Context, target labels.Labels, _, value string) (string, bool) {
 		exporter, err := strconv.Atoi(target.Get(labelTargetPID))
@@ -79,7 +84,10 @@ func translatePID(m *host.Machine) func(ctx context.Context, target labels.Label
 			return "", false
 		}
 		translated, ok := m.TranslatePID(exporter, pid)
-		return strconv.Itoa(translated), ok
+		if !ok {
+			return value + unknownPID, true
+		}
+		return strconv.Itoa(translated), true
 	}
 }
 

@@ -25,7 +25,7 @@ type Progress func(elapsed, total time.Duration)
 // server, and returns the report as JSON. Zero stands for as long as three
 // scrapes of every job take, at most a minute.
 func Report(ctx context.Context, opts Options, duration time.Duration, progress Progress, logger *slog.Logger) ([]byte, error) {
-	cfg, err := loadConfig(opts, logger)
+	cfg, _, err := loadConfig(opts, logger)
 	if err != nil {
 		return nil, err
 	}

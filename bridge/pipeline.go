@@ -55,13 +55,7 @@ func newPipeline(cfg *config.Config, b *base) (*pipeline, error) {
 
 	p.collectors = openCollectors(&cfg.Collectors, b.machine, b.logger, reg)
 	var err error
-	p.scrape, err = scrape.NewManager(cfg.ScrapeJobs(), p.store, selection, scrape.Options{
-		InProcess: p.inProcess(b),
-		Origin:    originLabels(b.machine),
-		PIDLabels: pidLabels(set),
-		PID:       translatePID(b.machine),
-		Dial:      dial(b.machine),
-	}, b.logger, reg)
+	p.scrape, err = scrape.NewManager(cfg.ScrapeJobs(), p.store, selection, p.scrapeOptions(b), b.logger, reg)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("setting up scraping: %w", err), p.close())
 	}
@@ -89,6 +83,17 @@ func (p *pipeline) gatherers() prometheus.Gatherers {
 		g = append(g, c.gatherer)
 	}
 	return g
+}
+
+// scrapeOptions tie scraping to this machine.
+func (p *pipeline) scrapeOptions(b *base) scrape.Options {
+	return scrape.Options{
+		InProcess: p.inProcess(b),
+		Origin:    originLabels(b.machine),
+		PIDLabels: pidLabels(p.config.Rules),
+		PID:       translatePID(b.machine),
+		Dial:      dial(b.machine),
+	}
 }
 
 // inProcess are the targets that need no HTTP: the collectors, each on its own

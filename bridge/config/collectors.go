@@ -49,7 +49,7 @@ func defaultCollectors() Collectors {
 		IOWait: IOWait{Collector: everySecond},
 		HTTP: HTTP{
 			Collector:      everySecond,
-			MaxProcesses:   10_000,
+			MaxProcesses:   1_024,
 			MaxConnections: 65_536,
 		},
 	}

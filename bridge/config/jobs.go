@@ -139,7 +139,14 @@ func (l *loader) checkTargets(groups *yaml.Node) {
 			continue
 		}
 		for _, target := range targets.Content {
-			if target = document.Resolve(target); strings.Contains(target.Value, "/") {
+			target = document.Resolve(target)
+			switch at := strings.LastIndexByte(target.Value, '@'); {
+			case at >= 0:
+				d := l.doc.Errorf(target, "the target %q has user info, which is no part of an address", target.Value[at+1:]).
+					WithHint("write it as basic_auth: {username: …, password: …} into the job")
+				d.Source = "" // it has a password in it
+				l.report(d)
+			case strings.Contains(target.Value, "/"):
 				l.report(l.doc.Errorf(target, "the target %q is not an address", target.Value).
 					WithHint("write host:port here, and the rest as scheme and metrics_path; a unix socket goes into the label __unix_socket__"))
 			}

@@ -12,6 +12,7 @@ import (
 	promdiscovery "github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/file"
 	"github.com/prometheus/prometheus/discovery/http"
+	"github.com/prometheus/prometheus/model/relabel"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/promscope/promscope/bridge/scrape"
@@ -108,6 +109,7 @@ func (l Limits) raw() rawLimits {
 
 func (j Job) raw() rawJob {
 	raw := rawJob{Scrape: *j.Scrape, ListenerConfigs: j.Discovery.Listeners}
+	raw.Scrape.RelabelConfigs = redactParams(raw.Scrape.RelabelConfigs)
 	for _, c := range j.Discovery.Configs {
 		switch c := c.(type) {
 		case promdiscovery.StaticConfig:
@@ -119,6 +121,20 @@ func (j Job) raw() rawJob {
 		}
 	}
 	return raw
+}
+
+// redactParams copies relabellings without the values that they give to URL
+// parameters: these are where tokens are put.
+func redactParams(rcs []*relabel.Config) []*relabel.Config {
+	shown := make([]*relabel.Config, len(rcs))
+	for i, rc := range rcs {
+		c := *rc
+		if strings.HasPrefix(c.TargetLabel, model.ParamLabelPrefix) && c.Replacement != relabel.DefaultRelabelConfig.Replacement {
+			c.Replacement = "<secret>"
+		}
+		shown[i] = &c
+	}
+	return shown
 }
 
 // renderRule returns a rule as it is evaluated, with the place it comes from

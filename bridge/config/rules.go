@@ -15,6 +15,9 @@ import (
 // and then the presets. Earlier rules come first on a node.
 func (l *loader) loadRules(c *Config) {
 	opts := mapping.Options{Interval: c.Interval, MaxWindow: c.Limits.MaxWindow}
+	if l.found.Err() == nil {
+		opts.Fed = c.Fed // else a job may be missing only because it is wrong
+	}
 	rules, list := mapping.Parse(l.doc, document.Field(l.doc.Root, "rules"), opts)
 	l.report(list...)
 	for _, path := range l.ruleFiles() {

@@ -10,10 +10,11 @@ import (
 )
 
 // Batch collects the samples of one scrape. Nothing of it is visible before
-// Commit. A batch is reusable and belongs to one goroutine.
+// Commit. A batch is reusable, and costs no memory while it is empty. It
+// belongs to one goroutine.
 type Batch struct {
 	store *Store
-	items []item
+	items *[]item // nil while it is empty
 }
 
 type item struct {
@@ -39,7 +40,7 @@ func (s *Store) Batch() *Batch { return &Batch{store: s} }
 
 // Append adds a float sample.
 func (b *Batch) Append(s *Series, t int64, v float64) {
-	b.items = append(b.items, item{series: s, sample: sample{t, v}})
+	b.add(item{series: s, sample: sample{t, v}})
 }
 
 // AppendStale adds a stale marker: from t on the series has no value.
@@ -50,16 +51,27 @@ func (b *Batch) AppendStale(s *Series, t int64) {
 // AppendHistogram adds a native histogram sample. The histogram is the store's
 // from here on.
 func (b *Batch) AppendHistogram(s *Series, t int64, h *histogram.FloatHistogram) {
-	b.items = append(b.items, item{series: s, sample: sample{t: t}, histogram: h})
+	b.add(item{series: s, sample: sample{t: t}, histogram: h})
 }
 
-// Len returns the number of samples in the batch.
-func (b *Batch) Len() int { return len(b.items) }
+func (b *Batch) add(it item) {
+	if b.items == nil {
+		if b.items, _ = b.store.items.Get().(*[]item); b.items == nil {
+			b.items = new([]item)
+		}
+	}
+	*b.items = append(*b.items, it)
+}
 
-// Truncate drops all samples but the first n.
-func (b *Batch) Truncate(n int) {
-	clear(b.items[n:])
-	b.items = b.items[:n]
+// Reset drops all samples.
+func (b *Batch) Reset() {
+	if b.items == nil {
+		return
+	}
+	clear(*b.items)
+	*b.items = (*b.items)[:0]
+	b.store.items.Put(b.items)
+	b.items = nil
 }
 
 // Commit makes all samples visible at once, announces them, and empties the
@@ -72,9 +84,13 @@ func (b *Batch) Commit(at time.Time, interval time.Duration) Appended {
 		rules  ruleSet
 		change int
 	)
+	var items []item
+	if b.items != nil {
+		items = *b.items
+	}
 	s.mu.Lock()
-	for i := range b.items {
-		change += s.append(&b.items[i], &res, &rules)
+	for i := range items {
+		change += s.append(&items[i], &res, &rules)
 	}
 	s.newest = max(s.newest, at.UnixMilli())
 	if s.newest-s.swept >= sweepEvery.Milliseconds() {
@@ -85,7 +101,7 @@ func (b *Batch) Commit(at time.Time, interval time.Duration) Appended {
 	s.mu.Unlock()
 
 	s.metrics.count(res)
-	b.Truncate(0)
+	b.Reset()
 	if list := rules.list(); len(list) > 0 && s.opts.OnCommit != nil {
 		s.opts.OnCommit(Commit{Time: at, Interval: interval, Rules: list})
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 )
@@ -13,9 +14,9 @@ import (
 // A rate ends with its target on the live view, and is whole again when the
 // target is back after a scrape that failed.
 func TestLive(t *testing.T) {
-	name := labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, "c")
+	name := labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, "c")
 	st := New(NewSelection([]Selector{{Matchers: []*labels.Matcher{name}, Window: time.Minute}}), Options{}, prometheus.NewRegistry())
-	s, ok := st.Series(labels.FromStrings(labels.MetricName, "c"))
+	s, ok := st.Series(labels.FromStrings(model.MetricNameLabel, "c"))
 	if !ok {
 		t.Fatal("the series is not selected")
 	}

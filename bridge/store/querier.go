@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -99,7 +100,7 @@ func (a *arena) add(s *Series, mint, maxt int64, live bool) {
 			a.histograms = append(a.histograms, nil)
 		}
 		for i := lo; i < hi; i++ {
-			a.histograms = append(a.histograms, s.histograms[s.at(i)])
+			a.histograms = append(a.histograms, s.histogram(s.at(i)))
 		}
 		v.histograms = a.histograms[begin:]
 	}
@@ -175,7 +176,7 @@ func (q *querier) Close() error {
 // each calls f for every series that all matchers take. The mutex must be held.
 func (s *Store) each(ms []*labels.Matcher, f func(*Series)) {
 	for _, m := range ms {
-		if m.Name == labels.MetricName && m.Type == labels.MatchEqual {
+		if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
 			eachOf(s.byName[m.Value], ms, f)
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -62,7 +63,7 @@ func NewSelection(selectors []Selector) *Selection {
 		c := &s.selectors[i]
 		*c = selector{index: uint32(i), rule: sel.Rule, window: sel.Window}
 		for _, m := range sel.Matchers {
-			if m.Name == labels.MetricName {
+			if m.Name == model.MetricNameLabel {
 				c.name = append(c.name, m)
 			} else {
 				c.rest = append(c.rest, m)
@@ -90,6 +91,7 @@ func (c *selector) names() []string {
 			if set := m.SetMatches(); len(set) > 0 {
 				return set
 			}
+		default:
 		}
 	}
 	return nil
@@ -159,7 +161,15 @@ func (c *selector) mayMatchRest(values Values) bool {
 // Match tells which rules select the series and how long its samples are kept;
 // false if none does.
 func (s *Selection) Match(l labels.Labels) (Match, bool) {
-	name := l.Get(labels.MetricName)
+	if m := s.match(l); m != nil {
+		return *m, true
+	}
+	return Match{}, false
+}
+
+// match returns nil if no rule selects the series.
+func (s *Selection) match(l labels.Labels) *Match {
+	name := l.Get(model.MetricNameLabel)
 	var taken [16]uint32
 	hits := taken[:0]
 	for _, list := range [2][]*selector{s.byName[name], s.open} {
@@ -170,9 +180,9 @@ func (s *Selection) Match(l labels.Labels) (Match, bool) {
 		}
 	}
 	if len(hits) == 0 {
-		return Match{}, false
+		return nil
 	}
-	return s.intern(hits), true
+	return s.intern(hits)
 }
 
 func (c *selector) matchRest(l labels.Labels) bool {
@@ -195,16 +205,16 @@ func matches(ms []*labels.Matcher, value string) bool {
 
 // intern returns the one Match of a set of selectors. The number of distinct
 // sets is bounded by the rules, not by the series.
-func (s *Selection) intern(hits []uint32) Match {
+func (s *Selection) intern(hits []uint32) *Match {
 	var buf [64]byte
 	key := buf[:0]
 	for _, i := range hits {
 		key = binary.AppendUvarint(key, uint64(i))
 	}
 	if m, ok := s.matches.Load(string(key)); ok {
-		return m.(Match)
+		return m.(*Match)
 	}
-	var m Match
+	m := new(Match)
 	for _, i := range hits {
 		c := &s.selectors[i]
 		m.Rules = append(m.Rules, c.rule)
@@ -213,5 +223,5 @@ func (s *Selection) intern(hits []uint32) Match {
 	slices.Sort(m.Rules)
 	m.Rules = slices.Compact(m.Rules)
 	actual, _ := s.matches.LoadOrStore(string(key), m)
-	return actual.(Match)
+	return actual.(*Match)
 }

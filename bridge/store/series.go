@@ -11,20 +11,20 @@ import (
 type Series struct {
 	labels labels.Labels
 	hash   uint64
-	match  Match
+	match  *Match // shared
 
 	// Below is guarded by the store's mutex.
 
-	known bool    // in the store's index
-	next  *Series // the next of the same hash
+	next *Series // the next of the same hash
 	ring
+	known bool // in the store's index
 }
 
 // Labels returns the series's label set.
 func (s *Series) Labels() labels.Labels { return s.labels }
 
 // Match tells what the series is kept for.
-func (s *Series) Match() Match { return s.match }
+func (s *Series) Match() Match { return *s.match }
 
 type sample struct {
 	t int64
@@ -35,13 +35,14 @@ type sample struct {
 type ring struct {
 	samples []sample
 	// histograms runs parallel to samples, and is nil until the series carries
-	// a native histogram. An entry is nil where the sample is a float.
-	histograms []*histogram.FloatHistogram
-	head, n    int
+	// a native histogram. An entry is nil where the sample is a float. Behind
+	// a pointer, since most series have none.
+	histograms *[]*histogram.FloatHistogram
+	head, n    int32
 }
 
 func (r *ring) at(i int) int {
-	if i += r.head; i >= len(r.samples) {
+	if i += int(r.head); i >= len(r.samples) {
 		i -= len(r.samples)
 	}
 	return i
@@ -49,11 +50,16 @@ func (r *ring) at(i int) int {
 
 // last returns the newest sample; the ring must not be empty.
 func (r *ring) last() (sample, *histogram.FloatHistogram) {
-	i := r.at(r.n - 1)
+	i := r.at(int(r.n) - 1)
+	return r.samples[i], r.histogram(i)
+}
+
+// histogram returns the histogram at an index into samples, if there is one.
+func (r *ring) histogram(i int) *histogram.FloatHistogram {
 	if r.histograms == nil {
-		return r.samples[i], nil
+		return nil
 	}
-	return r.samples[i], r.histograms[i]
+	return (*r.histograms)[i]
 }
 
 // push appends a sample newer than all others, and forgets those that lie
@@ -64,58 +70,60 @@ func (r *ring) push(s sample, h *histogram.FloatHistogram, window int64) (droppe
 		r.drop()
 		dropped++
 	}
-	if r.n == len(r.samples) {
+	if int(r.n) == len(r.samples) {
 		r.grow(s.t, window)
 	}
-	i := r.at(r.n)
+	i := r.at(int(r.n))
 	r.n++
 	r.samples[i] = s
 	if h != nil && r.histograms == nil {
-		r.histograms = make([]*histogram.FloatHistogram, len(r.samples))
+		hs := make([]*histogram.FloatHistogram, len(r.samples))
+		r.histograms = &hs
 	}
 	if r.histograms != nil {
-		r.histograms[i] = h
+		(*r.histograms)[i] = h
 	}
 	return dropped
 }
 
 func (r *ring) drop() {
 	if r.histograms != nil {
-		r.histograms[r.head] = nil
+		(*r.histograms)[r.head] = nil
 	}
-	r.head = r.at(1)
+	r.head = int32(r.at(1))
 	r.n--
 }
 
 // grow makes room for what the window holds at the pace seen so far, at most
 // doubling, so that a ring ends at the size it needs and not at a power of two.
 func (r *ring) grow(now, window int64) {
-	size := 4
-	if r.n > 0 {
-		pace := max(1, (now-r.samples[r.head].t)/int64(r.n))
-		size = min(int(window/pace)+2, 2*r.n)
-		size = max(size, r.n+1+r.n/8)
+	size, n := 4, int(r.n)
+	if n > 0 {
+		pace := max(1, (now-r.samples[r.head].t)/int64(n))
+		size = min(int(window/pace)+2, 2*n)
+		size = max(size, n+1+n/8)
 	}
 	samples := make([]sample, size)
 	r.copyTo(samples)
 	if r.histograms != nil {
 		hs := make([]*histogram.FloatHistogram, size)
-		for i := range r.n {
-			hs[i] = r.histograms[r.at(i)]
+		for i := range n {
+			hs[i] = r.histogram(r.at(i))
 		}
-		r.histograms = hs
+		r.histograms = &hs
 	}
 	r.samples, r.head = samples, 0
 }
 
 func (r *ring) copyTo(dst []sample) {
-	k := copy(dst, r.samples[r.head:min(r.head+r.n, len(r.samples))])
-	copy(dst[k:], r.samples[:r.n-k])
+	head, n := int(r.head), int(r.n)
+	k := copy(dst, r.samples[head:min(head+n, len(r.samples))])
+	copy(dst[k:], r.samples[:n-k])
 }
 
 // find returns the range [lo, hi) of samples with mint <= t <= maxt.
 func (r *ring) find(mint, maxt int64) (lo, hi int) {
-	hi = r.n
+	hi = int(r.n)
 	for hi > 0 && r.samples[r.at(hi-1)].t > maxt {
 		hi--
 	}

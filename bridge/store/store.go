@@ -1,11 +1,11 @@
 package store
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 )
@@ -46,6 +46,7 @@ type Store struct {
 	opts    Options
 	metrics *metrics
 	arenas  sync.Pool // of *arena: memory of closed queries
+	items   sync.Pool // of *[]item: memory of committed batches
 
 	mu     sync.RWMutex
 	byHash map[uint64]*Series
@@ -84,8 +85,8 @@ func (s *Store) Len() int {
 // Series returns the handle for a label set, or false if no rule selects it.
 // The series is not in the store before a sample of it is committed.
 func (s *Store) Series(l labels.Labels) (*Series, bool) {
-	m, ok := s.sel.Match(l)
-	if !ok {
+	m := s.sel.match(l)
+	if m == nil {
 		return nil, false
 	}
 	h := l.Hash()
@@ -121,7 +122,7 @@ func (s *Store) insert(n *Series) *Series {
 	n.known, n.ring = true, ring{}
 	n.next = s.byHash[n.hash]
 	s.byHash[n.hash] = n
-	name := n.labels.Get(labels.MetricName)
+	name := n.labels.Get(model.MetricNameLabel)
 	s.byName[name] = append(s.byName[name], n)
 	s.series++
 	return n
@@ -165,6 +166,3 @@ func (s *Store) unlink(k *Series) {
 	k.known, k.next, k.ring = false, nil, ring{}
 	s.series--
 }
-
-// String describes the store for logs.
-func (s *Store) String() string { return fmt.Sprintf("store of %d series", s.Len()) }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -72,6 +73,8 @@ func dump(t testing.TB, st *store.Store, mint, maxt int64, selector string) []st
 				}
 			case chunkenc.ValFloatHistogram:
 				_, v = it.AtFloatHistogram(nil)
+			default:
+				t.Fatalf("value of type %v", kind)
 			}
 			got = append(got, fmt.Sprintf("%s %v @%d", set.At().Labels(), v, it.AtT()))
 		}
@@ -124,8 +127,8 @@ func TestSelection(t *testing.T) {
 	sel := store.NewSelection(append(
 		selectors(t, time.Minute, `up{job="node"}`, `{__name__=~"node_.+",mode=~"idle|iowait"}`, `x`),
 		store.Selector{Rule: 0, Window: time.Hour, Matchers: []*labels.Matcher{
-			labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, "x|y"),
-			labels.MustNewMatcher(labels.MatchNotEqual, labels.MetricName, "y"),
+			labels.MustNewMatcher(labels.MatchRegexp, model.MetricNameLabel, "x|y"),
+			labels.MustNewMatcher(labels.MatchNotEqual, model.MetricNameLabel, "y"),
 		}},
 	))
 	for name, want := range map[string]bool{
@@ -361,7 +364,7 @@ func TestConcurrency(t *testing.T) {
 		readers.Go(func() {
 			for ctx.Err() == nil {
 				q, _ := st.Querier(0, math.MaxInt64)
-				set := q.Select(ctx, false, nil, labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, "a"))
+				set := q.Select(ctx, false, nil, labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, "a"))
 				newest := map[string]int64{}
 				for set.Next() {
 					it := set.At().Iterator(nil)

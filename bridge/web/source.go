@@ -6,8 +6,9 @@ import (
 )
 
 // Source is what the pages and the API are made of. Its methods are called
-// concurrently, several for a page; they answer from memory, return values of
-// the caller's own, and never wait for a scrape.
+// concurrently, several for a page, and return values of the caller's own. They
+// answer from memory, but for Explain, which may have to ask a target for a series
+// that no rule keeps.
 type Source interface {
 	Status(ctx context.Context) Status
 	Targets(ctx context.Context) []Target

@@ -78,7 +78,7 @@ func newApp(env *environment) (*kingpin.Application, map[string]command) {
 
 	commands := map[string]command{}
 	for _, declare := range []func(*kingpin.Application) (string, command){
-		declareRun, declareCheck, declareReport, declareVersion,
+		declareRun, declareCheck, declareTest, declareExplain, declareDoctor, declareReport, declareVersion,
 	} {
 		name, c := declare(app)
 		commands[name] = c

@@ -1,0 +1,105 @@
+package config
+
+import (
+	_ "embed"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/common/model"
+	promdiscovery "github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// ownMetrics lists promscope's own metrics, those of its collectors included. A
+// test compares it with docs/metrics.md, and that with what is registered.
+//
+//go:embed own_metrics.txt
+var ownMetrics string
+
+// ownPrefix is what the names of promscope's own metrics begin with.
+const ownPrefix = "promscope_"
+
+// Fed reports whether any job or collector can have series that the matchers
+// select. Where that cannot be known, because only the targets know what they
+// serve, it is true.
+func (c *Config) Fed(matchers []*labels.Matcher) bool {
+	names := selectedNames(matchers)
+	for _, j := range c.Jobs {
+		if !j.mayBeNamed(matchers) {
+			continue
+		}
+		// Metrics of another promscope come from a job only to rules that name it.
+		if names == nil || named(matchers, model.JobLabel) || slices.ContainsFunc(names, foreign) {
+			return true
+		}
+	}
+	if !matchesLabel(matchers, model.JobLabel, builtInJob) {
+		return false
+	}
+	return names == nil || slices.ContainsFunc(names, c.exports)
+}
+
+// selectedNames returns the only metric names that the matchers can select; nil
+// if these cannot be listed.
+func selectedNames(matchers []*labels.Matcher) []string {
+	for _, m := range matchers {
+		if m.Name != model.MetricNameLabel {
+			continue
+		}
+		switch m.Type {
+		case labels.MatchEqual:
+			return []string{m.Value}
+		case labels.MatchRegexp:
+			if names := m.SetMatches(); len(names) > 0 {
+				return names
+			}
+		default: // what a name is not tells nothing
+		}
+	}
+	return nil
+}
+
+// foreign reports whether a metric is none of promscope's.
+func foreign(name string) bool { return !strings.HasPrefix(name, ownPrefix) }
+
+func named(matchers []*labels.Matcher, label string) bool {
+	return slices.ContainsFunc(matchers, func(m *labels.Matcher) bool { return m.Name == label })
+}
+
+// exports reports whether promscope itself has the metric: one of its own, or of a
+// collector that is not switched off.
+func (c *Config) exports(name string) bool {
+	if foreign(name) {
+		// Of the Go runtime, the process, service discovery and each scrape.
+		return slices.ContainsFunc([]string{"go_", "process_", "prometheus_", "promhttp_", "scrape_"}, func(prefix string) bool {
+			return strings.HasPrefix(name, prefix)
+		}) || name == "up"
+	}
+	known := strings.Fields(ownMetrics)
+	base := name
+	for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+		base = strings.TrimSuffix(base, suffix)
+	}
+	if !slices.Contains(known, name) && !slices.Contains(known, base) {
+		return false
+	}
+	for _, b := range c.Collectors.All() {
+		if b.hasMetric(name) {
+			return b.Enabled
+		}
+	}
+	return true
+}
+
+// mayBeNamed reports whether series of the job may have a job label that passes
+// the matchers.
+func (j Job) mayBeNamed(matchers []*labels.Matcher) bool {
+	if j.renames() || matchesLabel(matchers, model.JobLabel, j.Scrape.JobName) {
+		return true
+	}
+	// Target groups out of files and from HTTP may bring a job label along.
+	return slices.ContainsFunc(j.Discovery.Configs, func(d promdiscovery.Config) bool {
+		_, static := d.(promdiscovery.StaticConfig)
+		return !static
+	})
+}

@@ -1,0 +1,343 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/mapping"
+)
+
+// What an explanation shows at most of each kind; a narrower question shows the
+// rest.
+const (
+	explainedSeries   = 50
+	explainedElements = 100
+	explainedTargets  = 20
+	explainedNodes    = 20
+)
+
+// world is what a question is answered from: a running pipeline, or a
+// configuration with expositions out of files.
+type world struct {
+	set      *mapping.Set
+	rules    *mapping.Evaluator
+	kept     storage.Queryable // samples of the series that rules select
+	hostName string
+	nodes    []web.Node // what the report says
+	counts   []int      // series of each of the set's selectors
+	targets  []scrape.TargetStatus
+	now      time.Time
+	oldest   time.Duration // how far back samples are worth a look
+
+	// exposed returns the series that targets serve now, rules or not, and a
+	// sentence for each thing that kept it from asking.
+	exposed func(ctx context.Context, matchers []*labels.Matcher) (series []storedSeries, problems []string)
+
+	// absent says why a node is not reported; "" if there is no such node.
+	absent func(ctx context.Context, subject string) *web.NodeExplanation
+}
+
+// explain answers a question. A subject may name a rule, a node and a metric at
+// once.
+func (w *world) explain(ctx context.Context, subject string) (web.Explanation, error) {
+	e := web.Explanation{Subject: subject}
+	models := ruleModels(w.set, w.rules.Status(), w.counts)
+	for i := range models {
+		if w.names(&models[i], subject) {
+			e.Rules = append(e.Rules, w.explainRule(ctx, i, models[i]))
+		}
+	}
+	for i := range w.nodes {
+		if n := &w.nodes[i]; namesNode(n, subject) {
+			e.Nodes = append(e.Nodes, w.explainNode(ctx, n, models))
+		}
+	}
+	if len(e.Nodes) == 0 && w.absent != nil {
+		if n := w.absent(ctx, subject); n != nil {
+			e.Nodes = append(e.Nodes, *n)
+		}
+	}
+	matchers, err := parseSubject(subject)
+	if err != nil {
+		if e.Found() {
+			return e, nil
+		}
+		return e, err
+	}
+	if matchers != nil {
+		w.explainSeries(ctx, &e, matchers)
+	}
+	if !e.Found() {
+		e.Hints = append(e.Hints, w.hints(ctx, subject, matchers)...)
+	}
+	return e, nil
+}
+
+// names tells whether the subject means the rule: by its name, its metric or what
+// ${label} made of that, or its label.
+func (w *world) names(r *web.Rule, subject string) bool {
+	if subject == r.Name || subject == r.Metric || strings.EqualFold(subject, r.Label) {
+		return true
+	}
+	if !strings.Contains(r.Metric, "${") {
+		return false
+	}
+	for i := range w.nodes {
+		for _, m := range w.nodes[i].Metrics {
+			if m.Rule == r.Name && (m.ID == subject || strings.EqualFold(m.Label, subject)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// shortID is the length of the beginning of a container's id that docker shows.
+const shortID = 12
+
+func namesNode(n *web.Node, subject string) bool {
+	switch {
+	case subject == n.Key || subject == n.ID:
+		return true
+	case subject == "host":
+		return n.Topology == string(mapping.Host)
+	case n.Topology == string(mapping.Container):
+		return len(subject) >= shortID && strings.HasPrefix(n.ID, subject)
+	}
+	return n.Name != "" && subject == n.Name
+}
+
+// parseSubject returns the matchers of a metric or selector; nil for a subject
+// that cannot be one. An error is for what only can be meant as a selector.
+func parseSubject(subject string) ([]*labels.Matcher, error) {
+	if subject == "" {
+		return nil, errors.New("nothing to explain: name a metric, a selector, a rule or a node")
+	}
+	matchers, err := parser.NewParser(parser.Options{}).ParseMetricSelector(subject)
+	if err == nil {
+		return matchers, nil
+	}
+	if strings.Contains(subject, "{") && !strings.Contains(subject, "${") {
+		return nil, fmt.Errorf("selector %s: %w", subject, err)
+	}
+	return nil, nil
+}
+
+// explainSeries adds the series that the matchers select, in the store or at a
+// target.
+func (w *world) explainSeries(ctx context.Context, e *web.Explanation, matchers []*labels.Matcher) {
+	kept := selectSeries(ctx, w.kept, matchers, w.now.Add(-w.oldest), w.now)
+	exposed, problems := w.exposed(ctx, matchers)
+	all := mergeSeries(kept, exposed)
+	for i, s := range all {
+		if i == explainedSeries {
+			e.More = len(all) - i
+			break
+		}
+		x := w.explainOne(s.labels)
+		// A view model's number is finite: the last one of a series that is at
+		// infinity is the largest there is. NaN has no such stand-in.
+		if s.kept && !math.IsNaN(s.value) {
+			x.Last = &web.Sample{Time: s.at, Value: max(-math.MaxFloat64, min(s.value, math.MaxFloat64))}
+		}
+		e.Series = append(e.Series, x)
+	}
+	// Whoever asked for a rule or a node does not care for targets.
+	if len(all) > 0 || !e.Found() {
+		e.Hints = append(e.Hints, problems...)
+	}
+}
+
+// knownSeries is a series of which it is known whether it is kept.
+type knownSeries struct {
+	storedSeries
+	kept bool
+}
+
+// mergeSeries puts what is kept and what is exposed together, sorted by labels.
+func mergeSeries(kept, exposed []storedSeries) []knownSeries {
+	all := make([]knownSeries, 0, len(kept)+len(exposed))
+	for _, s := range kept {
+		all = append(all, knownSeries{s, true})
+	}
+	for _, s := range exposed {
+		all = append(all, knownSeries{s, false})
+	}
+	slices.SortStableFunc(all, func(a, b knownSeries) int { return labels.Compare(a.labels, b.labels) })
+	return slices.CompactFunc(all, func(a, b knownSeries) bool { return labels.Equal(a.labels, b.labels) })
+}
+
+// explainOne tells where one series comes from and goes to.
+func (w *world) explainOne(series labels.Labels) web.SeriesExplanation {
+	x := web.SeriesExplanation{Labels: redactLabels(series), Selected: []web.Selection{}}
+	if t := targetOf(series, w.targets); t != nil {
+		ref := targetRef(t)
+		x.Target = &ref
+	}
+	rules, statuses := w.set.Rules(), w.rules.Status()
+	for _, v := range w.set.Judge(series) {
+		rule := rules[v.Rule]
+		if len(v.Refused) == 0 {
+			s := web.Selection{Rule: rule.String(), Selector: selectorText(v.Matchers), Nodes: w.nodesOf(rule, series)}
+			if err := statuses[v.Rule].Err; err != nil {
+				s.Error = redactText(cause(err).Error())
+			}
+			x.Selected = append(x.Selected, s)
+			continue
+		}
+		for _, m := range v.Refused {
+			x.Refused = append(x.Refused, web.Refusal{
+				Rule: rule.String(), Selector: selectorText(v.Matchers), Matcher: m.String(), Value: redactLabel(m.Name, series.Get(m.Name)),
+			})
+		}
+	}
+	return x
+}
+
+// nodesOf returns the keys of the nodes that a rule puts values on: of all of
+// them the one that the series itself names, if it names one.
+func (w *world) nodesOf(rule *mapping.Rule, series labels.Labels) []string {
+	id := series.Get(rule.NodeLabel)
+	if rule.Regex != nil && id != "" {
+		if groups := rule.Regex.FindStringSubmatch(id); groups != nil {
+			id = groups[1]
+		}
+	}
+	keys := []string{}
+	for i := range w.nodes {
+		n := &w.nodes[i]
+		if n.Topology != string(rule.Topology) {
+			continue
+		}
+		if !slices.ContainsFunc(n.Metrics, func(m web.Metric) bool { return m.Rule == rule.String() }) {
+			continue
+		}
+		if id != "" && n.ID == id {
+			return []string{n.Key}
+		}
+		if len(keys) < explainedNodes {
+			keys = append(keys, n.Key)
+		}
+	}
+	if id != "" {
+		return []string{} // it names a node, and that one has no value
+	}
+	return keys
+}
+
+// explainRule tells how a rule comes to its points.
+func (w *world) explainRule(ctx context.Context, index int, model web.Rule) web.RuleExplanation {
+	x := web.RuleExplanation{Rule: model, Targets: []web.TargetRef{}, Results: []web.Element{}}
+	rule := w.set.Rules()[index]
+	x.Targets = append(x.Targets, w.feeders(ctx, index, nil)...)
+	if model.LastEvaluation.IsZero() {
+		return x
+	}
+	explanation, err := w.rules.Explain(ctx, index, time.Time{})
+	if err != nil {
+		if x.Error == "" {
+			x.Error = redactText(err.Error())
+		}
+		return x
+	}
+	dropped := 0
+	for _, element := range explanation.Elements {
+		r := web.Element{Labels: redactLabels(element.Labels), Value: web.Float(element.Value), Dropped: element.Dropped}
+		if element.Dropped == "" {
+			r.Node = rule.Topology.NodeKey(w.hostName, element.Point.ID)
+			if strings.Contains(rule.Metric, "${") {
+				r.Metric = element.Point.Template.ID
+			}
+		} else {
+			dropped++
+		}
+		x.Results = append(x.Results, r)
+	}
+	// Of both kinds some, if there are too many: what was dropped is the riddle.
+	if over := len(x.Results) - explainedElements; over > 0 {
+		x.More = over
+		slices.SortStableFunc(x.Results, func(a, b web.Element) int {
+			return boolToInt(a.Dropped == "") - boolToInt(b.Dropped == "")
+		})
+		head := min(dropped, explainedElements/2)
+		tail := explainedElements - head
+		if rest := len(x.Results) - dropped; rest < tail {
+			head, tail = explainedElements-rest, rest
+		}
+		x.Results = slices.Concat(x.Results[dropped:dropped+tail], x.Results[:head])
+	}
+	return x
+}
+
+func boolToInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// feeders are the targets whose series a rule selects, those that are kept now.
+// With a filter, only such series count.
+func (w *world) feeders(ctx context.Context, rule int, filter func(labels.Labels) bool) []web.TargetRef {
+	seen := map[*scrape.TargetStatus]bool{}
+	refs := []web.TargetRef{}
+	for _, selector := range w.set.Selectors() {
+		if selector.Rule != rule {
+			continue
+		}
+		for _, s := range selectSeries(ctx, w.kept, selector.Matchers, w.now.Add(-w.oldest), w.now) {
+			if filter != nil && !filter(s.labels) {
+				continue
+			}
+			t := targetOf(s.labels, w.targets)
+			if t == nil || seen[t] {
+				continue
+			}
+			seen[t] = true
+			if refs = append(refs, targetRef(t)); len(refs) == explainedTargets {
+				return refs
+			}
+		}
+	}
+	return refs
+}
+
+// explainNode tells what is behind a node's metrics.
+func (w *world) explainNode(ctx context.Context, n *web.Node, models []web.Rule) web.NodeExplanation {
+	x := web.NodeExplanation{Node: *n, Origins: []web.MetricOrigin{}}
+	for _, m := range n.Metrics {
+		origin := web.MetricOrigin{Metric: m.ID, Rule: m.Rule, Targets: []web.TargetRef{}}
+		for i := range models {
+			if models[i].Name != m.Rule {
+				continue
+			}
+			origin.Expr = models[i].Expr
+			origin.Targets = w.behind(ctx, i, n.ID)
+		}
+		x.Origins = append(x.Origins, origin)
+	}
+	return x
+}
+
+// behind are the targets behind a rule's value on one node: those whose series
+// name the node, if any does, else all that feed the rule.
+func (w *world) behind(ctx context.Context, rule int, id string) []web.TargetRef {
+	if label := w.set.Rules()[rule].NodeLabel; label != "" {
+		refs := w.feeders(ctx, rule, func(l labels.Labels) bool { return strings.Contains(l.Get(label), id) })
+		if len(refs) > 0 {
+			return refs
+		}
+	}
+	return w.feeders(ctx, rule, nil)
+}

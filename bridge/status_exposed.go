@@ -1,0 +1,175 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/store"
+)
+
+const (
+	// askInterval is the scrape interval of asking: targets are scraped spread
+	// over it, and have that long to answer.
+	askInterval = time.Second
+
+	// askTime bounds the asking of all targets.
+	askTime = 2*askInterval + 500*time.Millisecond
+
+	// askKept is for how long an answer is good: a page that refreshes itself
+	// must not scrape everything each time.
+	askKept = 15 * time.Second
+
+	// askSeries bounds an answer.
+	askSeries = 5000
+)
+
+// exposed asks targets for series that no rule selects. The store does not have
+// them: of all others only the line is looked at. Asking is a scrape of all
+// targets for nothing but these series, in the same way as always.
+type exposed struct {
+	mu       sync.Mutex // held while asking: one at a time
+	pipeline *pipeline
+	answers  map[string]exposedAnswer
+}
+
+type exposedAnswer struct {
+	at       time.Time
+	series   []storedSeries
+	problems []string
+}
+
+// ask returns the series that targets expose now and the matchers select, and a
+// sentence for each thing that may be why one is missing.
+func (x *exposed) ask(ctx context.Context, p *pipeline, b *base, matchers []*labels.Matcher) ([]storedSeries, []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.pipeline != p || x.answers == nil {
+		x.pipeline, x.answers = p, make(map[string]exposedAnswer)
+	}
+	for key, a := range x.answers {
+		if time.Since(a.at) > askKept {
+			delete(x.answers, key)
+		}
+	}
+	key := selectorText(matchers)
+	answer, found := x.answers[key]
+	if !found {
+		answer = askTargets(ctx, p, b, matchers, false)
+		if len(answer.series) == 0 && relabelsMetrics(p.config.ScrapeJobs()) {
+			for _, s := range askTargets(ctx, p, b, matchers, true).series {
+				answer.problems = append(answer.problems, relabelledAway(s.labels))
+			}
+			slices.Sort(answer.problems)
+			answer.problems = slices.Compact(answer.problems)
+		}
+		if ctx.Err() == nil {
+			x.answers[key] = answer
+		}
+	}
+	return slices.Clone(answer.series), slices.Clone(answer.problems)
+}
+
+func relabelsMetrics(jobs []*scrape.Config) bool {
+	return slices.ContainsFunc(jobs, func(j *scrape.Config) bool { return len(j.MetricRelabelConfigs) > 0 })
+}
+
+// relabelledAway says why a series that a target serves is not among what is
+// scraped.
+func relabelledAway(series labels.Labels) string {
+	return fmt.Sprintf("Job %s serves %s, but its metric_relabel_configs drop or rename it.",
+		series.Get(model.JobLabel), series.Get(model.MetricNameLabel))
+}
+
+// askTargets scrapes all targets once; if asExposed, without metric_relabel_configs.
+func askTargets(ctx context.Context, p *pipeline, b *base, matchers []*labels.Matcher, asExposed bool) exposedAnswer {
+	answer := exposedAnswer{at: time.Now()}
+	selection := store.NewSelection([]store.Selector{{Matchers: matchers, Window: time.Minute}})
+	st := store.New(selection, store.Options{MaxSeries: askSeries}, nil)
+	targets := p.scrape.Targets()
+	answer.problems = downTargets(targets)
+	jobs, sets := p.askJobs(targets, asExposed)
+	opts := p.scrapeOptions(b)
+	for i := range opts.InProcess {
+		opts.InProcess[i].Interval = askInterval
+	}
+	manager, err := scrape.NewManager(jobs, st, selection, opts, quiet(), prometheus.NewRegistry())
+	if err != nil {
+		answer.problems = append(answer.problems, "The targets could not be asked: "+err.Error()+".")
+		return answer
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	done := make(chan struct{})
+	groups := make(chan map[string][]*targetgroup.Group, 1)
+	groups <- sets
+	go func() {
+		defer close(done)
+		_ = manager.Run(ctx, groups) // ends with ctx, and without an error
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	awaitReady(ctx, manager)
+	for _, t := range manager.Targets() {
+		if t.Health == scrape.HealthUp || t.URL == "" {
+			continue
+		}
+		reason := redactText(t.LastError)
+		if t.Health == scrape.HealthUnknown {
+			reason = fmt.Sprintf("no answer within %s", askTime)
+		}
+		answer.problems = append(answer.problems, fmt.Sprintf("Target %s could not be asked what it serves: %s.", targetRef(&t), reason))
+	}
+	now := time.Now()
+	answer.series = selectSeries(ctx, st, matchers, now.Add(-time.Minute), now.Add(time.Minute))
+	return answer
+}
+
+// awaitReady waits until each target was scraped once.
+func awaitReady(ctx context.Context, m *scrape.Manager) {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for !m.Ready() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// askJobs are the jobs of the pipeline with their present targets, to be scraped
+// soon. Those that are down are left alone: asking them takes the whole time.
+func (p *pipeline) askJobs(targets []scrape.TargetStatus, asExposed bool) ([]*scrape.Config, map[string][]*targetgroup.Group) {
+	var jobs []*scrape.Config
+	for _, job := range p.config.ScrapeJobs() {
+		c := *job
+		c.ScrapeInterval, c.ScrapeTimeout = model.Duration(askInterval), model.Duration(askInterval)
+		c.Narrow = false // to know all that is there
+		if asExposed {
+			c.MetricRelabelConfigs = nil
+		}
+		jobs = append(jobs, &c)
+	}
+	sets := make(map[string][]*targetgroup.Group)
+	for _, t := range targets {
+		if t.URL == "" || t.Health == scrape.HealthDown {
+			continue
+		}
+		set := model.LabelSet{}
+		t.Discovered.Range(func(l labels.Label) { set[model.LabelName(l.Name)] = model.LabelValue(l.Value) })
+		set[model.ScrapeIntervalLabel] = model.LabelValue(model.Duration(askInterval).String())
+		set[model.ScrapeTimeoutLabel] = set[model.ScrapeIntervalLabel]
+		sets[t.Job] = append(sets[t.Job], &targetgroup.Group{Targets: []model.LabelSet{set}})
+	}
+	return jobs, sets
+}

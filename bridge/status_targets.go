@@ -1,0 +1,114 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/web"
+)
+
+// Targets implements web.Source.
+func (s *status) Targets(context.Context) []web.Target {
+	manager := s.pipeline.Load().scrape
+	scraped := manager.Targets()
+	dropped := manager.Dropped()
+	targets := make([]web.Target, 0, len(scraped)+len(dropped))
+	for i := range scraped {
+		targets = append(targets, targetModel(&scraped[i]))
+	}
+	for i := range dropped {
+		d := &dropped[i]
+		t := web.Target{
+			Job:        d.Job,
+			Labels:     web.Labels{},
+			Discovered: redactLabels(d.Discovered),
+			Health:     web.HealthDropped,
+			Error:      droppedError(d),
+		}
+		if t.Error == "" {
+			t.Error = "dropped by relabel_configs"
+		}
+		targets = append(targets, t)
+	}
+	return targets
+}
+
+// droppedError is why a target is not scraped. What the address was may not be
+// said if it has a password in it.
+func droppedError(d *scrape.DroppedTarget) string {
+	if strings.Contains(d.Discovered.Get(model.AddressLabel), "@") {
+		return "user info is no part of an address"
+	}
+	return redactText(d.Error)
+}
+
+func targetModel(t *scrape.TargetStatus) web.Target {
+	return web.Target{
+		Job:                 t.Job,
+		URL:                 redactText(t.URL),
+		Labels:              redactLabels(t.Labels),
+		Discovered:          redactLabels(t.Discovered),
+		Health:              web.Health(t.Health),
+		Since:               t.Since,
+		Error:               redactText(t.LastError),
+		LastScrape:          t.LastScrape,
+		LastDurationSeconds: t.LastDuration.Seconds(),
+		IntervalSeconds:     t.Interval.Seconds(),
+		TimeoutSeconds:      t.Timeout.Seconds(),
+		Samples:             t.Samples,
+		Kept:                t.Kept,
+		Bytes:               t.Bytes,
+		Format:              t.Format,
+		Notes:               targetNotes(t),
+	}
+}
+
+// targetNotes says what is not plain about the way in which a target is scraped.
+func targetNotes(t *scrape.TargetStatus) []string {
+	var notes []string
+	if t.ParsesAll != "" {
+		notes = append(notes, "Every series is parsed: "+t.ParsesAll+".")
+	}
+	switch n := t.Narrowed; {
+	case n == nil:
+	case n.Query == "":
+		notes = append(notes, "narrow could not be done: "+n.Reason+".")
+	default:
+		notes = append(notes, fmt.Sprintf("Asked with %s: %d samples in %d bytes instead of %d in %d.",
+			n.Query, n.SamplesAfter, n.BytesAfter, n.SamplesBefore, n.BytesBefore))
+	}
+	return notes
+}
+
+// targetOf finds the target that a series comes from: the one whose labels the
+// series has, or that at least has the same job and instance. Nil if there is none.
+func targetOf(series labels.Labels, targets []scrape.TargetStatus) *scrape.TargetStatus {
+	var found *scrape.TargetStatus
+	best := -1
+	for i := range targets {
+		t := &targets[i]
+		if t.Labels.Get(model.InstanceLabel) != series.Get(model.InstanceLabel) || t.Labels.Get(model.JobLabel) != series.Get(model.JobLabel) {
+			continue
+		}
+		shared := 0
+		t.Labels.Range(func(l labels.Label) {
+			if series.Get(l.Name) == l.Value {
+				shared++
+			}
+		})
+		if shared > best {
+			found, best = t, shared
+		}
+	}
+	return found
+}
+
+func targetRef(t *scrape.TargetStatus) web.TargetRef {
+	m := targetModel(t)
+	return web.TargetRef{Job: m.Job, Instance: m.Instance(), URL: m.URL, Health: m.Health, Error: m.Error}
+}
