@@ -93,7 +93,11 @@ func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
 
 // Run does what promscope is for, until ctx is done. Then the socket is gone.
 func (b *Bridge) Run(ctx context.Context) error {
-	defer b.close()
+	defer func() {
+		if err := b.close(); err != nil {
+			b.logger.Warn("Not everything could be closed", "err", err)
+		}
+	}()
 	status := "off"
 	tasks := []task{
 		named{"plugin", func(ctx context.Context) error { return b.server.Run(ctx, b.listener) }},

@@ -24,7 +24,7 @@ type Progress func(elapsed, total time.Duration)
 // Report does what Run does for a while, but without a socket and a debug
 // server, and returns the report as JSON. Zero stands for as long as three
 // scrapes of every job take, at most a minute.
-func Report(ctx context.Context, opts Options, duration time.Duration, progress Progress, logger *slog.Logger) ([]byte, error) {
+func Report(ctx context.Context, opts Options, duration time.Duration, progress Progress, logger *slog.Logger) (report []byte, err error) {
 	cfg, _, err := loadConfig(opts, logger)
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func Report(ctx context.Context, opts Options, duration time.Duration, progress 
 	if err != nil {
 		return nil, err
 	}
-	defer b.close()
+	defer func() { err = errors.Join(err, b.close()) }()
 
 	running, stop := context.WithTimeout(ctx, duration)
 	defer stop()

@@ -67,8 +67,8 @@ func newPipeline(cfg *config.Config, b *base) (*pipeline, error) {
 }
 
 // Run scrapes and evaluates until ctx is done.
-func (p *pipeline) Run(ctx context.Context) error {
-	defer p.close()
+func (p *pipeline) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, p.close()) }()
 	return runTasks(ctx, []task{
 		p.discovery,
 		named{"scraping", func(ctx context.Context) error { return p.scrape.Run(ctx, p.discovery.SyncCh()) }},

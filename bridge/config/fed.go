@@ -33,7 +33,7 @@ func (c *Config) Fed(matchers []*labels.Matcher) bool {
 			return true
 		}
 	}
-	if !matchesLabel(matchers, model.JobLabel, builtInJob) {
+	if !admitsJob(matchers, builtInJob) {
 		return false
 	}
 	return names == nil || slices.ContainsFunc(names, c.exports)
@@ -94,7 +94,7 @@ func (c *Config) exports(name string) bool {
 // mayBeNamed reports whether series of the job may have a job label that passes
 // the matchers.
 func (j Job) mayBeNamed(matchers []*labels.Matcher) bool {
-	if j.renames() || matchesLabel(matchers, model.JobLabel, j.Scrape.JobName) {
+	if j.renames() || admitsJob(matchers, j.Scrape.JobName) {
 		return true
 	}
 	// Target groups out of files and from HTTP may bring a job label along.

@@ -18,7 +18,7 @@ import (
 // are gathered at the global interval.
 func (c *Config) Interval(matchers []*labels.Matcher) time.Duration {
 	own := time.Duration(c.Global.ScrapeInterval)
-	if matchesLabel(matchers, model.JobLabel, builtInJob) {
+	if admitsJob(matchers, builtInJob) {
 		name := nameBeginning(matchers)
 		var longest time.Duration
 		for _, b := range c.Collectors.All() {
@@ -37,14 +37,14 @@ func (c *Config) Interval(matchers []*labels.Matcher) time.Duration {
 	for _, j := range c.Jobs {
 		interval := time.Duration(j.Scrape.ScrapeInterval)
 		all = max(all, interval)
-		if j.renames() || matchesLabel(matchers, model.JobLabel, j.Scrape.JobName) {
+		if j.renames() || admitsJob(matchers, j.Scrape.JobName) {
 			admitted = max(admitted, interval)
 		}
 	}
 	switch {
 	case admitted > 0:
 		return admitted
-	case all == 0 || matchesLabel(matchers, model.JobLabel, builtInJob):
+	case all == 0 || admitsJob(matchers, builtInJob):
 		return own
 	default:
 		return all
@@ -74,10 +74,10 @@ func (b BuiltIn) hasMetric(beginning string) bool {
 	return slices.ContainsFunc(b.prefixes, func(prefix string) bool { return strings.HasPrefix(beginning, prefix) })
 }
 
-// matchesLabel reports whether a label with that value passes the matchers.
-func matchesLabel(matchers []*labels.Matcher, name, value string) bool {
+// admitsJob reports whether series of a job pass the matchers on its label.
+func admitsJob(matchers []*labels.Matcher, job string) bool {
 	return !slices.ContainsFunc(matchers, func(m *labels.Matcher) bool {
-		return m.Name == name && !m.Matches(value)
+		return m.Name == model.JobLabel && !m.Matches(job)
 	})
 }
 

@@ -120,7 +120,7 @@ func explainUnknown(owner reflect.Type, key string) (message, hint string, ok bo
 		return message, "there are: " + strings.Join(collectorNames(), ", "), true
 	}
 	if remedy := prometheusOnly(key); remedy != "" {
-		return fmt.Sprintf("%s is Prometheus's, and not supported here", key), remedy, true
+		return key + " is Prometheus's, and not supported here", remedy, true
 	}
 	return "", "", false
 }

@@ -33,7 +33,7 @@ func TestSecretsAreRedacted(t *testing.T) {
 	}
 	for form, shown := range map[string]string{
 		"redacted": string(text), "log": log.String(),
-		"%v": fmt.Sprintf("%v", c), "%+v": fmt.Sprintf("%+v", c), "%#v": fmt.Sprintf("%#v", c), "%s": fmt.Sprintf("%s", c),
+		"%v": fmt.Sprintf("%v", c), "%+v": fmt.Sprintf("%+v", c), "%#v": fmt.Sprintf("%#v", c), "String": c.String(),
 	} {
 		if strings.Contains(shown, "hunter2") {
 			t.Errorf("%s shows a secret:\n%s", form, shown)

@@ -188,11 +188,7 @@ func TestNoRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "promscope-root-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := t.TempDir()
 	p := startAs(t, &syscall.Credential{Uid: 65534, Gid: 65534}, path, "--scope.plugins-root="+dir, "--web.listen-address=")
 	if code := p.exit(t, 10*time.Second); code != 1 || !strings.Contains(p.output.String(), "--scope.plugins-root") {
 		t.Errorf("exit code %d, output:\n%s", code, p.output)

@@ -26,6 +26,7 @@ func (d *Document) locate(node *yaml.Node, offset int) (Position, bool) {
 		s.column++
 	case yaml.LiteralStyle, yaml.FoldedStyle:
 		s.nextLine()
+	default: // a plain scalar begins where it stands
 	}
 
 	for i, r := range node.Value {

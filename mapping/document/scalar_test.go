@@ -1,6 +1,7 @@
 package document
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -102,7 +103,10 @@ func FuzzDocument(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte) {
 		doc, err := Parse("p.yml", content)
 		if err != nil {
-			var list = err.(List)
+			var list List
+			if !errors.As(err, &list) {
+				t.Fatalf("no List: %v", err)
+			}
 			checkPositions(t, splitLines(string(content)), list)
 			return
 		}
