@@ -1,0 +1,317 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
+	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/promscope/promscope/bridge/store"
+)
+
+// maxAhead is how far in the future a timestamp of an exposition may lie.
+const maxAhead = 10 * time.Minute
+
+// appender turns the expositions of one target into samples of the store. What
+// it does to a sample, and in what order, is what Prometheus does.
+type appender struct {
+	job    *Config
+	store  *store.Store
+	batch  *store.Batch
+	cache  *cache
+	target labels.Labels // on all series of the target
+	labels *preselector  // nil if relabelling may change labels
+	pids   pidTranslator
+	// observe, if not nil, is shown the series that are not in the cache.
+	observe func(labels.Labels)
+
+	schema int32 // the finest resolution of native histograms
+	lb     *labels.Builder
+	lset   labels.Labels
+
+	// Of the scrape in progress.
+	at       int64
+	media    string
+	counts   counts
+	limitErr error
+}
+
+// counts is what came of one scrape.
+type counts struct {
+	samples  int // exposed
+	relabels int // left after relabelling, selected or not
+	kept     int // selected
+	fresh    int // kept, of series that the scrape before did not have
+}
+
+func newAppender(t *target, s *shared) *appender {
+	return &appender{
+		job:    t.job,
+		store:  s.store,
+		batch:  s.store.Batch(),
+		cache:  newCache(),
+		target: t.public,
+		labels: newPreselector(t.job, s.sel, t.public, s.pidLabels),
+		pids:   s.pids,
+		schema: schemaOf(t.job.NativeHistogramMinBucketFactor),
+		lb:     labels.NewBuilder(labels.EmptyLabels()),
+	}
+}
+
+// retarget changes the labels of the target.
+func (a *appender) retarget(l labels.Labels) {
+	a.target = l
+	if a.labels != nil {
+		a.labels.target = l
+	}
+	a.cache.relabel()
+}
+
+// begin begins a scrape with the timestamp at.
+func (a *appender) begin(at time.Time) {
+	a.at, a.counts, a.limitErr = at.UnixMilli(), counts{}, nil
+	a.cache.begin()
+}
+
+// exposition appends all that a filter hands on.
+func (a *appender) exposition(ctx context.Context, f filter, media string) error {
+	a.media = media
+	before := f.skipped()
+	for {
+		piece, err := f.next()
+		a.skip(f.skipped() - before)
+		before = f.skipped()
+		if errors.Is(err, io.EOF) {
+			return a.limitErr
+		}
+		if err != nil {
+			return err
+		}
+		if err := a.piece(ctx, piece); err != nil {
+			return err
+		}
+	}
+}
+
+// skip counts n samples that were not parsed.
+func (a *appender) skip(n int) {
+	a.counts.samples += n
+	a.counts.relabels += n
+	a.limit()
+}
+
+// limit notes when there are too many samples. The exposition is read on, to
+// tell how many it has.
+func (a *appender) limit() {
+	if l := int(a.job.SampleLimit); l > 0 && a.counts.relabels > l && a.limitErr == nil {
+		a.limitErr = &failure{"sample_limit", fmt.Errorf("sample_limit of %d exceeded", l)}
+	}
+}
+
+// over tells whether the scrape has failed by a limit.
+func (a *appender) over() bool { return a.limitErr != nil }
+
+func (a *appender) piece(ctx context.Context, b []byte) error {
+	p, err := textparse.New(b, a.media, nil, textparse.ParserOptions{
+		IgnoreNativeHistograms:                  !a.job.ScrapeNativeHistograms,
+		ConvertClassicHistogramsToNHCB:          a.job.ConvertClassicHistogramsToNHCB,
+		KeepClassicOnClassicAndNativeHistograms: a.job.AlwaysScrapeClassicHistograms,
+	})
+	if err != nil {
+		return &failure{"content_type", err}
+	}
+	for {
+		kind, err := p.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return &failure{"parse", err}
+		case kind == textparse.EntrySeries:
+			exposed, ts, v := p.Series()
+			err = a.sample(ctx, p, exposed, ts, v, nil)
+		case kind == textparse.EntryHistogram:
+			exposed, ts, h, fh := p.Histogram()
+			if h != nil {
+				fh = h.ToFloat(nil)
+			}
+			err = a.sample(ctx, p, exposed, ts, 0, fh)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// sample appends one sample, a float unless there is a histogram.
+func (a *appender) sample(ctx context.Context, p textparse.Parser, exposed []byte, ts *int64, v float64, h *histogram.FloatHistogram) error {
+	a.counts.samples++
+	e := a.cache.get(exposed)
+	known := e != nil
+	if !known {
+		if a.media == mediaProto && a.labels != nil && !a.labels.proto(exposed) {
+			a.counts.relabels++
+			a.limit()
+			return nil
+		}
+		var err error
+		if e, err = a.series(ctx, p, exposed); err != nil {
+			return err
+		}
+	}
+	again := known && e.round == a.cache.round
+	e.round = a.cache.round
+	if e.fate == relabelled {
+		return nil
+	}
+	a.counts.relabels++
+	a.limit()
+	if e.fate == unselected || a.over() {
+		return nil
+	}
+
+	t, own := a.at, ts != nil && a.job.HonorTimestamps
+	if own {
+		if t = *ts; t > a.at+maxAhead.Milliseconds() {
+			return nil
+		}
+	} else if again {
+		// The same series twice in one exposition: the first one counts.
+		return nil
+	}
+	if h == nil {
+		a.batch.Append(e.series, t, v)
+	} else {
+		if a.reduce(h); a.over() {
+			return nil
+		}
+		a.batch.AppendHistogram(e.series, t, h)
+	}
+	a.counts.kept++
+	if !known {
+		a.counts.fresh++
+	}
+	e.ends = !own || a.job.TrackTimestampsStaleness
+	return nil
+}
+
+// series makes the entry of a series that is not in the cache.
+func (a *appender) series(ctx context.Context, p textparse.Parser, exposed []byte) (*entry, error) {
+	p.Labels(&a.lset)
+	if a.observe != nil {
+		a.observe(a.lset)
+	}
+	l := a.mutate(ctx, a.lset)
+	if l.IsEmpty() {
+		return a.cache.add(exposed, nil, relabelled), nil
+	}
+	if !l.Has(model.MetricNameLabel) {
+		return nil, &failure{"relabel", errors.New("metric name is missing after relabelling")}
+	}
+	s, ok := a.store.Series(l)
+	if !ok {
+		return a.cache.add(exposed, nil, unselected), nil
+	}
+	if !l.IsValid(a.job.MetricNameValidationScheme) {
+		return nil, &failure{"parse", fmt.Errorf("invalid metric name or label names: %s", l)}
+	}
+	if name, twice := l.HasDuplicateLabelNames(); twice {
+		return nil, &failure{"parse", fmt.Errorf("label %s is there twice in %s", name, l)}
+	}
+	if err := a.checkLabels(l); err != nil {
+		return nil, &failure{"label_limit", err}
+	}
+	return a.cache.add(exposed, s, kept), nil
+}
+
+// mutate adds the target's labels, and relabels. Empty labels mean: dropped.
+func (a *appender) mutate(ctx context.Context, exposed labels.Labels) labels.Labels {
+	a.lb.Reset(exposed)
+	if a.pids != nil {
+		a.pids(ctx, a.target, a.lb)
+	}
+	var clashes []labels.Label
+	a.target.Range(func(l labels.Label) {
+		if a.job.HonorLabels && exposed.Has(l.Name) {
+			return
+		}
+		if v := a.lb.Get(l.Name); v != "" {
+			clashes = append(clashes, labels.Label{Name: l.Name, Value: v})
+		}
+		a.lb.Set(l.Name, l.Value)
+	})
+	// A clash with exported_job, if that is exposed too, becomes
+	// exported_exported_job: the shorter name first.
+	slices.SortStableFunc(clashes, func(x, y labels.Label) int { return len(x.Name) - len(y.Name) })
+	for _, l := range clashes {
+		name := model.ExportedLabelPrefix + l.Name
+		for a.lb.Get(name) != "" {
+			name = model.ExportedLabelPrefix + name
+		}
+		a.lb.Set(name, l.Value)
+	}
+	if !relabel.ProcessBuilder(a.lb, a.job.MetricRelabelConfigs...) {
+		return labels.EmptyLabels()
+	}
+	return a.lb.Labels()
+}
+
+func (a *appender) checkLabels(l labels.Labels) error {
+	name := l.Get(model.MetricNameLabel)
+	if n, limit := l.Len(), int(a.job.LabelLimit); limit > 0 && n > limit {
+		return fmt.Errorf("label_limit of %d exceeded: %.50s has %d labels", limit, name, n)
+	}
+	return l.Validate(func(l labels.Label) error {
+		if n, limit := len(l.Name), int(a.job.LabelNameLengthLimit); limit > 0 && n > limit {
+			return fmt.Errorf("label_name_length_limit of %d exceeded: a label of %.50s has a name of %d bytes, %.50s",
+				limit, name, n, l.Name)
+		}
+		if n, limit := len(l.Value), int(a.job.LabelValueLengthLimit); limit > 0 && n > limit {
+			return fmt.Errorf("label_value_length_limit of %d exceeded: the value of label %.50s of %.50s has %d bytes, %.50q",
+				limit, l.Name, name, n, l.Value)
+		}
+		return nil
+	})
+}
+
+// stale marks a series as gone.
+func (a *appender) stale(s *store.Series) { a.batch.AppendStale(s, a.at) }
+
+// reduce brings a histogram to the job's resolution and number of buckets, or
+// notes that it cannot be done.
+func (a *appender) reduce(h *histogram.FloatHistogram) {
+	exponential := histogram.IsExponentialSchemaReserved(h.Schema)
+	var err error
+	if exponential && h.Schema > a.schema {
+		err = h.ReduceResolution(a.schema)
+	}
+	limit := int(a.job.NativeHistogramBucketLimit)
+	for err == nil && limit > 0 && len(h.PositiveBuckets)+len(h.NegativeBuckets) > limit {
+		if !exponential || h.Schema <= histogram.ExponentialSchemaMin {
+			err = fmt.Errorf("native_histogram_bucket_limit of %d exceeded", limit)
+			break
+		}
+		err = h.ReduceResolution(h.Schema - 1)
+	}
+	if err != nil {
+		a.limitErr = &failure{"histogram_limit", err}
+	}
+}
+
+// schemaOf returns the finest schema whose buckets grow by at least factor.
+func schemaOf(factor float64) int32 {
+	if factor <= 1 {
+		return histogram.ExponentialSchemaMax
+	}
+	schema := math.Floor(-math.Log2(math.Log2(factor)))
+	return int32(min(max(schema, float64(histogram.ExponentialSchemaMin)), float64(histogram.ExponentialSchemaMax)))
+}

@@ -1,0 +1,114 @@
+package scrape
+
+import (
+	"github.com/promscope/promscope/bridge/store"
+)
+
+// cache knows the series of one target by the bytes that stand for them in an
+// exposition, so that a series which was there before costs a lookup and no
+// allocation. It also knows which of them are live, for stale markers.
+type cache struct {
+	entries map[string]*entry
+	round   uint64 // the scrape in progress
+	good    int    // number of entries after the last good scrape
+	// orphans were live under labels that the target no longer has.
+	orphans []*store.Series
+}
+
+// entry is what became of one exposed series.
+type entry struct {
+	series *store.Series // nil if it is not kept
+	round  uint64        // the last scrape that had it
+	fate   fate
+	// ends: the series goes stale when it is no longer exposed, because its
+	// samples have no timestamps of their own.
+	ends bool
+	// live: the last good scrape had it, and it ends.
+	live bool
+}
+
+type fate uint8
+
+const (
+	kept       fate = iota
+	unselected      // by no rule
+	relabelled      // dropped by metric_relabel_configs
+)
+
+func newCache() *cache { return &cache{entries: make(map[string]*entry)} }
+
+// begin begins a scrape.
+func (c *cache) begin() { c.round++ }
+
+// get returns the entry of an exposed series, or nil.
+func (c *cache) get(exposed []byte) *entry { return c.entries[string(exposed)] }
+
+func (c *cache) add(exposed []byte, s *store.Series, f fate) *entry {
+	e := &entry{series: s, fate: f}
+	c.entries[string(exposed)] = e
+	return e
+}
+
+// relabel forgets all entries, because the labels of the target changed. Those
+// that were live become orphans.
+func (c *cache) relabel() {
+	for _, e := range c.entries {
+		if e.live {
+			c.orphans = append(c.orphans, e.series)
+		}
+	}
+	clear(c.entries)
+}
+
+// succeed ends a good scrape: what it did not have is forgotten. It calls
+// stale for each series that was live and is no longer.
+func (c *cache) succeed(stale func(*store.Series)) {
+	gone := c.orphans
+	c.orphans = nil
+	for exposed, e := range c.entries {
+		if e.round == c.round {
+			e.live = e.ends
+			continue
+		}
+		if e.live {
+			gone = append(gone, e.series)
+		}
+		delete(c.entries, exposed)
+	}
+	c.good = len(c.entries)
+	if len(gone) == 0 {
+		return
+	}
+	// A series may have been exposed under other bytes than before.
+	present := make(map[*store.Series]bool, len(c.entries))
+	for _, e := range c.entries {
+		if e.live {
+			present[e.series] = true
+		}
+	}
+	for _, s := range gone {
+		if !present[s] {
+			present[s] = true
+			stale(s)
+		}
+	}
+}
+
+// fail ends a scrape that failed, or ends scraping. It calls stale for each
+// series that was live.
+func (c *cache) fail(stale func(*store.Series)) {
+	for _, s := range c.orphans {
+		stale(s)
+	}
+	c.orphans = nil
+	for _, e := range c.entries {
+		if e.live {
+			stale(e.series)
+			e.live = false
+		}
+	}
+	// Scrapes that fail each time with other series must not fill it.
+	if len(c.entries) > 2*c.good+1000 {
+		clear(c.entries)
+	}
+}

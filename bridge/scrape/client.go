@@ -1,0 +1,138 @@
+package scrape
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"sync"
+
+	"github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// client fetches one target. Each target has its own: a pool of connections
+// that is shared knows hosts and ports only, and would mix up unix sockets,
+// and the loopbacks of different network namespaces.
+type client struct {
+	http    *http.Client
+	target  *target
+	request *http.Request
+
+	dial   func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error)
+	origin func(ctx context.Context, conn net.Conn) labels.Labels
+
+	mu     sync.Mutex
+	labels labels.Labels // of the origin of the newest connection
+}
+
+func newClient(t *target, opts Options) (*client, error) {
+	c := &client{target: t, dial: opts.Dial, origin: opts.Origin}
+	if c.dial == nil {
+		var d net.Dialer
+		c.dial = func(ctx context.Context, _ labels.Labels, network, address string) (net.Conn, error) {
+			return d.DialContext(ctx, network, address)
+		}
+	}
+	var err error
+	c.http, err = config.NewClientFromConfig(t.job.HTTPClientConfig, t.job.JobName, config.WithDialContextFunc(c.connect))
+	if err != nil {
+		return nil, fmt.Errorf("creating the HTTP client: %w", err)
+	}
+	c.request, err = http.NewRequestWithContext(context.Background(), http.MethodGet, t.url.String(), http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("creating the request: %w", err)
+	}
+	scheme, err := model.ToEscapingScheme(t.job.MetricNameEscapingScheme)
+	if err != nil {
+		return nil, fmt.Errorf("creating the request: %w", err)
+	}
+	c.request.Header.Set("Accept", acceptHeader(t.job.ScrapeProtocols, scheme))
+	c.request.Header.Set("Accept-Encoding", acceptEncoding(t))
+	c.request.Header.Set("User-Agent", UserAgent())
+	c.request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(t.timeout.Seconds(), 'f', -1, 64))
+	return c, nil
+}
+
+// UserAgent is how promscope introduces itself to exporters.
+func UserAgent() string {
+	if version.Version == "" {
+		return "promscope"
+	}
+	return "promscope/" + version.Version
+}
+
+// acceptEncoding asks for gzip where bytes are dear. On this machine they cost
+// less than packing and unpacking them.
+func acceptEncoding(t *target) string {
+	if !t.job.EnableCompression || t.unixSocket() != "" || isLoopback(t.url.Hostname()) {
+		return "identity"
+	}
+	return "gzip"
+}
+
+func isLoopback(host string) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().IsLoopback()
+	}
+	return host == "localhost"
+}
+
+// do begins a scrape, with a query added to the target's own.
+func (c *client) do(ctx context.Context, query url.Values) (*http.Response, error) {
+	req := c.request.WithContext(ctx)
+	if len(query) > 0 {
+		u := *c.request.URL
+		if u.RawQuery != "" {
+			u.RawQuery += "&"
+		}
+		u.RawQuery += query.Encode()
+		req.URL = &u
+	}
+	return c.http.Do(req)
+}
+
+// connect dials for the transport. Not all that it dials is the target: the
+// client block can name proxies and token endpoints.
+func (c *client) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	own := address == c.address()
+	if path := c.target.unixSocket(); path != "" && own {
+		network, address = "unix", path
+	}
+	conn, err := c.dial(ctx, c.target.all, network, address)
+	if err != nil || !own || c.origin == nil {
+		return conn, err
+	}
+	origin := c.origin(ctx, conn)
+	c.mu.Lock()
+	c.labels = origin
+	c.mu.Unlock()
+	return conn, nil
+}
+
+// address is what the transport dials for the target itself.
+func (c *client) address() string {
+	port := c.target.url.Port()
+	if port == "" {
+		port = "80"
+		if c.target.url.Scheme == "https" {
+			port = "443"
+		}
+	}
+	return net.JoinHostPort(c.target.url.Hostname(), port)
+}
+
+// originLabels are the labels of the process that owns the other end of the
+// newest connection.
+func (c *client) originLabels() labels.Labels {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.labels
+}
+
+func (c *client) close() { c.http.CloseIdleConnections() }

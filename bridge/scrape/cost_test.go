@@ -1,0 +1,121 @@
+package scrape
+
+import (
+	"bytes"
+	"context"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/store"
+)
+
+// scrapeOf returns a function that scrapes an exposition into a store, in the
+// steady state.
+func scrapeOf(t testing.TB, body []byte, media string, selectors ...store.Selector) (scrape func(), app *appender) {
+	in := input{selection: selectors}
+	app, sel := benchTarget(in)
+	var (
+		f   filters
+		src bytes.Reader
+		at  = time.Unix(1_700_000_000, 0)
+	)
+	scrape = func() {
+		src.Reset(body)
+		at = at.Add(time.Second)
+		app.begin(at)
+		filter, _ := f.choose(exposition{body: &src, media: media}, app.job, sel.Name, app.labels)
+		if err := app.exposition(context.Background(), filter, media); err != nil {
+			t.Fatal(err)
+		}
+		app.cache.succeed(app.stale)
+		app.batch.Commit(at, time.Second)
+	}
+	for range 70 { // until the rings have their size
+		scrape()
+	}
+	return scrape, app
+}
+
+func matching(kind labels.MatchType, value, label, labelValue string) store.Selector {
+	ms := []*labels.Matcher{labels.MustNewMatcher(kind, model.MetricNameLabel, value)}
+	if label != "" {
+		ms = append(ms, labels.MustNewMatcher(labels.MatchEqual, label, labelValue))
+	}
+	return store.Selector{Window: time.Minute, Matchers: ms}
+}
+
+// TestAllocations holds what a scrape allocates independent of the number of
+// series: a parser per piece, and the list of rules.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector takes memory of its own")
+	}
+	const perPiece, pieces = 14, 4
+	name := "synthetic_subsystem_metric_0050_total"
+	for _, media := range []string{mediaText, mediaProto} {
+		for what, c := range map[string]struct {
+			series   int
+			selector store.Selector
+			kept     int
+		}{
+			"one family of 10k":              {10_000, matching(labels.MatchEqual, name, "", ""), 100},
+			"one family of 100k":             {100_000, matching(labels.MatchEqual, name, "", ""), 100},
+			"one device of one family":       {10_000, matching(labels.MatchEqual, name, "device", "dev3"), 10},
+			"ten families of 100k":           {100_000, matching(labels.MatchRegexp, "synthetic_subsystem_metric_005.*", "", ""), 1000},
+			"one device, by its labels only": {10_000, matching(labels.MatchRegexp, "synthetic_.*", "path", "/api/v1/resource/7"), 100},
+		} {
+			t.Run(media+"/"+what, func(t *testing.T) {
+				body := synthetic(c.series)
+				if media == mediaProto {
+					body = protobuf(t, body)
+				}
+				scrape, app := scrapeOf(t, body, media, c.selector)
+				if app.counts.samples != c.series || app.counts.kept != c.kept || len(app.cache.entries) != c.kept {
+					t.Fatalf("counts %+v, %d remembered", app.counts, len(app.cache.entries))
+				}
+				limit := float64(perPiece * pieces)
+				if what == "one device, by its labels only" && media == mediaProto {
+					limit = perPiece * 40 // all families are parsed
+				}
+				if n := testing.AllocsPerRun(20, scrape); n > limit {
+					t.Errorf("%v allocations", n)
+				}
+			})
+		}
+	}
+}
+
+// TestBytesPerSeries holds the memory that a selected series costs, with all
+// that the scraper and the store know of it, and the samples of a window of
+// eight scrapes, which is what rate(x[$__rate_interval]) needs.
+func TestBytesPerSeries(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector takes memory of its own")
+	}
+	const series = 20_000
+	body := synthetic(series)
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	selector := matching(labels.MatchRegexp, "synthetic_.*", "", "")
+	selector.Window = 8 * time.Second
+	before := heap()
+	scrape, app := scrapeOf(t, body, mediaText, selector)
+	per := float64(heap()-before) / series
+	if app.counts.kept != series {
+		t.Fatalf("counts %+v", app.counts)
+	}
+	t.Logf("%.0f bytes per selected series", per)
+	if per > 700 {
+		t.Errorf("%.0f bytes per selected series", per)
+	}
+	runtime.KeepAlive(scrape)
+}

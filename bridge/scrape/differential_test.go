@@ -1,0 +1,307 @@
+package scrape
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
+)
+
+// The differential tests hold the filters against textparse: what a filter
+// hands on, parsed piece by piece, must give the wanted samples that parsing
+// the whole exposition gives.
+
+// parsed is one sample as text, so that a difference can be read.
+type parsed string
+
+// parseAll parses an exposition, and returns its wanted samples up to the
+// first error.
+func parseAll(b []byte, media string, want func([]byte) bool, native bool) (got []parsed, all int, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("textparse panicked: %v", r)
+		}
+	}()
+	if len(b) == 0 {
+		return nil, 0, nil
+	}
+	p, err := textparse.New(slices.Clone(b), media, nil, textparse.ParserOptions{
+		IgnoreNativeHistograms: !native, KeepClassicOnClassicAndNativeHistograms: true,
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	for {
+		kind, err := p.Next()
+		if errors.Is(err, io.EOF) {
+			return got, all, nil
+		}
+		if err != nil {
+			return got, all, err
+		}
+		var (
+			l    labels.Labels
+			line string
+			ts   *int64
+		)
+		switch kind {
+		case textparse.EntrySeries:
+			var v float64
+			_, ts, v = p.Series()
+			p.Labels(&l)
+			line = fmt.Sprintf("%s %x", l, math.Float64bits(v))
+		case textparse.EntryHistogram:
+			_, t, h, fh := p.Histogram()
+			ts = t
+			p.Labels(&l)
+			line = fmt.Sprintf("%s %v %v", l, h, fh)
+		default:
+			continue
+		}
+		all++
+		if ts != nil {
+			line += fmt.Sprintf(" @%d", *ts)
+		}
+		if want([]byte(l.Get(model.MetricNameLabel))) {
+			got = append(got, parsed(line))
+		}
+	}
+}
+
+// parseFiltered parses what a filter hands on.
+func parseFiltered(f filter, media string, want func([]byte) bool, native bool) (got []parsed, all int, err error) {
+	for {
+		piece, err := f.next()
+		if errors.Is(err, io.EOF) {
+			return got, all + f.skipped(), nil
+		}
+		if err != nil {
+			return got, all, err
+		}
+		some, n, err := parseAll(piece, media, want, native)
+		got, all = append(got, some...), all+n
+		if err != nil {
+			return got, all, err
+		}
+	}
+}
+
+// agree checks what must hold of a filter on any input.
+func agree(t *testing.T, b []byte, f filter, media string, want func([]byte) bool, native bool) {
+	t.Helper()
+	whole, wholeCount, wholeErr := parseAll(b, media, want, native)
+	kept, keptCount, err := parseFiltered(f, media, want, native)
+	switch {
+	case wholeErr == nil && err != nil:
+		t.Fatalf("refused what the parser accepts: %v\n%q", err, b)
+	case wholeErr == nil:
+		if diff := cmp.Diff(whole, kept); diff != "" {
+			t.Fatalf("samples (-parser +filter):\n%s\n%q", diff, b)
+		}
+		if wholeCount != keptCount && !newlineInQuotes(b, media) {
+			t.Fatalf("counted %d samples of %d\n%q", keptCount, wholeCount, b)
+		}
+	case err == nil:
+		// A line that nobody wants was malformed. What came before it must
+		// be there.
+		if len(kept) < len(whole) || !slices.Equal(whole, kept[:len(whole)]) {
+			t.Fatalf("the parser fails with %v after\n%q\nthe filter gives\n%q\nof %q", wholeErr, whole, kept, b)
+		}
+	}
+}
+
+// newlineInQuotes tells whether a string of a text may go over lines. The lines
+// of such a text are counted, not its samples.
+func newlineInQuotes(b []byte, media string) bool {
+	for line := range bytes.Lines(b) {
+		if media != mediaProto && (bytes.Count(line, []byte{'"'})%2 != 0 || bytes.IndexByte(line, '\\') >= 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// wantSome wants a part of all names that an attacker of the test can name.
+func wantSome(name []byte) bool { return len(name)%3 == 0 }
+
+// recorded returns a recorded exposition.
+func recorded(t testing.TB, name string) []byte {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", name+".gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// textTraps are lines that look like something else to a scan for newlines.
+// The name sel is wanted, other is not.
+var textTraps = []string{
+	"",
+	"\n",
+	"sel 1",
+	"sel 1\n\n\nother 2\nsel 3\n",
+	"sel{} 1\n",
+	"sel {a=\"b\"} 1\n",
+	"sel\t{ a = \"b\" , c=\"d\", }\t1\t1000\t\n",
+	"other {a=\"b\"} 1\nsel 2\n",
+	"other{a=\"x\nsel 666\n\"} 1\nsel 2\n",                    // a raw newline
+	"other{a=\"x\\\"\nsel 666\n\"} 1\nsel 2\n",                // after an escaped quote
+	"other{a=\"x\\\\\"} 1\nsel 2\n",                           // an escaped backslash
+	"other{a=\"\\\"\",b=\"\nsel 666\n\"} 1\nsel 2\n",          // even, but open
+	"other{a=\"x\\\nsel 666\n\"} 1\nsel 2\n",                  // an escaped newline
+	"other{a=\"}\nsel 666\n\"} 1\nsel 2\n",                    // a brace in quotes
+	"other{\"a\nb\"=\"c\"} 1\nsel 2\n",                        // a newline in a label's name
+	"{\"sel\"} 1\n{\"sel\",a=\"b\"} 2\n{a=\"b\",\"sel\"} 3\n", // quoted names
+	"{a=\"x\nsel 666\n\",\"other\"} 1\nsel 2\n",               //
+	"{\"other\"} 1\n{\"o\nsel 666\n\"} 1\nsel 2\n",            //
+	"# HELP \"x\nsel 666\" y\nsel 1\n",                        // quoted names in comments
+	"# TYPE \"x\nsel 666\" gauge\nsel 1\n",                    //
+	"# HELP other \"x\nsel 1\n",                               // quotes in help mean nothing
+	"# a \"comment\nsel 1\n#\n#x\n#\tHELP other x\n#HELP\nsel 2\n",
+	"# TYPE sel histogram\nsel{le=\"1\"} 1\nother{le=\"1\"} 2\nsel{le=\"2\"} 3\n",
+	"# TYPE other histogram\nother{le=\"1\"} 2\nsel{le=\"1\"} 1\n", // holds for all that follow
+	"sel{le=\"1\"} 1\n# TYPE sel histogram\nsel{le=\"1\"} 1\n",     // late
+	"# TYPE sel nonsense\nsel 1\n",
+	"# TYPE other nonsense\nother 1\n# TYPE sel gauge\nsel 1\n",
+	"# TYPE\nsel 1\n# TYPE \nother 1\n",
+	"  # TYPE sel summary\n  sel{quantile=\"1\"} 1\nsel{quantile=\"1\"} 1\n",
+	"sel 1\r\n", "other 1\r\nsel 2\n",
+	"other{a=\"x\nother{b=\"} 1\nsel 1\nother{a=\"x\nother{b=\"\nsel 666\n",
+	"sel\n", "sel \n", "sel{\n", "sel{a\n", "sel{a=\"b\n", "other{a=\"b\nsel 1\n", "other{a=\"b\" \nsel 1\n",
+	"other \"1\nsel 2\n", "other 1\"\nsel 2\nother \"3\n",
+	"sel 1 2 3\n", "sel NaN\nsel +Inf 5\nsel 0x1p4\nsel 1_0\n",
+	"9sel 1\n", "\"sel\" 1\n", "é 1\n", "sel{a=\"\xff\"} 1\n", "other{a=\"\xff\"} 1\nsel 1\n",
+	"\x00", "\x00\nsel 1\n", "sel 1\n \x00\nsel 2\n", "sel 1\n\x00sel 2\n", "sel 1\n#x\x00\nsel 2\n", "sel 1\n# x\x00\nsel 2\n", "other 1\x00\nsel 2\n",
+	"sel{a=\"\x00\"} 1\nother{a=\"\\\x00\"\nsel 666\n\"} 1\nsel 2\n",
+	"other 1\nother{a=\"1\"} 1\nothers 1\nothe 1\nsel 1\nselsel 1\nother 2\n",
+	"# EOF\n", "sel 1\n# EOF", "sel 1\n# EOF\n", "sel 1\n# EOF\n\n", "sel 1\n# EOF\nsel 2\n", "sel 1\n# EOFx", " # EOF\n",
+	"# UNIT sel_seconds seconds\nsel_seconds 1\n# EOF\n", "# UNIT \"x\ny\" z\nsel 1\n# EOF\n",
+	"sel 1 1.5 # {a=\"b\"} 1 2\nother 1 # {a=\"}\\\"\"} 1\nsel 2\n# EOF\n",
+	"other 1 # {a=\"b\n\"} 1\nsel 2\n# EOF\n", "sel 1 # {\n# EOF\n", "sel  1\n# EOF\n", "sel{a=\"b\"}  1\n# EOF\n",
+}
+
+func TestTextFilterAgreesOnTraps(t *testing.T) {
+	for _, trap := range textTraps {
+		for _, media := range []string{mediaText, mediaOpenMetrics} {
+			checkText(t, []byte(trap), media)
+		}
+	}
+}
+
+func TestTextFilterAgreesOnRecorded(t *testing.T) {
+	for _, name := range []string{"node_exporter.txt", "node_exporter.om", "prometheus.txt"} {
+		b := recorded(t, name)
+		checkText(t, b, mediaText)
+		checkText(t, b, mediaOpenMetrics)
+		for i := range 200 { // truncated
+			checkText(t, b[:len(b)*i/200], mediaText)
+		}
+	}
+}
+
+// checkText runs the filter over windows, pieces and reads of several sizes:
+// a line can be cut anywhere.
+func checkText(t *testing.T, b []byte, media string) {
+	t.Helper()
+	for _, size := range []struct{ window, piece, read int }{{1, 1, 1}, {7, 50, 3}, {windowSize, pieceSize, math.MaxInt}} {
+		f := &textFilter{pieceSize: size.piece}
+		f.buf = make([]byte, size.window)
+		f.reset(&slowReader{b, size.read}, media == mediaOpenMetrics, wantSome, nil)
+		agree(t, b, f, media, wantSome, false)
+	}
+}
+
+// slowReader reads at most n bytes at a time.
+type slowReader struct {
+	b []byte
+	n int
+}
+
+func (r *slowReader) Read(p []byte) (int, error) {
+	if len(r.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), r.n)], r.b)
+	r.b = r.b[n:]
+	return n, nil
+}
+
+func FuzzText(f *testing.F) {
+	for _, trap := range textTraps {
+		f.Add([]byte(trap), false)
+		f.Add([]byte(trap), true)
+	}
+	for _, name := range []string{"node_exporter.txt", "prometheus.txt"} {
+		b := recorded(f, name)
+		f.Add(b[:8000], false)
+		f.Add(b[len(b)-8000:], false)
+	}
+	om := recorded(f, "node_exporter.om")
+	f.Add(om[len(om)-8000:], true)
+	f.Fuzz(func(t *testing.T, b []byte, openMetrics bool) {
+		media := mediaText
+		if openMetrics {
+			media = mediaOpenMetrics
+		}
+		checkText(t, b, media)
+	})
+}
+
+// TestBadLines tells which malformed lines fail a scrape.
+func TestBadLines(t *testing.T) {
+	for _, c := range []struct {
+		body string
+		ok   bool
+	}{
+		{"other nonsense\nsel 1\n", true}, // a value
+		{"other{a=1} 1\nsel 1\n", true},   // a label
+		{"# TYPE other nonsense\nother 1\n# TYPE sel gauge\nsel 1\n", true},
+		{"sel nonsense\nother 1\n", false},
+		{"# TYPE sel nonsense\nsel 1\n", false},
+		{"other 1\n<html>\nsel 1\n", false}, // not a name: the parser has its say
+		{"other{a=\"open\nsel 1\n", false},
+	} {
+		f := &textFilter{}
+		f.reset(strings.NewReader(c.body), false, wantSome, nil)
+		_, _, err := parseFiltered(f, mediaText, wantSome, false)
+		if (err == nil) != c.ok {
+			t.Errorf("%q: %v", c.body, err)
+		}
+	}
+}
+
+func TestLineTooLong(t *testing.T) {
+	body := "other{a=\"" + strings.Repeat("x", maxLine) + "\"} 1\nsel 1\n"
+	f := &textFilter{}
+	f.reset(strings.NewReader(body), false, wantSome, nil)
+	if _, _, err := parseFiltered(f, mediaText, wantSome, false); !errors.Is(err, errTooLong) {
+		t.Errorf("error %v", err)
+	}
+	f.release()
+	f.reset(bytes.NewReader([]byte("sel 1\n")), false, wantSome, nil)
+	if len(f.buf) != windowSize {
+		t.Errorf("the window stays at %d bytes", len(f.buf))
+	}
+}

@@ -1,0 +1,34 @@
+package scrape
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// A new target is scraped within a second, then at its own offset in the interval,
+// and there is a distance between the two.
+func TestBegin(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 1, 234_000_000, time.UTC)
+	for _, interval := range []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second, time.Minute} {
+		for i := range 1000 {
+			key := fmt.Sprint("target ", i)
+			early, first := begin(key, interval, now)
+			if into := first.Sub(now) % interval; into != offset(key, interval, now) {
+				t.Fatalf("at %s, %s begins %s into the interval, want %s", interval, key, into, offset(key, interval, now))
+			}
+			if interval <= soon {
+				if !early.IsZero() || first.Sub(now) > soon {
+					t.Fatalf("at %s, %s begins after %s, and %s before", interval, key, first.Sub(now), early)
+				}
+				continue
+			}
+			if wait := early.Sub(now); wait < 0 || wait > soon {
+				t.Fatalf("at %s, %s is scraped after %s", interval, key, wait)
+			}
+			if gap := first.Sub(early); gap < interval/4 || gap > interval*5/4 {
+				t.Fatalf("at %s, %s is scraped again after %s", interval, key, gap)
+			}
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package scrape
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/store"
+)
+
+// Options of a Manager. All of them are optional.
+type Options struct {
+	// InProcess are the targets inside of this process.
+	InProcess []InProcess
+	// Origin returns labels of the process that owns the other end of a
+	// connection, empty if it is not known. It is asked once per connection,
+	// within the timeout of the scrape that needed it. They are put on all
+	// series of the target, but for those that the target has of its own. When
+	// they change, the old series go stale within that scrape.
+	Origin func(ctx context.Context, conn net.Conn) labels.Labels
+	// PIDLabels are the labels of exposed series that hold process ids, as
+	// rules use them.
+	PIDLabels []string
+	// PID translates the value of such a label, as exposed by the target with
+	// these labels (those of its origin included), to the process id as this
+	// process sees it; false leaves it as it is.
+	PID func(ctx context.Context, target labels.Labels, label, value string) (string, bool)
+	// Dial connects to a target: all its labels, the internal ones included,
+	// tell in which network namespace that is. Nil is a plain net.Dialer.
+	Dial func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error)
+}
+
+// Manager scrapes the targets of all jobs.
+type Manager struct {
+	pools    map[string]*pool
+	inside   []*loop
+	shared   *shared
+	received chan struct{} // closed with the first target set
+}
+
+// NewManager returns a manager of the jobs, which must be valid. It commits
+// what the selection takes, which is the store's, to the store.
+func NewManager(jobs []*Config, st *store.Store, sel *store.Selection, opts Options, logger *slog.Logger, reg prometheus.Registerer) (*Manager, error) {
+	m := &Manager{
+		pools:    make(map[string]*pool, len(jobs)),
+		received: make(chan struct{}),
+		shared: &shared{
+			store:     st,
+			sel:       sel,
+			logger:    logger,
+			metrics:   newMetrics(reg),
+			pids:      newPIDTranslator(opts),
+			pidLabels: opts.PIDLabels,
+		},
+	}
+	var errs []error
+	for _, job := range jobs {
+		if m.pools[job.JobName] != nil {
+			errs = append(errs, fmt.Errorf("job %q: the name is taken", job.JobName))
+			continue
+		}
+		m.pools[job.JobName] = newPool(job, opts, m.shared)
+	}
+	for _, p := range opts.InProcess {
+		t, err := p.target()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		m.inside = append(m.inside, newLoop(t, &gatherer{g: p.Gatherer}, newRedactor(&t.job.HTTPClientConfig), m.shared))
+	}
+	if len(jobs) == 0 {
+		close(m.received)
+	}
+	return m, errors.Join(errs...)
+}
+
+// Run scrapes until ctx is done. The target sets are by job name, each of them
+// complete, as discovery.Manager sends them. It returns after all scrapes have
+// ended, which a hanging one does at once.
+func (m *Manager) Run(ctx context.Context, sets <-chan map[string][]*targetgroup.Group) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, l := range m.inside {
+		wg.Go(func() { l.run(ctx, ctx) })
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case set, ok := <-sets:
+			if !ok {
+				<-ctx.Done()
+				return nil
+			}
+			for name, p := range m.pools {
+				p.sync(ctx, &wg, set[name])
+			}
+			select {
+			case <-m.received:
+			default:
+				close(m.received)
+			}
+		}
+	}
+}
+
+// Ready tells whether the first set of targets came and each target was tried
+// once.
+func (m *Manager) Ready() bool {
+	select {
+	case <-m.received:
+	default:
+		return false
+	}
+	return !slices.ContainsFunc(m.Targets(), func(s TargetStatus) bool { return s.Health == HealthUnknown })
+}
+
+// Targets returns what is known of all targets, by job and instance.
+func (m *Manager) Targets() []TargetStatus {
+	var all []TargetStatus
+	for _, l := range m.inside {
+		all = append(all, l.Status())
+	}
+	for _, p := range m.pools {
+		all = p.appendStatus(all)
+	}
+	slices.SortFunc(all, func(x, y TargetStatus) int {
+		return cmp.Or(cmp.Compare(x.Job, y.Job), labels.Compare(x.Labels, y.Labels), cmp.Compare(x.URL, y.URL))
+	})
+	return all
+}
+
+// Dropped returns the discovered targets that are not scraped, at most
+// keep_dropped_targets of each job.
+func (m *Manager) Dropped() []DroppedTarget {
+	var all []DroppedTarget
+	for _, p := range m.pools {
+		all = p.appendDropped(all)
+	}
+	slices.SortFunc(all, func(x, y DroppedTarget) int {
+		return cmp.Or(cmp.Compare(x.Job, y.Job), labels.Compare(x.Discovered, y.Discovered))
+	})
+	return all
+}

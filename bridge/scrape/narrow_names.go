@@ -1,0 +1,98 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
+)
+
+// taken returns the metrics of which the scrape in progress has series that a
+// rule selects.
+func (c *cache) taken() map[string]bool {
+	names := make(map[string]bool)
+	for _, e := range c.entries {
+		if e.round == c.round && e.series != nil {
+			names[e.series.Labels().Get(model.MetricNameLabel)] = true
+		}
+	}
+	return names
+}
+
+// namesOf returns the metrics that rules may take of what a query gives.
+func (l *loop) namesOf(ctx context.Context, query url.Values) (names map[string]bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, l.target.timeout)
+	defer cancel()
+	ex, err := l.source.open(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer ex.close()
+	f, release := l.shared.borrow()
+	defer release()
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("parsing panicked: %v", r)
+		}
+	}()
+	filter, window := f.choose(ex, l.target.job, l.want, nil)
+	defer window.release()
+	names = make(map[string]bool)
+	for {
+		piece, err := filter.next()
+		if errors.Is(err, io.EOF) {
+			return names, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := addNames(names, piece, ex.media); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func addNames(names map[string]bool, piece []byte, media string) error {
+	p, err := textparse.New(piece, media, nil, textparse.ParserOptions{KeepClassicOnClassicAndNativeHistograms: true})
+	if err != nil {
+		return err
+	}
+	var l labels.Labels
+	for {
+		kind, err := p.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case kind == textparse.EntrySeries, kind == textparse.EntryHistogram:
+			if kind == textparse.EntryHistogram {
+				p.Histogram() // What comes next depends on it having been read.
+			}
+			p.Labels(&l)
+			names[l.Get(model.MetricNameLabel)] = true
+		}
+	}
+}
+
+// isCollector tells whether series of the metric name collectors.
+func isCollector(name []byte) bool { return strings.HasSuffix(string(name), "_collector_success") }
+
+// collectorsIn sorts out which collectors an exposition named.
+func collectorsIn(seen []labels.Labels) []string {
+	var names []string
+	for _, l := range seen {
+		if c := l.Get("collector"); c != "" {
+			names = append(names, c)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

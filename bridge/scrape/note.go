@@ -1,0 +1,82 @@
+package scrape
+
+import (
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// Status returns what is known of the target.
+func (l *loop) Status() TargetStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status
+}
+
+// discovered notes what the target is found under now.
+func (l *loop) discovered(d labels.Labels) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.Discovered = d
+}
+
+// note keeps what a scrape came to, where people look for it: status, metrics
+// and, if the target's health changed, the log.
+func (l *loop) note(at time.Time, res *result) {
+	job, m := l.target.job.JobName, l.shared.metrics
+	m.scrapes.WithLabelValues(job).Inc()
+	m.duration.WithLabelValues(job).Observe(res.duration.Seconds())
+	m.bytes.WithLabelValues(job).Add(float64(res.bytes))
+
+	s := l.Status()
+	before := s.Health
+	s.LastScrape, s.LastDuration = at, res.duration
+	if res.err == nil {
+		s.Health, s.LastError = HealthUp, ""
+		s.Samples, s.Kept, s.Bytes, s.Format = res.samples, res.kept, res.bytes, res.media
+	} else {
+		s.Health, s.LastError = HealthDown, l.redact.error(res.err)
+		m.failures.WithLabelValues(job, reasonOf(res.err)).Inc()
+	}
+	if l.narrow != nil {
+		n := l.narrow.status
+		s.Narrowed = &n
+	}
+	if s.Health != before {
+		s.Since = at
+		l.log(before, &s)
+	}
+	l.account(s)
+}
+
+func (l *loop) log(before Health, s *TargetStatus) {
+	logger := l.shared.logger.With("job", s.Job, "instance", s.Labels.Get("instance"))
+	switch {
+	case s.Health == HealthDown:
+		logger.Warn("Target is down", "err", s.LastError)
+	case before == HealthDown:
+		logger.Info("Target is up again", "samples", s.Samples, "kept", s.Kept)
+	default:
+		logger.Debug("Target is up", "samples", s.Samples, "kept", s.Kept)
+	}
+}
+
+// account replaces the status, and moves the job's gauges by the difference.
+// A status without health takes the target out of them.
+func (l *loop) account(s TargetStatus) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	job, m := l.target.job.JobName, l.shared.metrics
+	if l.counted != "" {
+		m.targets.WithLabelValues(job, string(l.counted)).Dec()
+	}
+	if s.Health != "" {
+		m.targets.WithLabelValues(job, string(s.Health)).Inc()
+	}
+	m.exposed.WithLabelValues(job).Add(float64(s.Samples - l.status.Samples))
+	m.kept.WithLabelValues(job).Add(float64(s.Kept - l.status.Kept))
+	m.narrow(job, l.status.Narrowed, -1)
+	m.narrow(job, s.Narrowed, +1)
+	l.counted = s.Health
+	l.status = s
+}

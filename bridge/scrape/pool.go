@@ -1,0 +1,98 @@
+package scrape
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+)
+
+// pool holds the loops of one job.
+type pool struct {
+	job    *Config
+	opts   Options
+	redact *redactor
+	shared *shared
+
+	mu      sync.Mutex
+	loops   map[string]*loop
+	dropped []DroppedTarget
+}
+
+func newPool(job *Config, opts Options, s *shared) *pool {
+	return &pool{job: job, opts: opts, redact: newRedactor(&job.HTTPClientConfig), shared: s, loops: make(map[string]*loop)}
+}
+
+// sync starts loops for new targets and stops those of targets that are gone.
+// Loops run until ctx is done at the latest, and are waited for by wg.
+func (p *pool) sync(ctx context.Context, wg *sync.WaitGroup, groups []*targetgroup.Group) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	loops := make(map[string]*loop, len(p.loops))
+	p.dropped = nil
+	for _, g := range groups {
+		targets, dropped := targetsOf(p.job, g)
+		p.dropped = append(p.dropped, dropped...)
+		for _, t := range targets {
+			p.keep(ctx, wg, loops, t)
+		}
+	}
+	for key, l := range p.loops {
+		if loops[key] == nil {
+			l.cancel()
+		}
+	}
+	p.loops = loops
+
+	var over error
+	if limit := int(p.job.TargetLimit); limit > 0 && len(loops) > limit {
+		over = &failure{"target_limit", fmt.Errorf("target_limit of %d exceeded: the job has %d targets", limit, len(loops))}
+	}
+	for _, l := range loops {
+		l.force(over)
+	}
+	p.shared.metrics.dropped.WithLabelValues(p.job.JobName).Set(float64(len(p.dropped)))
+	if limit := int(p.job.KeepDroppedTargets); limit > 0 && len(p.dropped) > limit {
+		p.dropped = p.dropped[:limit]
+	}
+}
+
+// keep takes the target's loop over into loops, or starts one.
+func (p *pool) keep(ctx context.Context, wg *sync.WaitGroup, loops map[string]*loop, t *target) {
+	key := t.key()
+	if loops[key] != nil {
+		return
+	}
+	if l := p.loops[key]; l != nil {
+		l.discovered(t.discovered)
+		loops[key] = l
+		return
+	}
+	c, err := newClient(t, p.opts)
+	if err != nil {
+		// Said of the job's settings, mostly files that cannot be read.
+		p.dropped = append(p.dropped, DroppedTarget{Job: p.job.JobName, Discovered: t.discovered, Error: p.redact.error(err)})
+		return
+	}
+	l := newLoop(t, &fetcher{client: c, job: p.job}, p.redact, p.shared)
+	var own context.Context
+	own, l.cancel = context.WithCancel(ctx)
+	loops[key] = l
+	wg.Go(func() { l.run(own, ctx) })
+}
+
+func (p *pool) appendStatus(all []TargetStatus) []TargetStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.loops {
+		all = append(all, l.Status())
+	}
+	return all
+}
+
+func (p *pool) appendDropped(all []DroppedTarget) []DroppedTarget {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append(all, p.dropped...)
+}

@@ -1,0 +1,171 @@
+package scrape
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+)
+
+var errFamily = errors.New("malformed protobuf metric family")
+
+// protoFilter filters the delimited protobuf format by metric families. A
+// family that is not wanted is passed over field by field, to count its
+// samples; nothing of it is decoded, and no more of it than one metric need be
+// in memory.
+type protoFilter struct {
+	window
+	native bool                   // native histograms are wanted as such
+	both   bool                   // and their classic buckets with them
+	want   func(name []byte) bool // nil wants all
+
+	out   []byte
+	name  []byte // scratch
+	skips int
+}
+
+func (f *protoFilter) reset(src io.Reader, native, both bool, want func(name []byte) bool) {
+	f.window.reset(src)
+	f.native, f.both, f.want, f.skips = native, both, want, 0
+}
+
+func (f *protoFilter) skipped() int { return f.skips }
+
+func (f *protoFilter) next() ([]byte, error) {
+	f.out = f.out[:0]
+	for len(f.out) < pieceSize {
+		head, size, err := f.head()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := f.family(head, size); err != nil {
+			return nil, err
+		}
+	}
+	if len(f.out) == 0 {
+		return nil, io.EOF
+	}
+	return f.out, nil
+}
+
+// head reads the length of the next family: its own length, and what it says.
+// It returns io.EOF after the last family.
+func (f *protoFilter) head() (head, size int, err error) {
+	for {
+		// 32 bits, in 5 bytes, are what textparse takes.
+		b := f.unread()
+		v, n := binary.Uvarint(b[:min(len(b), binary.MaxVarintLen32)])
+		switch {
+		case n > 0:
+			return n, int(v), nil
+		case len(b) >= binary.MaxVarintLen32, len(b) > 0 && f.err != nil:
+			return 0, 0, errFamily
+		case f.err != nil:
+			return 0, 0, io.EOF
+		}
+		if err := f.more(maxWhole); err != nil {
+			return 0, 0, err
+		}
+	}
+}
+
+// hold brings n bytes into the window.
+func (f *protoFilter) hold(n int) error {
+	for len(f.unread()) < n {
+		if f.err != nil {
+			return io.ErrUnexpectedEOF
+		}
+		if err := f.more(maxWhole); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// family hands on or passes over one family.
+func (f *protoFilter) family(head, size int) error {
+	// The name comes first, though nothing promises it.
+	if err := f.hold(min(head+size, len(f.buf))); err != nil {
+		return err
+	}
+	b := f.unread()[head:]
+	whole := len(b) >= size
+	name, found := familyName(b[:min(len(b), size)])
+	if found && !f.wants(name) {
+		if !whole {
+			f.r += head
+			return f.pass(size)
+		}
+		if n, ok := f.count(b[:size]); ok {
+			f.skips += n
+			f.r += head + size
+			return nil
+		}
+		// Odd: let the parser judge.
+	}
+	if err := f.hold(head + size); err != nil {
+		return err
+	}
+	f.out = append(f.out, f.unread()[:head+size]...)
+	f.r += head + size
+	return nil
+}
+
+// wants tells whether a series that a family of the name can have is wanted.
+func (f *protoFilter) wants(name []byte) bool {
+	if f.want == nil || f.want(name) {
+		return true
+	}
+	for _, suffix := range [...]string{"_bucket", "_count", "_sum"} {
+		f.name = append(append(f.name[:0], name...), suffix...)
+		if f.want(f.name) {
+			return true
+		}
+	}
+	return false
+}
+
+// pass passes over a family of which the window does not hold all. This is the
+// one place that is stricter than the parser: once begun, an odd family cannot
+// be handed on any more.
+func (f *protoFilter) pass(size int) error {
+	var c counter
+	for size > 0 {
+		b := f.unread()
+		b = b[:min(len(b), size)]
+		num, val, n := field(b)
+		if n < 0 {
+			if n != truncated || len(b) == size {
+				return errFamily
+			}
+			if err := f.hold(len(b) + 1); err != nil {
+				return err
+			}
+			continue
+		}
+		f.countField(&c, num, val)
+		f.r += n
+		size -= n
+	}
+	if c.names != 1 {
+		return errFamily
+	}
+	f.skips += c.samples
+	return nil
+}
+
+func familyName(b []byte) (name []byte, found bool) {
+	for len(b) > 0 {
+		num, val, n := field(b)
+		if n < 0 {
+			return nil, false
+		}
+		if num == familyNameField {
+			return val, true
+		}
+		b = b[n:]
+	}
+	return nil, false
+}

@@ -1,0 +1,160 @@
+package scrape_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/relabel"
+
+	"github.com/promscope/promscope/bridge/scrape"
+)
+
+// TestSettings scrapes an exposition under settings, and looks at what is kept.
+func TestSettings(t *testing.T) {
+	const openMetrics = "application/openmetrics-text; version=1.0.0"
+	drop := []*relabel.Config{{
+		Action: relabel.Drop, SourceLabels: model.LabelNames{"x"}, Regex: relabel.MustNewRegexp("2"), Separator: ";",
+	}}
+	rename := []*relabel.Config{{
+		Action: relabel.Replace, SourceLabels: model.LabelNames{"__name__"}, Regex: relabel.MustNewRegexp("old_(.*)"),
+		TargetLabel: "__name__", Replacement: "$1", Separator: ";",
+	}}
+	old := time.Now().Add(-time.Minute).UnixMilli()
+	ahead := time.Now().Add(time.Hour).UnixMilli()
+	for name, c := range map[string]struct {
+		contentType string
+		body        string
+		set         func(*scrape.Config)
+		want        map[string]string // INST and its label stand for the target
+		err         string
+		parsesAll   string
+	}{
+		"honor_labels off": {
+			body: "a{job=\"x\",exported_job=\"y\"} 1\n",
+			want: map[string]string{`{__name__="a", exported_exported_job="x", exported_job="y", INST, job="j"}`: "1"},
+		},
+		"honor_labels on": {
+			body: "a{job=\"x\"} 1\n",
+			set:  func(j *scrape.Config) { j.HonorLabels = true },
+			want: map[string]string{`{__name__="a", INST, job="x"}`: "1"},
+		},
+		"honor_timestamps on": {
+			body: fmt.Sprintf("a 1 %d\na{x=\"far\"} 1 %d\n", old, ahead),
+			want: map[string]string{`{__name__="a", INST, job="j"}`: "1"},
+		},
+		"sample_limit": {
+			body: "a 1\nb 1\nc 1\n",
+			set:  func(j *scrape.Config) { j.SampleLimit = 2 },
+			err:  "sample_limit of 2 exceeded",
+		},
+		"sample_limit after metric_relabel_configs": {
+			body:      "a{x=\"1\"} 1\na{x=\"2\"} 1\nother{x=\"2\"} 1\nc 1\n",
+			set:       func(j *scrape.Config) { j.SampleLimit, j.MetricRelabelConfigs = 2, drop },
+			want:      map[string]string{`{__name__="a", INST, job="j", x="1"}`: "1"},
+			parsesAll: "metric_relabel_configs can drop series, and sample_limit counts those that are left",
+		},
+		"metric_relabel_configs": {
+			body: "a{x=\"1\"} 1\na{x=\"2\"} 1\n",
+			set:  func(j *scrape.Config) { j.MetricRelabelConfigs = drop },
+			want: map[string]string{`{__name__="a", INST, job="j", x="1"}`: "1"},
+		},
+		"metric_relabel_configs that rename": {
+			body:      "old_a 1\n",
+			set:       func(j *scrape.Config) { j.MetricRelabelConfigs = rename },
+			want:      map[string]string{`{__name__="a", INST, job="j"}`: "1"},
+			parsesAll: "metric_relabel_configs can write __name__",
+		},
+		"label_limit": {
+			body: "a{x=\"1\"} 1\n",
+			set:  func(j *scrape.Config) { j.LabelLimit = 3 },
+			err:  "label_limit of 3 exceeded: a has 4 labels",
+		},
+		"body_size_limit": {
+			body: "a 1\n# more\n",
+			set:  func(j *scrape.Config) { j.BodySizeLimit = 10 },
+			err:  "body_size_limit of 10 bytes exceeded",
+		},
+		"fallback_scrape_protocol": {
+			contentType: "application/whatever",
+			body:        "a 1\n",
+			set:         func(j *scrape.Config) { j.ScrapeFallbackProtocol = scrape.PrometheusText0_0_4 },
+			want:        map[string]string{`{__name__="a", INST, job="j"}`: "1"},
+		},
+		"no fallback_scrape_protocol": {
+			contentType: "application/whatever",
+			body:        "a 1\n",
+			err:         `unsupported Content-Type "application/whatever" and no fallback_scrape_protocol`,
+		},
+		"OpenMetrics": {
+			contentType: openMetrics,
+			body:        "# TYPE a counter\na_total 1\na 2 # {trace=\"1\"} 1\n# EOF\n",
+			want:        map[string]string{`{__name__="a", INST, job="j"}`: "2"},
+		},
+		"OpenMetrics cut short": {
+			contentType: openMetrics,
+			body:        "a 1\n",
+			err:         "data does not end with # EOF",
+		},
+		"metric_name_validation_scheme": {
+			body: "{\"a\",\"ü\"=\"1\"} 1\n",
+			set:  func(j *scrape.Config) { j.MetricNameValidationScheme = model.LegacyValidation },
+			err:  `invalid metric name or label names: {__name__="a", INST, job="j", "ü"="1"}`,
+		},
+		"convert_classic_histograms_to_nhcb": {
+			body: "# TYPE a histogram\na_bucket{le=\"1\"} 1\na_bucket{le=\"+Inf\"} 3\na_sum 5\na_count 3\n",
+			set:  func(j *scrape.Config) { j.ConvertClassicHistogramsToNHCB = true },
+			want: map[string]string{`{__name__="a", INST, job="j"}`: "{count:3, sum:5, [-Inf,1]:1, (1,+Inf]:2}"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := job("j")
+			if c.set != nil {
+				c.set(j)
+			}
+			if c.contentType == "" {
+				c.contentType = text
+			}
+			addr := exporter(t, c.contentType, func() string { return c.body })
+			r := start(t, []*scrape.Config{j}, scrape.Options{}, `a`, `up`)
+			r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+			inst := fmt.Sprintf("instance=%q", addr)
+			up := "1"
+			if c.err != "" {
+				up = "0"
+			}
+			r.eventually(`up`, map[string]string{`{__name__="up", ` + inst + `, job="j"}`: up})
+			want := map[string]string{}
+			for series, v := range c.want {
+				want[strings.Replace(series, "INST", inst, 1)] = v
+			}
+			r.eventually(`a`, want)
+			s := r.Targets()[0]
+			if s.LastError != strings.Replace(c.err, "INST", inst, 1) || s.ParsesAll != c.parsesAll {
+				t.Errorf("error %q, parses all: %q", s.LastError, s.ParsesAll)
+			}
+		})
+	}
+}
+
+func TestReportSeries(t *testing.T) {
+	addr := exporter(t, text, func() string { return "a 1\nb{x=\"1\"} 1\nb{x=\"2\"} 1\n" })
+	j := job("j")
+	j.ExtraScrapeMetrics, j.SampleLimit = true, 10
+	r := start(t, []*scrape.Config{j}, scrape.Options{}, `a`, `{__name__=~"scrape_(samples.*|timeout.*|sample_limit|body.*)"}`)
+	r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+	name := func(metric string) string {
+		return fmt.Sprintf(`{__name__="scrape_%s", instance="%s", job="j"}`, metric, addr)
+	}
+	r.eventually(`{__name__=~"scrape_.+"}`, map[string]string{
+		name("samples_scraped"):                "3",
+		name("samples_post_metric_relabeling"): "3",
+		name("timeout_seconds"):                "0.1",
+		name("sample_limit"):                   "10",
+		name("body_size_bytes"):                "26",
+	})
+}

@@ -1,0 +1,286 @@
+package scrape
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"io"
+)
+
+// pieceSize is roughly how much a filter hands to the parser at a time.
+const pieceSize = 32 << 10
+
+// eof is the last line of OpenMetrics.
+const eof = "# EOF"
+
+var (
+	errNoEOF    = errors.New("data does not end with # EOF")
+	errAfterEOF = errors.New("unexpected data after # EOF")
+	errUnclosed = errors.New("quoted string is not closed")
+	// errVerbatim asks for the rest of the body to be parsed as it is.
+	errVerbatim = errors.New("exposition has a NUL byte")
+)
+
+// A filter hands on those parts of an exposition that a rule may select, in
+// pieces of which textparse can parse each on its own, and skips the rest.
+type filter interface {
+	// next returns the next piece, and io.EOF after the last. A piece is valid
+	// until the next call.
+	next() ([]byte, error)
+	// skipped is how many samples were left out so far.
+	skipped() int
+}
+
+// textFilter filters the text format and OpenMetrics by lines, before any
+// lexer sees them. The judge of what is right is textparse, and the rule of
+// this file: leave out a line only if textparse, provided that it accepts the
+// exposition, reads exactly this line as one sample of a metric that is not
+// wanted. Whatever looks odd is handed on.
+//
+// What textparse knows that a scan for newlines does not:
+//   - A newline may stand inside of quotes. To take the rest of a label's value
+//     for a line would let whoever controls the label make up series.
+//   - A name may stand in quotes, anywhere in the braces: {a="b","name"}.
+//   - A # TYPE line holds until the next one, whichever metric it names, and
+//     decides how the labels le and quantile are written.
+//   - A NUL byte can end an exposition.
+//
+// What it gives up: a malformed line that no rule needs does not fail the
+// scrape.
+type textFilter struct {
+	window
+	openMetrics bool
+	want        func(name []byte) bool // nil wants all
+	labels      *preselector           // nil wants whatever labels
+	pieceSize   int                    // pieceSize if 0
+
+	out      []byte
+	typ      []byte // the last # TYPE line
+	typSent  bool   // it is in out, or there is none
+	ended    bool   // # EOF was seen
+	verbatim bool   // the rest is to be parsed as it is
+	skips    int
+
+	// The verdict on the name of the line before: lines of one metric come
+	// together.
+	name       []byte
+	nameWanted bool
+}
+
+func (f *textFilter) reset(src io.Reader, openMetrics bool, want func(name []byte) bool, labels *preselector) {
+	f.window.reset(src)
+	f.openMetrics, f.want, f.labels = openMetrics, want, labels
+	f.pieceSize = cmp.Or(f.pieceSize, pieceSize)
+	f.out, f.typ, f.name = f.out[:0], f.typ[:0], f.name[:0]
+	f.ended, f.verbatim, f.skips = false, false, 0
+}
+
+func (f *textFilter) skipped() int { return f.skips }
+
+func (f *textFilter) next() ([]byte, error) {
+	f.out, f.typSent = f.out[:0], len(f.typ) == 0
+	for len(f.out) < f.pieceSize && !f.verbatim {
+		line, err := f.line()
+		switch {
+		case err == nil:
+			f.send(line)
+		case errors.Is(err, io.EOF):
+			return f.last()
+		case errors.Is(err, errVerbatim):
+			f.verbatim = true
+		default:
+			return nil, err
+		}
+	}
+	if len(f.out) == 0 {
+		return f.rest()
+	}
+	return f.piece(), nil
+}
+
+func (f *textFilter) send(line []byte) {
+	if !f.typSent {
+		f.out = append(f.out, f.typ...)
+		f.typSent = true
+	}
+	f.out = append(f.out, line...)
+}
+
+// piece makes what was sent an exposition of its own.
+func (f *textFilter) piece() []byte {
+	if f.openMetrics {
+		f.out = append(f.out, "# EOF\n"...)
+	}
+	return f.out
+}
+
+func (f *textFilter) last() ([]byte, error) {
+	switch {
+	case f.openMetrics && !f.ended && f.size > 0:
+		return nil, errNoEOF
+	case len(f.out) == 0:
+		return nil, io.EOF
+	default:
+		return f.piece(), nil
+	}
+}
+
+// rest returns all that was not consumed yet as the last piece.
+func (f *textFilter) rest() ([]byte, error) {
+	b, err := f.all(maxWhole)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) == 0 {
+		return nil, io.EOF
+	}
+	f.send(b)
+	return f.out, nil
+}
+
+// line consumes the body up to and with the next wanted line, and returns it.
+func (f *textFilter) line() ([]byte, error) {
+	for {
+		found := f.skip()
+		b := f.unread()
+		var (
+			end    int // of the line, 0 if the window does not hold all of it
+			wanted bool
+		)
+		switch {
+		case !found:
+		case nameStart(b[0]):
+			end, wanted = endOfSample(b), f.wants(b)
+			if end > 0 && wanted && f.want != nil && f.labels != nil {
+				wanted = f.labels.text(b[:end], len(f.name))
+			}
+			if end > 0 && !wanted {
+				f.skips++
+			}
+		case f.openMetrics && bytes.HasPrefix(b, []byte(eof)):
+			return nil, f.finish(len(eof))
+		default:
+			var err error
+			if end, wanted, err = f.odd(b); err != nil {
+				return nil, err
+			}
+		}
+		if end == 0 {
+			if err := f.refill(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		f.r += end
+		if wanted {
+			return b[:end], nil
+		}
+	}
+}
+
+// skip passes over lines that begin with an unwanted name: all that most lines
+// ever see. It returns false if the window holds no whole line any more, else
+// true, with a line at its front that is not to be skipped or not whole.
+//
+// Plainness ends here, for speed: lines of one name are taken together, and
+// their quotes are counted together. An even number of quotes, and no
+// backslash, means that the run ends outside of quotes; and whatever is quoted
+// in between begins with the unwanted name too, so nothing wanted is lost.
+func (f *textFilter) skip() bool {
+	for {
+		b := f.unread()
+		end := bytes.IndexByte(b, '\n') + 1
+		if end == 0 {
+			return false
+		}
+		if !nameStart(b[0]) || f.wants(b) {
+			return true
+		}
+		end, lines := f.run(b, end)
+		if bytes.Count(b[:end], []byte{'"'})%2 == 0 && bytes.IndexByte(b[:end], '\\') < 0 {
+			f.r += end
+			f.skips += lines
+			continue
+		}
+		for n := 0; n < end; {
+			k := endOfSample(b[n:])
+			if k == 0 {
+				return true
+			}
+			n += k
+			f.r += k
+			f.skips++
+		}
+	}
+}
+
+// run returns the length and number of the lines at the front of b, the first
+// of which ends at end, that begin with the same name.
+func (f *textFilter) run(b []byte, end int) (length, lines int) {
+	n := len(f.name)
+	for lines = 1; len(b)-end > n && !nameByte(b[end+n]) && bytes.Equal(b[end:end+n], f.name); lines++ {
+		k := bytes.IndexByte(b[end:], '\n') + 1
+		if k == 0 {
+			break
+		}
+		end += k
+	}
+	return end, lines
+}
+
+// wants tells whether the metric of a line that begins with its name is
+// wanted. The line must have a newline.
+func (f *textFilter) wants(line []byte) bool {
+	if f.want == nil {
+		return true
+	}
+	n := len(f.name)
+	if n > 0 && n < len(line) && !nameByte(line[n]) && bytes.Equal(line[:n], f.name) {
+		return f.nameWanted
+	}
+	n = 1
+	for nameByte(line[n]) {
+		n++
+	}
+	f.name = append(f.name[:0], line[:n]...)
+	f.nameWanted = f.want(f.name)
+	return f.nameWanted
+}
+
+// refill brings more of the body into the window. It returns io.EOF if all of
+// it was consumed.
+func (f *textFilter) refill() error {
+	if errors.Is(f.err, io.EOF) {
+		if f.r == f.w {
+			return io.EOF
+		}
+		return errUnclosed
+	}
+	if err := f.more(maxLine); err != nil {
+		return err
+	}
+	if errors.Is(f.err, io.EOF) && f.w > f.r && f.buf[f.w-1] != '\n' {
+		f.buf = append(f.buf[:f.w], '\n')
+		f.buf = f.buf[:cap(f.buf)]
+		f.w++
+	}
+	return nil
+}
+
+// finish consumes the # EOF line of n bytes, after which nothing may come.
+func (f *textFilter) finish(n int) error {
+	f.r += n
+	if f.unread()[0] == '\n' {
+		f.r++
+	}
+	if f.r == f.w && f.err == nil {
+		if err := f.more(maxLine); err != nil {
+			return err
+		}
+	}
+	if f.r < f.w {
+		return errAfterEOF
+	}
+	f.ended = true
+	return io.EOF
+}
