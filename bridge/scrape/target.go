@@ -171,13 +171,13 @@ func (t *target) buildURL(host string) *url.URL {
 // unixSocket is the path of the target's socket, or empty.
 func (t *target) unixSocket() string { return t.all.Get(unixSocketLabel) }
 
-// key identifies the target among those of its job.
+// key identifies the target among those of its job, and decides when it is due.
+// Those of this process are all due at once, for one evaluation and one report.
 func (t *target) key() string {
-	var where string
-	if t.url != nil {
-		where = t.url.String()
+	if t.url == nil {
+		return ""
 	}
-	return where + "\xff" + string(t.all.Bytes(nil))
+	return t.url.String() + "\xff" + string(t.all.Bytes(nil))
 }
 
 // offset is the time until the target's next scrape. Scrapes of different
