@@ -70,6 +70,7 @@ type verdict struct {
 	at       time.Time // when it was asked
 	seen     time.Time // when it was last found listening
 	waiting  []chan<- struct{}
+	succeeds bool // while it is asked: another that served one listened there until just now
 }
 
 // probeResult is the outcome of asking a listener.
@@ -131,8 +132,10 @@ func (p *Prober) claims() claims {
 
 // serves reports whether the endpoint is known to serve an exposition, and returns
 // it with what was learned by asking. If it has not been asked yet it is, and
-// answered is signaled when it has.
-func (p *Prober) serves(e endpoint, answered chan<- struct{}) (endpoint, bool) {
+// answered is signaled when it has. Meanwhile one that takes the place of another,
+// which served one and was seen within the time recent, is taken for its successor:
+// the target of an exporter that was restarted goes on.
+func (p *Prober) serves(e endpoint, recent time.Duration, answered chan<- struct{}) (endpoint, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
@@ -145,16 +148,32 @@ func (p *Prober) serves(e endpoint, answered chan<- struct{}) (endpoint, bool) {
 		if !slices.Contains(v.waiting, answered) {
 			v.waiting = append(v.waiting, answered)
 		}
-		return e, false
+		return e, v.succeeds
 	case v.result == probeExposition || now.Sub(v.at) < refusedFor:
 		v.seen = now
 		e.only6 = v.endpoint.only6
 		return e, v.result == probeExposition
 	}
-	v = &verdict{endpoint: e, result: probeAsking, at: now, seen: now, waiting: []chan<- struct{}{answered}}
+	v = &verdict{
+		endpoint: e, result: probeAsking, at: now, seen: now, waiting: []chan<- struct{}{answered},
+		succeeds: p.served(e, now.Add(-recent)),
+	}
 	p.verdicts[key] = v
 	p.asking.Go(func() { p.ask(key, v) })
-	return e, false
+	return e, v.succeeds
+}
+
+// served reports whether another listener at the place of this one has been seen
+// since that time and served an exposition.
+func (p *Prober) served(e endpoint, since time.Time) bool {
+	for _, v := range p.verdicts {
+		other := v.endpoint
+		if v.result == probeExposition && !v.seen.Before(since) && other.NetNS == e.NetNS && other.Addr == e.Addr &&
+			other.Path == e.Path && other.path == e.path && other.only6 == e.only6 {
+			return true
+		}
+	}
+	return false
 }
 
 // forget drops what is known of listeners that are gone.

@@ -31,14 +31,14 @@ func asks(t *testing.T, address string, inode uint64) endpoint {
 func (p *Prober) askNow(t *testing.T, e endpoint) (endpoint, ListenerStatus) {
 	t.Helper()
 	answered := make(chan struct{}, 1)
-	if e, ok := p.serves(e, answered); !ok {
+	if e, ok := p.serves(e, time.Minute, answered); !ok {
 		select {
 		case <-answered:
 		case <-time.After(2 * probeTimeout):
 			t.Fatalf("%s was not asked", e.url())
 		}
 	}
-	e, _ = p.serves(e, answered)
+	e, _ = p.serves(e, time.Minute, answered)
 	for _, status := range p.Listeners() {
 		if status.Inode == e.Inode {
 			return e, status
@@ -120,7 +120,7 @@ func TestHostileListeners(t *testing.T) {
 			answered := make(chan struct{}, 1)
 			for minute := range 60 {
 				now.Store(int64(time.Duration(minute) * time.Minute))
-				if _, ok := p.serves(e, answered); ok {
+				if _, ok := p.serves(e, time.Minute, answered); ok {
 					t.Fatal("it is a target")
 				}
 			}
@@ -129,7 +129,7 @@ func TestHostileListeners(t *testing.T) {
 				t.Errorf("%d connections within the hour", n)
 			}
 			now.Store(int64(time.Hour))
-			p.serves(e, answered)
+			p.serves(e, time.Minute, answered)
 			p.asking.Wait()
 			if n := connections.Load(); n != 2 {
 				t.Errorf("%d connections after the hour", n)
@@ -175,7 +175,7 @@ func TestProbeRequest(t *testing.T) {
 	}
 	answered := make(chan struct{}, 1)
 	for range 10 {
-		if _, ok := p.serves(e, answered); !ok {
+		if _, ok := p.serves(e, time.Minute, answered); !ok {
 			t.Error("no target any more")
 		}
 	}
@@ -236,5 +236,45 @@ func TestProberErrors(t *testing.T) {
 	e := asks(t, "127.0.0.1:1", 1)
 	if _, result, err := p.get(e); result != probeFailed || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a closed port: %s %v", result, err)
+	}
+}
+
+// An exporter that is restarted stays a target while its new socket is asked; a
+// listener at a place where none was does not become one by that.
+func TestSuccessor(t *testing.T) {
+	p, _ := newTestProber(t, "", ProberOptions{})
+	answered := make(chan struct{}, 2)
+	at := func(inode uint64, port uint16) endpoint {
+		return endpoint{path: "/metrics", Listener: host.Listener{
+			NetNS: p.machine.NetNS(), Inode: inode, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port),
+		}}
+	}
+	now := time.Now()
+	p.now = func() time.Time { return now }
+	known := at(1, 1)
+	p.verdicts[probeKey{known.NetNS, 1, "/metrics"}] = &verdict{endpoint: known, result: probeExposition, at: now, seen: now}
+	ask := func(e endpoint) bool {
+		_, ok := p.serves(e, 10*time.Second, answered)
+		return ok
+	}
+	if !ask(at(2, 1)) {
+		t.Error("the successor is not a target at once")
+	}
+	if ask(at(3, 2)) {
+		t.Error("a listener on another port is taken for a successor")
+	}
+	// Nobody listens on these ports: what they are taken for does not outlast the answer.
+	for range 2 {
+		<-answered
+	}
+	for deadline := time.Now().Add(5 * time.Second); ask(at(2, 1)); {
+		if time.Now().After(deadline) {
+			t.Fatal("a successor that does not serve an exposition stays a target")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	now = now.Add(time.Minute)
+	if ask(at(4, 1)) {
+		t.Error("a minute later it is taken for a successor")
 	}
 }

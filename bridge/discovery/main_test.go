@@ -14,9 +14,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/promslog"
-	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/hosttest"
 )
 
 const exposition = "# HELP up_time Time.\n# TYPE up_time gauge\nup_time 1\nup_total{a=\"b\"} 2\n"
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 }
 
 func runServer(address string) error {
-	if err := loopbackUp(); err != nil {
+	if err := hosttest.LoopbackUp(); err != nil {
 		return err
 	}
 	network := "tcp"
@@ -62,24 +62,6 @@ func serveExposition(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	fmt.Fprint(w, exposition)
-}
-
-// loopbackUp brings up lo, which is down in a new network namespace.
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, request); err != nil || request.Uint16()&unix.IFF_UP != 0 {
-		return err
-	}
-	request.SetUint16(unix.IFF_UP)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
 
 // server is another process that serves an exposition.

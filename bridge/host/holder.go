@@ -76,8 +76,10 @@ func isServiceManager(p Process) bool {
 }
 
 // holds reports whether a process still is the one that it was, and still holds
-// a socket.
-func (m *Machine) holds(h holder, inode uint64) bool {
+// a socket. What was read of processes goes through starts, which lasts for one
+// look at all sockets: some hold hundreds, and to read the stat file of one takes the
+// kernel a walk through its threads.
+func (m *Machine) holds(h holder, inode uint64, starts map[int]uint64) bool {
 	var buf scratch
 	held, ok, err := readLink(m.pidPath(h.process.PID, "fd/"+h.fd), "socket", &buf)
 	if err != nil || !ok || held != inode {
@@ -85,8 +87,16 @@ func (m *Machine) holds(h holder, inode uint64) bool {
 	}
 	// A socket's inode number may come again some day, in a process of the same
 	// pid, under the same descriptor.
-	p, err := m.stat(h.process.PID)
-	return err == nil && p.StartTicks == h.process.StartTicks
+	ticks, known := starts[h.process.PID]
+	if !known {
+		if p, err := m.stat(h.process.PID); err == nil {
+			ticks = p.StartTicks
+		}
+		if starts != nil {
+			starts[h.process.PID] = ticks
+		}
+	}
+	return ticks != 0 && ticks == h.process.StartTicks
 }
 
 // socketsOf returns which of the sockets a process holds, and under which file

@@ -105,6 +105,17 @@ func (m *Machine) PID() int { return m.self.pid }
 // /proc/self/ns/net, or 0 if that cannot be read.
 func (m *Machine) NetNS() uint64 { return m.self.netns }
 
+// initialPIDNS is the inode number of the pid namespace that the kernel begins with
+// (PROC_PID_INIT_INO in include/linux/proc_ns.h).
+const initialPIDNS = 0xEFFFFFFC
+
+// KernelPIDs reports whether the machine's pids are those that the kernel itself
+// goes by, as in what eBPF programs count. They are not where the procfs is that of
+// a container with a pid namespace of its own.
+func (m *Machine) KernelPIDs() bool {
+	return !m.self.native || m.self.pidns == 0 || m.self.pidns == initialPIDNS
+}
+
 // identify finds this process in the procfs. /proc/self is resolved by the pid
 // namespace of the mount, so it also works for the host's /proc in a container.
 func (m *Machine) identify() identity {

@@ -72,7 +72,7 @@ func runHelper(mode string) error {
 		}
 		fallthrough
 	case "listen":
-		if err := loopbackUp(); err != nil {
+		if err := hosttest.LoopbackUp(); err != nil {
 			return err
 		}
 		l, err := listen.Listen(nil, "tcp", os.Getenv("ADDRESS")) //nolint:staticcheck // without a context
@@ -94,27 +94,6 @@ func serve(l net.Listener) {
 		fmt.Fprint(w, os.Getpid())
 	})}
 	_ = server.Serve(l)
-}
-
-// loopbackUp brings up lo, which is down in a new network namespace.
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, request); err != nil {
-		return err
-	}
-	if request.Uint16()&unix.IFF_UP != 0 {
-		return nil
-	}
-	request.SetUint16(unix.IFF_UP)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
 
 // helper is a process that the test started.

@@ -45,11 +45,11 @@ func (m *Machine) eachTCP(pid int, fn func(local, remote netip.AddrPort, state, 
 	if err != nil {
 		return processError(pid, err)
 	}
-	tcp, err := fs.NetTCP()
+	tcp, err := fs.NetTCP() //nolint:staticcheck // netlink is asked before; this is for where it cannot be
 	if err != nil {
 		return processError(pid, err)
 	}
-	tcp6, err := fs.NetTCP6()
+	tcp6, err := fs.NetTCP6()                          //nolint:staticcheck // likewise
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6 has none
 		return processError(pid, err)
 	}

@@ -128,7 +128,7 @@ func (t *socketTable) knownOwners(ns uint64, server netip.AddrPort) (owners []Pr
 	complete = len(sockets) > 0
 	for _, s := range sockets {
 		h, ok := t.owners[s.inode]
-		if !ok || !t.machine.holds(h, s.inode) {
+		if !ok || !t.machine.holds(h, s.inode, nil) {
 			complete = false
 			continue
 		}

@@ -5,9 +5,13 @@ import (
 	"time"
 )
 
-// pidInterval is how often at most all processes are looked through for one
-// that is not known yet.
-const pidInterval = time.Second
+// How often all processes are looked through, at most, for one that is not known
+// yet: so that it takes one part in pidShare of the time, and each pidInterval in
+// any case.
+const (
+	pidInterval = time.Second
+	pidShare    = 20
+)
 
 // TranslatePID returns the pid, in the machine's procfs, of the process that an
 // exporter calls by a pid of its own: that of its pid namespace. If exporter is
@@ -62,6 +66,7 @@ type pidTable struct {
 	mu    sync.Mutex
 	pids  map[nsPID]int
 	built time.Time
+	took  time.Duration
 }
 
 func newPIDTable(m *Machine) *pidTable { return &pidTable{machine: m} }
@@ -74,8 +79,10 @@ func (t *pidTable) lookup(ns uint64, pid int) (int, bool) {
 	if known, ok := t.pids[key]; ok && t.machine.hasPID(known, key) {
 		return known, true
 	}
-	if now := t.machine.now(); t.pids == nil || now.Sub(t.built) >= pidInterval {
+	if now := t.machine.now(); t.pids == nil || now.Sub(t.built) >= min(pidShare*t.took, pidInterval) {
+		begin := time.Now()
 		t.pids, t.built = t.machine.namespacePIDs(), now
+		t.took = time.Since(begin)
 	}
 	known, ok := t.pids[key]
 	return known, ok

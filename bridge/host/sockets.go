@@ -158,10 +158,10 @@ func (t *socketTable) forget(listening map[uint64]bool) {
 // what they were. Sockets that no process holds end up in missed.
 func (t *socketTable) resolve(inodes []uint64) {
 	now := t.machine.now()
-	unknown := map[uint64]bool{}
+	unknown, starts := map[uint64]bool{}, map[int]uint64{}
 	for _, inode := range inodes {
 		if h, ok := t.owners[inode]; ok {
-			if t.machine.holds(h, inode) {
+			if t.machine.holds(h, inode, starts) {
 				continue
 			}
 			delete(t.owners, inode)

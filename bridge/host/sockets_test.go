@@ -290,7 +290,7 @@ func TestTranslatePID(t *testing.T) {
 	tree.Add(hosttest.Process{PID: 103, Comm: "plain"})
 	tree.Add(hosttest.Process{
 		PID: 104, Comm: "process-export", PIDNS: ns + 2, NSPIDs: []int{104, 1},
-		MountInfo: "25 1 0:5 / /proc rw - proc proc rw\n26 25 0:5 /bus /proc/bus ro - proc proc rw\n27 1 0:6 / /host/proc ro - proc proc rw\n",
+		MountInfo: "25 1 0:5 / /proc rw - proc none rw\n26 25 0:5 /bus /proc/bus ro - proc none rw\n27 1 0:6 / /host/proc ro - proc none rw\n",
 	})
 	for _, tc := range []struct {
 		name          string

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/promscope/promscope/mapping"
 )
@@ -68,6 +69,18 @@ func (n *node) expire(now int64, opts Options) {
 		n.samples += len(m.samples)
 		n.expires = min(n.expires, m.expires(opts))
 	}
+}
+
+// current returns the time of the last sample of the metric that has gone without
+// one for longest.
+func (n *node) current() time.Time {
+	at := int64(math.MaxInt64)
+	for _, m := range n.metrics {
+		if last := len(m.samples) - 1; last >= 0 {
+			at = min(at, m.samples[last].at)
+		}
+	}
+	return time.Unix(0, at)
 }
 
 // sample is a value at a time in nanoseconds since the epoch.

@@ -168,12 +168,14 @@ func (r *Report) apply(src *source, p *mapping.Point) (dropped string) {
 }
 
 // Prune drops the nodes that are gone. alive is asked for every node but hosts,
-// and must not call the report.
-func (r *Report) Prune(alive func(mapping.Topology, string) bool) {
+// and must not call the report. It is given the time of the samples that are
+// shown as current (of the oldest, where metrics of a node differ): a pid may be
+// another process's since.
+func (r *Report) Prune(alive func(t mapping.Topology, id string, at time.Time) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for ref, n := range r.nodes {
-		if ref.topology == mapping.Host || alive(ref.topology, ref.id) {
+		if ref.topology == mapping.Host || len(n.metrics) == 0 || alive(ref.topology, ref.id, n.current()) {
 			continue
 		}
 		for _, m := range n.metrics {

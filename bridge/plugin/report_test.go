@@ -90,9 +90,12 @@ func TestPrune(t *testing.T) {
 	h.apply(0, 0, onProcess(1, heap, 1), onProcess(2, heap, 1))
 	h.apply(1, 0, onHost(load, 1))
 	h.publish(0)
-	h.Prune(func(topology mapping.Topology, id string) bool {
+	h.Prune(func(topology mapping.Topology, id string, at time.Time) bool {
 		if topology == mapping.Host {
 			t.Error("asked about the host")
+		}
+		if !at.Equal(start()) {
+			t.Errorf("asked about %s, want the time of its sample", at)
 		}
 		return id != "1"
 	})
@@ -116,7 +119,7 @@ func TestPruneThenApply(t *testing.T) {
 	h := newHarness(t, options())
 	h.apply(0, 0, onProcess(1, heap, 1))
 	h.publish(0)
-	h.Prune(func(mapping.Topology, string) bool { return false })
+	h.Prune(func(mapping.Topology, string, time.Time) bool { return false })
 	h.apply(0, 1, onProcess(1, heap, 2))
 	if diff := cmp.Diff([]float64{2}, values(h.publish(1).Metric("Process", "vm;1", "go_heap"))); diff != "" {
 		t.Errorf("process 1 (-want +got):\n%s", diff)

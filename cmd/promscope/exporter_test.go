@@ -23,20 +23,23 @@ type exporter struct {
 func newExporter(t *testing.T, body string) *exporter {
 	t.Helper()
 	e := &exporter{status: http.StatusOK, body: body}
-	e.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.scrapes++
-		body := e.body
-		if e.serve != nil {
-			body = e.serve()
-		}
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		w.WriteHeader(e.status)
-		fmt.Fprint(w, body)
-	}))
+	e.Server = httptest.NewServer(e)
 	t.Cleanup(e.Server.Close)
 	return e
+}
+
+// ServeHTTP answers as the test wants it.
+func (e *exporter) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.scrapes++
+	body := e.body
+	if e.serve != nil {
+		body = e.serve()
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+	w.WriteHeader(e.status)
+	fmt.Fprint(w, body)
 }
 
 // address is host:port, as in static_configs.

@@ -32,6 +32,12 @@ var nodeExporter = sync.OnceValues(func() (string, error) {
 var buildDir string
 
 func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		os.Exit(play(role))
+	}
+	if os.Getenv(sandboxVariable) != "" {
+		os.Exit(runInSandbox(m))
+	}
 	var err error
 	if buildDir, err = os.MkdirTemp("", "promscope-test-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -51,6 +57,9 @@ func TestMain(m *testing.M) {
 // of the binary.
 func build(name string, args ...string) (string, error) {
 	path := filepath.Join(buildDir, name)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil // in a sandbox: built outside
+	}
 	for i := range args {
 		args[i] = strings.ReplaceAll(args[i], "{}", path)
 	}
@@ -71,16 +80,17 @@ type process struct {
 }
 
 // start starts a program that ends with the test at the latest.
-func start(t *testing.T, path string, args ...string) *process {
+func start(t testing.TB, path string, args ...string) *process {
 	t.Helper()
 	return startAs(t, nil, path, args...)
 }
 
 // startAs starts a program as another user.
-func startAs(t *testing.T, user *syscall.Credential, path string, args ...string) *process {
+func startAs(t testing.TB, user *syscall.Credential, path string, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(path, args...), output: &buffer{}, done: make(chan struct{})}
 	p.Stdout, p.Stderr = p.output, p.output
+	p.WaitDelay = time.Second // a child that is left behind may hold on to the output
 	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: user}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -141,7 +151,7 @@ const hostName = "vm"
 
 // startPlugin runs promscope with a configuration (none if empty) and waits for
 // its socket.
-func startPlugin(t *testing.T, config string, args ...string) *plugin {
+func startPlugin(t testing.TB, config string, args ...string) *plugin {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -180,14 +190,19 @@ func (p *plugin) interrupt(t *testing.T) {
 	}
 }
 
-// metric returns the value line of one series on promscope's own /metrics.
-func (p *plugin) metrics(t *testing.T) string {
+// metrics returns promscope's own /metrics. The debug server may be up a moment
+// after the socket.
+func (p *plugin) metrics(t testing.TB) (exposition string) {
 	t.Helper()
-	status, body, err := get(t.Context(), p.web+"/metrics")
-	if err != nil || status != http.StatusOK {
-		t.Fatalf("/metrics: status %d, %v", status, err)
-	}
-	return body
+	eventually(t, 10*time.Second, "/metrics", func() error {
+		status, body, err := get(t.Context(), p.web+"/metrics")
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("status %d", status)
+		}
+		exposition = body
+		return err
+	})
+	return exposition
 }
 
 func get(ctx context.Context, url string) (int, string, error) {
@@ -204,7 +219,7 @@ func get(ctx context.Context, url string) (int, string, error) {
 	return resp.StatusCode, string(body), err
 }
 
-func writeConfig(t *testing.T, config string) string {
+func writeConfig(t testing.TB, config string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "promscope.yml")
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
@@ -214,7 +229,7 @@ func writeConfig(t *testing.T, config string) string {
 }
 
 // freeAddress returns a loopback address that nobody listens on.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -225,7 +240,7 @@ func freeAddress(t *testing.T) string {
 }
 
 // eventually asks until there is no error, or fails with the last one.
-func eventually(t *testing.T, within time.Duration, what string, check func() error) {
+func eventually(t testing.TB, within time.Duration, what string, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for {

@@ -147,11 +147,13 @@ func (tree *Tree) Net(ns uint64, sockets []Socket, addrs []string) {
 	tree.check(os.MkdirAll(dir, 0o700))
 
 	const header = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-	tcp, tcp6 := header, header
-	unix := "Num       RefCount Protocol Flags    Type St Inode Path\n"
+	var tcp, tcp6, unix, trie strings.Builder
+	tcp.WriteString(header)
+	tcp6.WriteString(header)
+	unix.WriteString("Num       RefCount Protocol Flags    Type St Inode Path\n")
 	for i, s := range sockets {
 		if s.Path != "" {
-			unix += fmt.Sprintf("0000000000000000: 00000002 00000000 00010000 0001 01 %d %s\n", s.Inode, s.Path)
+			fmt.Fprintf(&unix, "0000000000000000: 00000002 00000000 00010000 0001 01 %d %s\n", s.Inode, s.Path)
 			continue
 		}
 		state := "01"
@@ -162,20 +164,20 @@ func (tree *Tree) Net(ns uint64, sockets []Socket, addrs []string) {
 		row := fmt.Sprintf("%4d: %s %s %s 00000000:00000000 00:00000000 00000000     0        0 %d 1 0000000000000000 100 0 0 10 0\n",
 			i, hexAddr(s.Local, six), hexAddr(s.Remote, six), state, s.Inode)
 		if six {
-			tcp6 += row
+			tcp6.WriteString(row)
 		} else {
-			tcp += row
+			tcp.WriteString(row)
 		}
 	}
-	tree.write(filepath.Join(dir, "tcp"), tcp)
-	tree.write(filepath.Join(dir, "tcp6"), tcp6)
-	tree.write(filepath.Join(dir, "unix"), unix)
+	tree.write(filepath.Join(dir, "tcp"), tcp.String())
+	tree.write(filepath.Join(dir, "tcp6"), tcp6.String())
+	tree.write(filepath.Join(dir, "unix"), unix.String())
 
-	trie := "Main:\n  +-- 0.0.0.0/0 3 0 5\nLocal:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.1\n        /32 host LOCAL\n"
+	trie.WriteString("Main:\n  +-- 0.0.0.0/0 3 0 5\nLocal:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.1\n        /32 host LOCAL\n")
 	for _, a := range addrs {
-		trie += "     |-- " + a + "\n        /32 host LOCAL\n"
+		fmt.Fprintf(&trie, "     |-- %s\n        /32 host LOCAL\n", a)
 	}
-	tree.write(filepath.Join(dir, "fib_trie"), trie)
+	tree.write(filepath.Join(dir, "fib_trie"), trie.String())
 	tree.write(filepath.Join(dir, "if_inet6"), "00000000000000000000000000000001 01 80 10 80       lo\n")
 }
 

@@ -76,6 +76,16 @@ func (c *Client) Poll(ctx context.Context) (*Report, error) {
 	return report, found.err()
 }
 
+// Fetch polls once and checks the exchange, but not the report: for measuring.
+func (c *Client) Fetch(ctx context.Context) error {
+	answer, err := c.get(ctx)
+	if err != nil {
+		return err
+	}
+	c.durations = append(c.durations, answer.elapsed)
+	return answer.violations.err()
+}
+
 // PollFor polls once an interval, n times, and stops at the first error.
 func (c *Client) PollFor(ctx context.Context, n int, interval time.Duration) (last *Report, err error) {
 	ticker := time.NewTicker(interval)

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/promscope/promscope/bridge/plugin/probetest"
+)
+
+// The intervals of the default configuration.
+const (
+	lookInterval   = 5 * time.Second
+	scrapeInterval = 5 * time.Second
+)
+
+// local is a program with an exporter, and what is expected of it without any
+// configuration.
+type local struct {
+	name   string
+	node   string   // key of the node
+	topo   string   // its topology
+	gauges []string // there after the first scrape
+	rates  []string // there after the second
+}
+
+func processNode(p *process) string { return fmt.Sprintf("%s;%d", hostName, p.Process.Pid) }
+
+// missing returns what the report does not have.
+func (l local) missing(r *probetest.Report, metrics []string) error {
+	for _, metric := range metrics {
+		if _, ok := r.Value(l.topo, l.node, metric); !ok {
+			return fmt.Errorf("no %s of %s on %s", metric, l.name, l.node)
+		}
+	}
+	return nil
+}
+
+// Programs with exporters on their default ports, and promscope without any
+// configuration: each metric is on the node that it speaks of.
+func TestLocal(t *testing.T) {
+	t.Parallel()
+	if !inSandbox(t, ownNetwork|ownProcesses, nodeExporter) {
+		return
+	}
+	p := startPlugin(t, "")
+	client := probe(t, p)
+	poll(t, client, 1)
+
+	nodePath, err := nodeExporter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	redisServer := start(t, program(t, "redis-server", "redis-server"), "--port", "6379", "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	awaitListener(t, "127.0.0.1:6379")
+	nginx := startNginx(t, "127.0.0.1:8080")
+	redis := start(t, program(t, "prometheus-redis-exporter", "redis_exporter", "prometheus-redis-exporter"))
+	nginxExporter := start(t, program(t, "prometheus-nginx-exporter", "nginx-prometheus-exporter", "prometheus-nginx-exporter"),
+		"-nginx.scrape-uri=http://127.0.0.1:8080/stub_status")
+	node := start(t, nodePath)
+	golang, _ := startRole(t, 0, nil, "golang 127.0.0.1:9400")
+	python := startPython(t, "127.0.0.1", 9500)
+	for _, port := range []int{9100, 9113, 9121, 9400, 9500} {
+		awaitListener(t, fmt.Sprintf("127.0.0.1:%d", port))
+	}
+	began := time.Now()
+	traffic(t, "http://127.0.0.1:8080/", "http://127.0.0.1:9400/")
+	redisTraffic(t, "127.0.0.1:6379")
+
+	programs := []local{
+		{"node_exporter", hostNode, "Host",
+			[]string{"promscope_node_memory_available", "promscope_node_filesystem_used__"},
+			[]string{"promscope_node_context_switches", "promscope_node_forks"}},
+		{"node_exporter itself", processNode(node), "Process",
+			[]string{"promscope_go_goroutines", "promscope_go_threads", "promscope_process_fds_used"},
+			[]string{"promscope_go_allocated", "promscope_process_network_in"}},
+		{"redis", processNode(redisServer), "Process",
+			[]string{"promscope_redis_clients", "promscope_redis_memory"},
+			[]string{"promscope_redis_commands", "promscope_redis_hits", "promscope_redis_evicted"}},
+		{"redis_exporter itself", processNode(redis), "Process",
+			[]string{"promscope_go_goroutines", "promscope_process_fds_used"}, nil},
+		{"nginx", processNode(nginxExporter), "Process",
+			[]string{"promscope_nginx_connections", "promscope_nginx_waiting"},
+			[]string{"promscope_nginx_requests", "promscope_nginx_dropped"}},
+		{"client_golang", processNode(golang), "Process",
+			[]string{"promscope_go_goroutines", "promscope_go_heap", "promscope_process_fds_used", "promscope_process_virtual_memory"},
+			[]string{"promscope_handler_requests", "promscope_handler_errors", "promscope_go_gc_runs"}},
+		{"client_python", processNode(python), "Process",
+			[]string{"promscope_python_gc_uncollectable", "promscope_process_fds_used"},
+			[]string{"promscope_python_gc_runs", "promscope_python_gc_collected"}},
+	}
+	within(t, client, began, 2*lookInterval, "all programs are on their nodes", func(r *probetest.Report) error {
+		for _, l := range programs {
+			if err := l.missing(r, l.gauges); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	within(t, client, began, 2*lookInterval+2*scrapeInterval, "with their rates", func(r *probetest.Report) error {
+		for _, l := range programs {
+			if err := l.missing(r, append(l.gauges, l.rates...)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+
+	// What redis_exporter says of Redis is on no other node.
+	report := poll(t, client, 1)
+	for key, n := range report.Topologies["Process"].Nodes {
+		if _, ok := n.Metrics["promscope_redis_clients"]; ok && key != processNode(redisServer) {
+			t.Errorf("Redis is shown on %s, and runs as %s", key, processNode(redisServer))
+		}
+	}
+
+	// A restart: the next scrape is the new process's.
+	_ = golang.Process.Kill()
+	<-golang.done
+	began = time.Now()
+	again, _ := startRole(t, 0, nil, "golang 127.0.0.1:9400")
+	within(t, client, began, scrapeInterval+time.Second, "the restarted program", func(r *probetest.Report) error {
+		if m := r.Metric("Process", processNode(golang), "promscope_go_goroutines"); m != nil {
+			return fmt.Errorf("metrics of the process before: %+v", m)
+		}
+		return local{"client_golang", processNode(again), "Process", nil, nil}.missing(r, []string{"promscope_go_goroutines"})
+	})
+	// And it stays, also when discovery has seen that it is another socket.
+	for range 2 * int(lookInterval.Seconds()) {
+		report := poll(t, client, 1)
+		if _, ok := report.Value("Process", processNode(again), "promscope_go_goroutines"); !ok {
+			t.Fatalf("the restarted program is gone again %s after it came", time.Since(began).Round(time.Second))
+		}
+		time.Sleep(time.Second)
+	}
+
+	// An exporter ends, what it spoke of lives on; and the other way round.
+	const vanish = 20 * time.Second
+	began = time.Now()
+	terminate(t, redis)
+	terminate(t, nginx)
+	terminate(t, node)
+	within(t, client, began, vanish, "what has ended is gone", func(r *probetest.Report) error {
+		for _, gone := range []struct{ topo, node, metric string }{
+			{"Process", processNode(redisServer), "promscope_redis_clients"},
+			{"Process", processNode(nginxExporter), "promscope_nginx_connections"},
+			{"Host", hostNode, "promscope_node_memory_available"},
+			{"Host", hostNode, "promscope_node_context_switches"},
+			{"Process", processNode(node), "promscope_go_goroutines"},
+		} {
+			if r.Metric(gone.topo, gone.node, gone.metric) != nil {
+				return fmt.Errorf("%s is still on %s", gone.metric, gone.node)
+			}
+		}
+		return nil
+	})
+	began = time.Now()
+	for _, p := range []*process{redisServer, nginxExporter, again, python} {
+		terminate(t, p)
+	}
+	own := processNode(p.process)
+	within(t, client, began, vanish, "everything is gone", func(r *probetest.Report) error {
+		for key := range r.Topologies["Process"].Nodes {
+			if key != own {
+				return fmt.Errorf("%s is still there", key)
+			}
+		}
+		if !strings.Contains(p.metrics(t), `promscope_targets{health="up",job="local"} 0`) {
+			return errNotYet
+		}
+		return nil
+	})
+}
+
+// within polls until a check holds, and says how long after began that was.
+func within(t *testing.T, client *probetest.Client, began time.Time, limit time.Duration, what string, check func(*probetest.Report) error) {
+	t.Helper()
+	for {
+		report, err := client.Poll(t.Context())
+		if err == nil {
+			err = check(report)
+		}
+		took := time.Since(began)
+		switch {
+		case err == nil && took <= limit:
+			t.Logf("%s after %s", what, took.Round(100*time.Millisecond))
+			return
+		case took > limit:
+			t.Fatalf("%s: not within %s: %v", what, limit, err)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// terminate ends a program as an operator does.
+func terminate(t *testing.T, p *process) {
+	t.Helper()
+	_ = p.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(5 * time.Second):
+		_ = p.Process.Kill()
+		<-p.done
+	}
+}
+
+func awaitListener(t *testing.T, address string) {
+	t.Helper()
+	eventually(t, 20*time.Second, "listening on "+address, func() error {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+}
+
+// startNginx runs nginx with a page and stub_status.
+func startNginx(t *testing.T, address string) *process {
+	t.Helper()
+	path := program(t, "nginx", "nginx")
+	dir := t.TempDir()
+	config := "daemon off; user root; pid " + dir + "/pid; error_log stderr;\nevents {}\nhttp {\n  access_log off;\n"
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		config += fmt.Sprintf("  %s_temp_path %s/%s;\n", kind, dir, kind)
+	}
+	config += "  server { listen " + address + "; location / { return 200 \"hello\"; } location /stub_status { stub_status; } }\n}\n"
+	file := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, path, "-p", dir, "-e", "stderr", "-c", file)
+	awaitListener(t, address)
+	return p
+}
+
+// startPython runs a Python program with its client library.
+func startPython(t *testing.T, host string, port int) *process {
+	t.Helper()
+	for _, python := range []string{"python3", "/usr/bin/python3"} {
+		if exec.Command(python, "-c", "import prometheus_client").Run() == nil {
+			return start(t, python, "-c", fmt.Sprintf(`
+import gc, time
+from prometheus_client import start_http_server
+start_http_server(%d, addr=%q)
+while True:
+    gc.collect()
+    time.sleep(0.2)
+`, port, host))
+		}
+	}
+	unmet(t, "needs python3 with prometheus_client (Debian: python3-prometheus-client)")
+	return nil
+}
+
+// traffic asks for the URLs until the test ends.
+func traffic(t *testing.T, urls ...string) {
+	t.Helper()
+	client := &http.Client{Timeout: time.Second}
+	during(t, func() {
+		for _, url := range urls {
+			if resp, err := client.Get(url); err == nil {
+				resp.Body.Close()
+			}
+		}
+	})
+}
+
+// redisTraffic asks Redis for a key that is there and one that is not.
+func redisTraffic(t *testing.T, address string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			_ = lines.Text() // the answers
+		}
+	}()
+	during(t, func() { fmt.Fprint(conn, "SET a 1\r\nGET a\r\nGET b\r\n") })
+}
+
+// during does something ten times a second until the test ends.
+func during(t *testing.T, do func()) {
+	t.Helper()
+	stop, done := make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() {
+		close(stop)
+		<-done
+	})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Millisecond):
+				do()
+			}
+		}
+	}()
+}
