@@ -75,14 +75,14 @@ func resident(t *testing.T, series int) int {
 
 func scrapeAndTell(t *testing.T, addr string) {
 	j := job("j")
-	j.ScrapeInterval, j.ScrapeTimeout = model.Duration(200*time.Millisecond), model.Duration(200*time.Millisecond)
+	j.ScrapeInterval, j.ScrapeTimeout = model.Duration(time.Second), model.Duration(time.Second)
 	var selectors []string
 	for i := 50; i < 1000; i += 100 {
 		selectors = append(selectors, fmt.Sprintf("metric_%d_total", i))
 	}
 	r := start(t, []*scrape.Config{j}, scrape.Options{}, selectors...)
 	r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
-	time.Sleep(3 * time.Second)
+	time.Sleep(5 * time.Second)
 	if s := r.Targets()[0]; s.Health != scrape.HealthUp || s.Kept < 100 {
 		t.Fatalf("%+v", s)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -32,11 +33,21 @@ rules:
 	await(t, client, "good")
 	// Both scrapes of the job begin within its interval at the latest; the polls
 	// below take a few of the good one's.
-	if _, err := client.PollFor(t.Context(), 1000, 5*time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
-	if p99 := client.Latency(0.99); p99 > 5*time.Millisecond {
-		t.Errorf("p99 of %d polls is %s, want 5 ms at most", 1000, p99)
+	// A machine that is busy with other tests gets three goes; one that waits for a
+	// target fails them all.
+	for goes := 1; ; goes++ {
+		polls := probe(t, p)
+		if _, err := polls.PollFor(t.Context(), 1000, 5*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		p99 := polls.Latency(0.99)
+		if p99 <= 5*time.Millisecond {
+			break
+		}
+		if goes == 3 {
+			t.Errorf("p99 of 1000 polls is %s, want 5 ms at most", p99)
+			break
+		}
 	}
 
 	p.interrupt(t)
@@ -82,22 +93,26 @@ scrape_configs:
 	p := startPlugin(t, config)
 	client := probe(t, p)
 	await(t, client, "up_refusing")
-	report := poll(t, client, 3)
-	for name := range jobs {
-		want := 0.0
-		if name == "good" {
-			want = 1
+	poll(t, client, 3)
+	eventually(t, 10*time.Second, "the values", func() error {
+		report := poll(t, client, 1)
+		for name := range jobs {
+			want := 0.0
+			if name == "good" {
+				want = 1
+			}
+			if got, ok := report.Value("Host", hostNode, "up_"+name); !ok || got != want {
+				return fmt.Errorf("up of %s is %v, want %v", name, got, want)
+			}
 		}
-		if got, ok := report.Value("Host", hostNode, "up_"+name); !ok || got != want {
-			t.Errorf("up of %s is %v, want %v", name, got, want)
+		if got, _ := report.Value("Host", hostNode, "good"); got != 3 {
+			return fmt.Errorf("good is %v, want 3", got)
 		}
-	}
-	if got, _ := report.Value("Host", hostNode, "good"); got != 3 {
-		t.Errorf("good is %v, want 3", got)
-	}
-	if report.Metric("Host", hostNode, "many") != nil {
-		t.Error("a rule that fails has a metric")
-	}
+		if report.Metric("Host", hostNode, "many") != nil {
+			return errors.New("a rule that fails has a metric")
+		}
+		return nil
+	})
 	metrics := p.metrics(t)
 	for _, want := range []string{
 		`promscope_scrape_failures_total{job="failing",reason="`,
