@@ -16,9 +16,12 @@ import (
 // TestSettings scrapes an exposition under settings, and looks at what is kept.
 func TestSettings(t *testing.T) {
 	const openMetrics = "application/openmetrics-text; version=1.0.0"
-	drop := []*relabel.Config{{
-		Action: relabel.Drop, SourceLabels: model.LabelNames{"x"}, Regex: relabel.MustNewRegexp("2"), Separator: ";",
-	}}
+	// Validating writes to it, and the tests run at the same time.
+	drop := func() []*relabel.Config {
+		return []*relabel.Config{{
+			Action: relabel.Drop, SourceLabels: model.LabelNames{"x"}, Regex: relabel.MustNewRegexp("2"), Separator: ";",
+		}}
+	}
 	rename := []*relabel.Config{{
 		Action: relabel.Replace, SourceLabels: model.LabelNames{"__name__"}, Regex: relabel.MustNewRegexp("old_(.*)"),
 		TargetLabel: "__name__", Replacement: "$1", Separator: ";",
@@ -53,13 +56,13 @@ func TestSettings(t *testing.T) {
 		},
 		"sample_limit after metric_relabel_configs": {
 			body:      "a{x=\"1\"} 1\na{x=\"2\"} 1\nother{x=\"2\"} 1\nc 1\n",
-			set:       func(j *scrape.Config) { j.SampleLimit, j.MetricRelabelConfigs = 2, drop },
+			set:       func(j *scrape.Config) { j.SampleLimit, j.MetricRelabelConfigs = 2, drop() },
 			want:      map[string]string{`{__name__="a", INST, job="j", x="1"}`: "1"},
 			parsesAll: "metric_relabel_configs can drop series, and sample_limit counts those that are left",
 		},
 		"metric_relabel_configs": {
 			body: "a{x=\"1\"} 1\na{x=\"2\"} 1\n",
-			set:  func(j *scrape.Config) { j.MetricRelabelConfigs = drop },
+			set:  func(j *scrape.Config) { j.MetricRelabelConfigs = drop() },
 			want: map[string]string{`{__name__="a", INST, job="j", x="1"}`: "1"},
 		},
 		"metric_relabel_configs that rename": {
