@@ -1,6 +1,6 @@
 # The default target builds promscope and runs it in the foreground, as the
 # makefiles of Scope's own plugins do. Scope's probe finds it by its socket.
-.PHONY: run build test lint generate docs clean
+.PHONY: run build test lint generate docs fuzz clean
 
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -27,7 +27,16 @@ generate:
 
 # The generated parts of README.md and docs/.
 docs:
-	$(GO) test ./cmd/promscope -run TestDocs -update
+	$(GO) test ./bridge ./cmd/promscope -run TestDocs -update
+
+# Each fuzz target for FUZZTIME.
+FUZZTIME ?= 30s
+fuzz:
+	@$(GO) list -f '{{.Dir}} {{.ImportPath}}' ./... | while read -r dir package; do \
+		for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null | sed 's/^func //'); do \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+		done; \
+	done
 
 clean:
 	rm -f promscope
