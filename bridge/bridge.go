@@ -178,11 +178,13 @@ func (b *Bridge) meetProbe(pid int) {
 }
 
 // ready tells whether promscope does its job: the socket listens, which New saw
-// to, and each target was tried.
+// to, and each target was tried. Targets that come later change nothing about it.
 func (b *Bridge) ready() error {
-	if !b.pipeline.Load().scrape.Ready() {
+	p := b.pipeline.Load()
+	if !p.ready.Load() && !p.scrape.Ready() {
 		return errors.New("not every target was tried yet")
 	}
+	p.ready.Store(true)
 	return nil
 }
 

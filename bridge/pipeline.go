@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +32,7 @@ type pipeline struct {
 	rules      *mapping.Evaluator
 	evaluator  *evaluator
 	close      func() error
+	ready      atomic.Bool // every target was tried once
 }
 
 // newPipeline builds the parts.

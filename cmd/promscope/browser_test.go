@@ -1,9 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 
@@ -29,6 +30,13 @@ rules:
   - {metric: many, label: Many to many, expr: good * on () good, node: host}
 `, good.address(), broken.address(), freeAddress(t)))
 	await(t, probe(t, p), "good")
+	eventually(t, 10*time.Second, "readiness", func() error {
+		status, body, err := get(t.Context(), p.web+"/-/ready")
+		if err == nil && status != 200 {
+			return errors.New(body)
+		}
+		return err
+	})
 
 	for page, texts := range map[string][]string{
 		"/":                         {"promscope", hostName},
@@ -41,19 +49,13 @@ rules:
 		"/explain?subject=unmapped": {"unmapped"},
 	} {
 		b.Run(t, chromedp.Navigate(p.web+page))
-		shown := browsertest.Eval[string](t, b, "document.body.innerText")
 		for _, text := range texts {
-			if !strings.Contains(shown, text) {
-				t.Errorf("%s does not show %q:\n%s", page, text, shown)
-			}
+			b.Wait(t, fmt.Sprintf("document.body.innerText.includes(%q)", text))
 		}
 	}
 
 	b.Run(t, chromedp.Navigate(p.web+"/series"))
 	b.Run(t, chromedp.SendKeys("#expr", "good * 10\r"))
-	b.Wait(t, `document.querySelectorAll("table.rows tbody tr").length === 2`)
-	if shown := browsertest.Eval[string](t, b, `document.querySelector("table.rows").innerText`); !strings.Contains(shown, "20") {
-		t.Errorf("the query shows:\n%s", shown)
-	}
+	b.Wait(t, `location.search.startsWith("?expr=good") && document.querySelector("table.rows").innerText.includes("20")`)
 	b.ExpectNoTrouble(t, p.web)
 }
