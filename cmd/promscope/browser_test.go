@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 
@@ -30,13 +28,7 @@ rules:
   - {metric: many, label: Many to many, expr: good * on () good, node: host}
 `, good.address(), broken.address(), freeAddress(t)))
 	await(t, probe(t, p), "good")
-	eventually(t, 10*time.Second, "readiness", func() error {
-		status, body, err := get(t.Context(), p.web+"/-/ready")
-		if err == nil && status != 200 {
-			return errors.New(body)
-		}
-		return err
-	})
+	p.awaitReady(t)
 
 	for page, texts := range map[string][]string{
 		"/":                         {"promscope", hostName},

@@ -55,12 +55,7 @@ func TestNoConfiguration(t *testing.T) {
 	p := startPlugin(t, "")
 	client := probe(t, p)
 	await(t, client, "promscope_cpu_iowait")
-	eventually(t, 20*time.Second, "readiness", func() error {
-		if status, body, err := get(t.Context(), p.web+"/-/ready"); err != nil || status != 200 {
-			return fmt.Errorf("status %d, %s: %v", status, body, err)
-		}
-		return nil
-	})
+	p.awaitReady(t)
 	report := poll(t, client, 30)
 
 	for _, metric := range []string{"promscope_cpu_iowait", "promscope_cpu_idle"} {

@@ -182,6 +182,18 @@ func startPlugin(t testing.TB, config string, args ...string) *plugin {
 	return p
 }
 
+// awaitReady waits until every target was tried.
+func (p *plugin) awaitReady(t testing.TB) {
+	t.Helper()
+	eventually(t, 20*time.Second, "readiness", func() error {
+		status, body, err := get(t.Context(), p.web+"/-/ready")
+		if err == nil && status != http.StatusOK {
+			return errors.New(body)
+		}
+		return err
+	})
+}
+
 // interrupt ends promscope as a user would.
 func (p *plugin) interrupt(t *testing.T) {
 	t.Helper()
