@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -72,7 +74,7 @@ func TestLocal(t *testing.T) {
 		awaitListener(t, fmt.Sprintf("127.0.0.1:%d", port))
 	}
 	began := time.Now()
-	traffic(t, "http://127.0.0.1:8080/", "http://127.0.0.1:9400/")
+	asked := traffic(t, "http://127.0.0.1:8080/", "http://127.0.0.1:9400/")
 	redisTraffic(t, "127.0.0.1:6379")
 
 	programs := []local{
@@ -91,31 +93,34 @@ func TestLocal(t *testing.T) {
 			[]string{"promscope_nginx_connections", "promscope_nginx_waiting"},
 			[]string{"promscope_nginx_requests", "promscope_nginx_dropped"}},
 		{"client_golang", processNode(golang), "Process",
-			[]string{"promscope_go_goroutines", "promscope_go_heap", "promscope_process_fds_used", "promscope_process_virtual_memory"},
-			[]string{"promscope_handler_requests", "promscope_handler_errors", "promscope_go_gc_runs"}},
+			[]string{"promscope_go_goroutines", "promscope_go_threads", "promscope_go_heap", "promscope_process_fds_used", "promscope_process_virtual_memory"},
+			[]string{"promscope_handler_requests", "promscope_handler_errors", "promscope_go_gc_runs", "promscope_go_gc_pause", "promscope_go_allocated"}},
 		{"client_python", processNode(python), "Process",
-			[]string{"promscope_python_gc_uncollectable", "promscope_process_fds_used"},
+			[]string{"promscope_python_gc_uncollectable", "promscope_process_fds_used", "promscope_process_virtual_memory"},
 			[]string{"promscope_python_gc_runs", "promscope_python_gc_collected"}},
 	}
-	within(t, client, began, 2*lookInterval, "all programs are on their nodes", func(r *probetest.Report) error {
-		for _, l := range programs {
-			if err := l.missing(r, l.gauges); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	within(t, client, began, 2*lookInterval+2*scrapeInterval, "with their rates", func(r *probetest.Report) error {
-		for _, l := range programs {
-			if err := l.missing(r, append(l.gauges, l.rates...)); err != nil {
-				return err
-			}
-		}
-		return nil
+	follow(t, client, began, programs, map[string]truth{
+		processNode(golang): func(r *probetest.Report) error {
+			requests := asked()
+			return errors.Join(
+				about(r, processNode(golang), "promscope_handler_requests", requests, 0.2*requests),
+				about(r, processNode(golang), "promscope_handler_errors", 0, 0),
+				about(r, processNode(golang), "promscope_go_gc_runs", requests, 0.3*requests), // one in each
+				sameAsProc(golang, r),
+			)
+		},
+		processNode(python): func(r *probetest.Report) error {
+			return errors.Join(
+				about(r, processNode(python), "promscope_python_gc_runs", 4, 1.5), // one every 200 ms, and what it takes
+				sameAsProc(python, r),
+			)
+		},
 	})
 
 	// What redis_exporter says of Redis is on no other node.
 	report := poll(t, client, 1)
+	onlyOn(t, report, "promscope_python_", python)
+	onlyOn(t, report, "promscope_handler_", golang)
 	for key, n := range report.Topologies["Process"].Nodes {
 		if _, ok := n.Metrics["promscope_redis_clients"]; ok && key != processNode(redisServer) {
 			t.Errorf("Redis is shown on %s, and runs as %s", key, processNode(redisServer))
@@ -261,17 +266,22 @@ while True:
 	return nil
 }
 
-// traffic asks for the URLs until the test ends.
-func traffic(t *testing.T, urls ...string) {
+// traffic asks for the URLs until the test ends. What it returns tells how often a
+// second each was asked for so far.
+func traffic(t *testing.T, urls ...string) (perSecond func() float64) {
 	t.Helper()
 	client := &http.Client{Timeout: time.Second}
+	began := time.Now()
+	var rounds atomic.Int64
 	during(t, func() {
 		for _, url := range urls {
 			if resp, err := client.Get(url); err == nil {
 				resp.Body.Close()
 			}
 		}
+		rounds.Add(1)
 	})
+	return func() float64 { return float64(rounds.Load()) / time.Since(began).Seconds() }
 }
 
 // redisTraffic asks Redis for a key that is there and one that is not.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -89,7 +90,8 @@ func startRole(t testing.TB, namespaces uintptr, env []string, role string) (*pr
 }
 
 // playGolang is a program as people write it with client_golang: the runtime's
-// metrics, and requests counted by promhttp's handlers.
+// metrics, and requests counted by promhttp's handlers. A request leaves garbage that
+// is collected at once, so that there are pauses to tell of.
 func playGolang(address string) error {
 	requests := promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "http_requests_total", Help: "Requests.",
@@ -98,6 +100,7 @@ func playGolang(address string) error {
 	mux.Handle("/metrics", promhttp.Handler())
 	mux.Handle("/", promhttp.InstrumentHandlerCounter(requests, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "hello")
+		runtime.GC()
 	})))
 	return serveRole(address, mux)
 }
