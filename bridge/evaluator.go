@@ -15,6 +15,11 @@ import (
 // at which Scope's probe polls.
 const pruneInterval = time.Second
 
+// settle is how long samples are waited for that come at the same time as the
+// first ones: what several targets brought goes through the rules and into the
+// report in one go.
+const settle = 10 * time.Millisecond
+
 // publishInterval is how often at most a report is published. What arrives within
 // it goes together: the probe sees one report a second.
 const publishInterval = 200 * time.Millisecond
@@ -66,6 +71,9 @@ func (e *evaluator) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-e.schedule.wake:
+			if !sleep(ctx, settle) {
+				return nil
+			}
 		case <-e.pruneNow:
 			pruned = time.Time{}
 		case <-timer.C:
@@ -75,7 +83,8 @@ func (e *evaluator) Run(ctx context.Context) error {
 			e.evaluate(ctx, d)
 		}
 		now := time.Now()
-		if now.Sub(pruned) >= pruneInterval {
+		// What is nearly due goes along: each time on its own wakes the machine.
+		if now.Sub(pruned) >= pruneInterval*3/4 {
 			e.report.Prune(e.alive)
 			pruned = now
 		}
@@ -87,6 +96,16 @@ func (e *evaluator) Run(ctx context.Context) error {
 			published = now
 		}
 		timer.Reset(wait)
+	}
+}
+
+// sleep returns false if ctx is done before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 

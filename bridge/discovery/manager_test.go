@@ -125,7 +125,7 @@ func TestNewWithoutListeners(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := m.configs["local"]; len(got) != 0 {
+	if got := m.providers; len(got) != 0 {
 		t.Errorf("got %v", got)
 	}
 	m.Close()

@@ -88,7 +88,7 @@ func (l *loop) run(ctx, parent context.Context) {
 	defer l.account(TargetStatus{})
 	l.account(l.Status())
 
-	early, first := begin(l.key, l.target.interval, time.Now())
+	early, first := l.begin(time.Now())
 	if !early.IsZero() {
 		if !sleepUntil(ctx, early) {
 			return
@@ -127,6 +127,16 @@ func (l *loop) run(ctx, parent context.Context) {
 // soon is how long a new target waits for its first scrape, at most: whoever has
 // just started a program looks for it now.
 const soon = time.Second
+
+// begin returns when the scrapes begin, and if that is not soon, when to scrape
+// once before. Targets inside of this process go together, on the whole interval:
+// there is nobody to be spared, and an idle machine is woken once for all of them.
+func (l *loop) begin(now time.Time) (early, first time.Time) {
+	if interval := l.target.interval; l.target.url == nil && interval <= soon {
+		return time.Time{}, now.Truncate(interval).Add(interval)
+	}
+	return begin(l.key, l.target.interval, now)
+}
 
 // begin returns when the scrapes of a target begin that is due at its offset in
 // each interval, and if that is not soon, when to scrape it once before. The two

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // A new target is scraped within a second, then at its own offset in the interval,
@@ -29,6 +31,21 @@ func TestBegin(t *testing.T) {
 			if gap := first.Sub(early); gap < interval/4 || gap > interval*5/4 {
 				t.Fatalf("at %s, %s is scraped again after %s", interval, key, gap)
 			}
+		}
+	}
+}
+
+// Targets inside of this process go together, on the whole second.
+func TestBeginInside(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 1, 234_000_000, time.UTC)
+	for _, name := range []string{"iowait", "http"} {
+		target, err := InProcess{Name: name, Gatherer: prometheus.NewRegistry(), Interval: time.Second}.target()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &loop{target: target, key: target.key()}
+		if early, first := l.begin(now); !early.IsZero() || first != now.Add(766*time.Millisecond) {
+			t.Errorf("%s begins at %s, and before at %s", name, first, early)
 		}
 	}
 }
