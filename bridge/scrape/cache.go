@@ -1,24 +1,33 @@
 package scrape
 
 import (
+	"hash/maphash"
+
 	"github.com/promscope/promscope/bridge/store"
 )
 
 // cache knows the series of one target by the bytes that stand for them in an
 // exposition, so that a series which was there before costs a lookup and no
 // allocation. It also knows which of them are live, for stale markers.
+//
+// It keeps a hash of these bytes: they themselves would be a seventh of all
+// that a series takes. With 128 bits and seeds that nobody knows, two series
+// of one hash will not happen.
 type cache struct {
-	entries map[string]*entry
-	round   uint64 // the scrape in progress
+	seeds   [2]maphash.Seed
+	entries map[key]*entry
+	round   uint32 // the scrape in progress
 	good    int    // number of entries after the last good scrape
 	// orphans were live under labels that the target no longer has.
 	orphans []*store.Series
 }
 
+type key [2]uint64
+
 // entry is what became of one exposed series.
 type entry struct {
 	series *store.Series // nil if it is not kept
-	round  uint64        // the last scrape that had it
+	round  uint32        // the last scrape that had it
 	fate   fate
 	// ends: the series goes stale when it is no longer exposed, because its
 	// samples have no timestamps of their own.
@@ -35,17 +44,26 @@ const (
 	relabelled      // dropped by metric_relabel_configs
 )
 
-func newCache() *cache { return &cache{entries: make(map[string]*entry)} }
+func newCache() *cache {
+	return &cache{
+		seeds:   [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		entries: make(map[key]*entry),
+	}
+}
+
+func (c *cache) key(exposed []byte) key {
+	return key{maphash.Bytes(c.seeds[0], exposed), maphash.Bytes(c.seeds[1], exposed)}
+}
 
 // begin begins a scrape.
 func (c *cache) begin() { c.round++ }
 
 // get returns the entry of an exposed series, or nil.
-func (c *cache) get(exposed []byte) *entry { return c.entries[string(exposed)] }
+func (c *cache) get(exposed []byte) *entry { return c.entries[c.key(exposed)] }
 
 func (c *cache) add(exposed []byte, s *store.Series, f fate) *entry {
 	e := &entry{series: s, fate: f}
-	c.entries[string(exposed)] = e
+	c.entries[c.key(exposed)] = e
 	return e
 }
 
@@ -65,7 +83,7 @@ func (c *cache) relabel() {
 func (c *cache) succeed(stale func(*store.Series)) {
 	gone := c.orphans
 	c.orphans = nil
-	for exposed, e := range c.entries {
+	for k, e := range c.entries {
 		if e.round == c.round {
 			e.live = e.ends
 			continue
@@ -73,7 +91,7 @@ func (c *cache) succeed(stale func(*store.Series)) {
 		if e.live {
 			gone = append(gone, e.series)
 		}
-		delete(c.entries, exposed)
+		delete(c.entries, k)
 	}
 	c.good = len(c.entries)
 	if len(gone) == 0 {

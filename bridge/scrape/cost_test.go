@@ -90,13 +90,14 @@ func TestAllocations(t *testing.T) {
 }
 
 // TestBytesPerSeries holds the memory that a selected series costs, with all
-// that the scraper and the store know of it, and the samples of a window of
-// eight scrapes, which is what rate(x[$__rate_interval]) needs.
+// that the scraper and the store know of it, and the samples of a window: eight
+// scrapes for rate(x[$__rate_interval]), 25 for the longer ones that rules have
+// of what is scraped each second.
 func TestBytesPerSeries(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector takes memory of its own")
 	}
-	const series = 20_000
+	const series, limit = 20_000, 700
 	body := synthetic(series)
 	heap := func() uint64 {
 		var m runtime.MemStats
@@ -105,17 +106,21 @@ func TestBytesPerSeries(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	selector := matching(labels.MatchRegexp, "synthetic_.*", "", "")
-	selector.Window = 8 * time.Second
-	before := heap()
-	scrape, app := scrapeOf(t, body, mediaText, selector)
-	per := float64(heap()-before) / series
-	if app.counts.kept != series {
-		t.Fatalf("counts %+v", app.counts)
+	for _, window := range []time.Duration{8 * time.Second, 25 * time.Second} {
+		t.Run(window.String(), func(t *testing.T) {
+			selector := matching(labels.MatchRegexp, "synthetic_.*", "", "")
+			selector.Window = window
+			before := heap()
+			scrape, app := scrapeOf(t, body, mediaText, selector)
+			per := float64(heap()-before) / series
+			if app.counts.kept != series {
+				t.Fatalf("counts %+v", app.counts)
+			}
+			t.Logf("%.0f bytes per selected series", per)
+			if per > limit {
+				t.Errorf("%.0f bytes per selected series", per)
+			}
+			runtime.KeepAlive(scrape)
+		})
 	}
-	t.Logf("%.0f bytes per selected series", per)
-	if per > 700 {
-		t.Errorf("%.0f bytes per selected series", per)
-	}
-	runtime.KeepAlive(scrape)
 }

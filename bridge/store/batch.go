@@ -111,7 +111,7 @@ func (b *Batch) Commit(at time.Time, interval time.Duration) Appended {
 // append takes one sample, and returns by how many the store's samples grew.
 func (s *Store) append(it *item, res *Appended, rules *ruleSet) (change int) {
 	k := it.series
-	if !k.known {
+	if !k.known() {
 		if k = s.insert(k); k == nil {
 			res.Limited++
 			return 0

@@ -86,12 +86,12 @@ func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.Select
 // series whose last one there is a stale marker is left out.
 func (a *arena) add(s *Series, mint, maxt int64, live bool) {
 	lo, hi := s.find(mint, maxt)
-	if lo == hi || live && value.IsStaleNaN(s.samples[s.at(hi-1)].v) {
+	if lo == hi || live && value.IsStaleNaN(s.sample(hi-1).v) {
 		return
 	}
 	begin := len(a.samples)
 	for i := lo; i < hi; i++ {
-		a.samples = append(a.samples, s.samples[s.at(i)])
+		a.samples = append(a.samples, s.sample(i))
 	}
 	v := view{labels: s.labels, samples: a.samples[begin:]}
 	if s.histograms != nil {
@@ -100,7 +100,7 @@ func (a *arena) add(s *Series, mint, maxt int64, live bool) {
 			a.histograms = append(a.histograms, nil)
 		}
 		for i := lo; i < hi; i++ {
-			a.histograms = append(a.histograms, s.histogram(s.at(i)))
+			a.histograms = append(a.histograms, s.histogram(i))
 		}
 		v.histograms = a.histograms[begin:]
 	}

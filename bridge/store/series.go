@@ -1,6 +1,8 @@
 package store
 
 import (
+	"math"
+
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -10,14 +12,12 @@ import (
 // back, empty.
 type Series struct {
 	labels labels.Labels
-	hash   uint64
 	match  *Match // shared
 
 	// Below is guarded by the store's mutex.
 
 	next *Series // the next of the same hash
 	ring
-	known bool // in the store's index
 }
 
 // Labels returns the series's label set.
@@ -26,6 +26,9 @@ func (s *Series) Labels() labels.Labels { return s.labels }
 // Match tells what the series is kept for.
 func (s *Series) Match() Match { return *s.match }
 
+// known tells whether the series is in the store's index: if it has samples.
+func (s *Series) known() bool { return s.n > 0 }
+
 type sample struct {
 	t int64
 	v float64
@@ -33,51 +36,81 @@ type sample struct {
 
 // ring holds a series's newest samples, ascending in time.
 type ring struct {
-	samples []sample
-	// histograms runs parallel to samples, and is nil until the series carries
+	slots []slot
+	// histograms runs parallel to slots, and is nil until the series carries
 	// a native histogram. An entry is nil where the sample is a float. Behind
 	// a pointer, since most series have none.
 	histograms *[]*histogram.FloatHistogram
+	newest     int64 // time of the newest sample
 	head, n    int32
 }
 
+// slot is a sample in 12 bytes instead of 16, which is a quarter of what most
+// of the store consists of. The halves of the value keep it from being aligned
+// to 8 bytes.
+type slot struct {
+	t      uint32 // the low half of the time
+	lo, hi uint32 // of the value's bits
+}
+
+// span is how far apart the samples of a ring may lie for the low halves of
+// their times to tell them apart: 49 days.
+const span = math.MaxUint32
+
+// at returns where the i-th sample is, from the oldest.
 func (r *ring) at(i int) int {
-	if i += int(r.head); i >= len(r.samples) {
-		i -= len(r.samples)
+	if i += int(r.head); i >= len(r.slots) {
+		i -= len(r.slots)
 	}
 	return i
 }
 
-// last returns the newest sample; the ring must not be empty.
-func (r *ring) last() (sample, *histogram.FloatHistogram) {
-	i := r.at(int(r.n) - 1)
-	return r.samples[i], r.histogram(i)
+// time returns the time of the i-th sample.
+func (r *ring) time(i int) int64 {
+	return r.newest - int64(uint32(r.newest)-r.slots[r.at(i)].t)
 }
 
-// histogram returns the histogram at an index into samples, if there is one.
+// sample returns the i-th sample.
+func (r *ring) sample(i int) sample {
+	s := &r.slots[r.at(i)]
+	return sample{
+		t: r.newest - int64(uint32(r.newest)-s.t),
+		v: math.Float64frombits(uint64(s.hi)<<32 | uint64(s.lo)),
+	}
+}
+
+// histogram returns the histogram of the i-th sample, if it is one.
 func (r *ring) histogram(i int) *histogram.FloatHistogram {
 	if r.histograms == nil {
 		return nil
 	}
-	return (*r.histograms)[i]
+	return (*r.histograms)[r.at(i)]
+}
+
+// last returns the newest sample; the ring must not be empty.
+func (r *ring) last() (sample, *histogram.FloatHistogram) {
+	i := int(r.n) - 1
+	return r.sample(i), r.histogram(i)
 }
 
 // push appends a sample newer than all others, and forgets those that lie
 // further than window back of it, but for one: a range that begins between two
 // samples can see the one before it only by that.
 func (r *ring) push(s sample, h *histogram.FloatHistogram, window int64) (dropped int) {
-	for r.n > 1 && r.samples[r.at(1)].t <= s.t-window {
+	for r.n > 1 && r.time(1) <= s.t-window || r.n > 0 && r.time(0) < s.t-span {
 		r.drop()
 		dropped++
 	}
-	if int(r.n) == len(r.samples) {
+	if int(r.n) == len(r.slots) {
 		r.grow(s.t, window)
 	}
 	i := r.at(int(r.n))
 	r.n++
-	r.samples[i] = s
+	r.newest = s.t
+	bits := math.Float64bits(s.v)
+	r.slots[i] = slot{t: uint32(s.t), lo: uint32(bits), hi: uint32(bits >> 32)}
 	if h != nil && r.histograms == nil {
-		hs := make([]*histogram.FloatHistogram, len(r.samples))
+		hs := make([]*histogram.FloatHistogram, len(r.slots))
 		r.histograms = &hs
 	}
 	if r.histograms != nil {
@@ -99,37 +132,32 @@ func (r *ring) drop() {
 func (r *ring) grow(now, window int64) {
 	size, n := 4, int(r.n)
 	if n > 0 {
-		pace := max(1, (now-r.samples[r.head].t)/int64(n))
+		pace := max(1, (now-r.time(0))/int64(n))
 		size = min(int(window/pace)+2, 2*n)
 		size = max(size, n+1+n/8)
 	}
-	samples := make([]sample, size)
-	r.copyTo(samples)
+	slots := make([]slot, size)
+	k := copy(slots, r.slots[r.head:])
+	copy(slots[k:], r.slots[:r.head])
 	if r.histograms != nil {
 		hs := make([]*histogram.FloatHistogram, size)
 		for i := range n {
-			hs[i] = r.histogram(r.at(i))
+			hs[i] = r.histogram(i)
 		}
 		r.histograms = &hs
 	}
-	r.samples, r.head = samples, 0
-}
-
-func (r *ring) copyTo(dst []sample) {
-	head, n := int(r.head), int(r.n)
-	k := copy(dst, r.samples[head:min(head+n, len(r.samples))])
-	copy(dst[k:], r.samples[:n-k])
+	r.slots, r.head = slots, 0
 }
 
 // find returns the range [lo, hi) of samples with mint <= t <= maxt.
 func (r *ring) find(mint, maxt int64) (lo, hi int) {
 	hi = int(r.n)
-	for hi > 0 && r.samples[r.at(hi-1)].t > maxt {
+	for hi > 0 && r.time(hi-1) > maxt {
 		hi--
 	}
 	// The window holds tens of samples, most of them asked for: from the old
 	// end it is the shorter way.
-	for lo < hi && r.samples[r.at(lo)].t < mint {
+	for lo < hi && r.time(lo) < mint {
 		lo++
 	}
 	return lo, hi

@@ -96,7 +96,7 @@ func (s *Store) Series(l labels.Labels) (*Series, bool) {
 	if known != nil {
 		return known, true
 	}
-	return &Series{labels: l, hash: h, match: m}, true
+	return &Series{labels: l, match: m}, true
 }
 
 // lookup finds a known series. The mutex must be held.
@@ -111,17 +111,17 @@ func (s *Store) lookup(hash uint64, l labels.Labels) *Series {
 
 // insert takes a series into the index, or returns the one that already stands
 // for its labels, or nil if the store is full. The mutex must be held for
-// writing.
+// writing. The caller is to append a sample to what it returns.
 func (s *Store) insert(n *Series) *Series {
-	if k := s.lookup(n.hash, n.labels); k != nil {
+	hash := n.labels.Hash()
+	if k := s.lookup(hash, n.labels); k != nil {
 		return k
 	}
 	if s.series >= s.opts.MaxSeries {
 		return nil
 	}
-	n.known, n.ring = true, ring{}
-	n.next = s.byHash[n.hash]
-	s.byHash[n.hash] = n
+	n.next = s.byHash[hash]
+	s.byHash[hash] = n
 	name := n.labels.Get(model.MetricNameLabel)
 	s.byName[name] = append(s.byName[name], n)
 	s.series++
@@ -153,16 +153,17 @@ func (s *Store) sweep(now int64) {
 
 // unlink removes a series from the hash index and drops its samples.
 func (s *Store) unlink(k *Series) {
-	if first := s.byHash[k.hash]; first != k {
+	hash := k.labels.Hash()
+	if first := s.byHash[hash]; first != k {
 		for first.next != k {
 			first = first.next
 		}
 		first.next = k.next
 	} else if k.next != nil {
-		s.byHash[k.hash] = k.next
+		s.byHash[hash] = k.next
 	} else {
-		delete(s.byHash, k.hash)
+		delete(s.byHash, hash)
 	}
-	k.known, k.next, k.ring = false, nil, ring{}
+	k.next, k.ring = nil, ring{}
 	s.series--
 }

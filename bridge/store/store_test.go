@@ -198,6 +198,24 @@ func TestGrowingRing(t *testing.T) {
 	}
 }
 
+// TestLongGap has times of which the halves that are kept are alike.
+func TestLongGap(t *testing.T) {
+	const round = 1 << 32
+	st := store.New(store.NewSelection(selectors(t, 3*round*time.Millisecond, `a`)), store.Options{}, nil)
+	s := series(t, st, "__name__", "a")
+	b := st.Batch()
+	for _, now := range []int64{-7, 0, round - 8, round + 5, 3 * round, 3*round + 1} {
+		b.Append(s, now, float64(now))
+	}
+	if res := b.Commit(at(0), time.Second); res.Samples != 6 {
+		t.Errorf("commit: %+v", res)
+	}
+	want := []string{`{__name__="a"} 1.2884901888e+10 @12884901888`, `{__name__="a"} 1.2884901889e+10 @12884901889`}
+	if diff := cmp.Diff(want, dump(t, st, math.MinInt64, math.MaxInt64, `a`)); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+}
+
 func TestRefusedSamples(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	st := store.New(store.NewSelection(selectors(t, time.Minute, `a`)), store.Options{MaxSeries: 2}, reg)

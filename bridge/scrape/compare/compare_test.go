@@ -128,6 +128,8 @@ func BenchmarkScrape(b *testing.B) {
 	for _, series := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprint(series), func(b *testing.B) {
 			addr := exporter(b, series)
+			// What the pace costs: a process that is idle in between is woken.
+			b.Run("nothing", func(b *testing.B) { measure(b, series, paced(interval(series), func() {})) })
 			b.Run("discard", func(b *testing.B) { measure(b, series, discard(b, addr, series)) })
 			b.Run("promscope", func(b *testing.B) { measure(b, series, promscope(b, addr, series)) })
 			b.Run("prometheus", func(b *testing.B) { measure(b, series, prometheusManager(b, addr, series, false)) })
