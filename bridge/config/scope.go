@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	"github.com/promscope/promscope/mapping/document"
 )
 
@@ -40,6 +42,9 @@ func (l *loader) scope() Scope {
 // maxReportSize is where Scope's probe stops reading (50 MiB), less a margin.
 const maxReportSize = 48 << 20
 
+// maxWindow is what the store can tell the times of apart (49 days), less a margin.
+const maxWindow = model.Duration(30 * 24 * time.Hour)
+
 func (l *loader) limits() Limits {
 	raw, section := l.raw.Limits, document.Field(l.doc.Root, "limits")
 	for _, limit := range []struct {
@@ -57,6 +62,7 @@ func (l *loader) limits() Limits {
 	} {
 		l.require(limit.value > 0, section, limit.key, "must be positive")
 	}
+	l.require(raw.MaxWindow <= maxWindow, section, "max_window", "must be at most 30d: samples are kept in memory")
 	l.require(raw.MaxReportSize <= maxReportSize, section, "max_report_size",
 		"must be at most 48MiB: Scope's probe reads no more than 50MiB")
 	return Limits{
