@@ -66,6 +66,7 @@ func (e *evaluator) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var pruned, published time.Time
+	news := false // since the report was published
 	for {
 		select {
 		case <-ctx.Done():
@@ -73,6 +74,10 @@ func (e *evaluator) Run(ctx context.Context) error {
 		case <-e.schedule.wake:
 			if !sleep(ctx, settle) {
 				return nil
+			}
+			select {
+			case <-e.schedule.wake: // what came meanwhile is among what is due now
+			default:
 			}
 		case <-e.pruneNow:
 			pruned = time.Time{}
@@ -87,13 +92,15 @@ func (e *evaluator) Run(ctx context.Context) error {
 		if now.Sub(pruned) >= pruneInterval*3/4 {
 			e.report.Prune(e.alive)
 			pruned = now
+			news = true
 		}
 		wait = min(wait, pruneInterval-now.Sub(pruned))
-		if left := publishInterval - now.Sub(published); left > 0 {
+		news = news || len(due) > 0
+		if left := publishInterval - now.Sub(published); news && left > 0 {
 			wait = min(wait, left)
-		} else {
+		} else if news {
 			e.report.Publish(now)
-			published = now
+			published, news = now, false
 		}
 		timer.Reset(wait)
 	}
