@@ -80,6 +80,12 @@ func TestDialogues(t *testing.T) {
 		{name: "status line in pieces", steps: []step{
 			client(get), answer("H"), answer("TTP/1.1"), answer(" 2"), answer("04"), answer(" No Content\r\n\r\n"), client(get), answer(ok),
 		}, want: map[string]int{"204": 1, "200": 1}},
+		{name: "short write of a status line", steps: []step{
+			client(get), answer("HTTP/1.1 204 "), answer("No Content\r\n\r\n"), client(get), answer(ok),
+		}, want: map[string]int{"204": 1, "200": 1}},
+		{name: "status line with a zero byte", steps: []step{
+			client(get), answer("HTTP/1.1 200\x00OK\r\n\r\n"), client(get), answer("HTTP/1.1 404 \x00\r\n\r\n"),
+		}, want: map[string]int{"200": 1, "404": 1}},
 		{name: "vectored status line", steps: []step{
 			client(get), answer("HTTP/1.1 ", "200", " OK\r\n", "Content-Length: 4\r\n\r\n", "body"), client(get), answer(ok),
 		}, want: map[string]int{"200": 2}},
@@ -90,6 +96,9 @@ func TestDialogues(t *testing.T) {
 		{name: "pipelined, answered in one vector", steps: []step{
 			client(get + get + get), answer(ok, code(404), ok), client(get), answer(ok),
 		}, want: map[string]int{"200": 3, "404": 1}, pipelined: 2},
+		{name: "pipelined behind a HEAD, answered in one vector", steps: []step{
+			client("HEAD / HTTP/1.1\r\n\r\n" + get), answer(ok, code(404)), client(get), answer(ok),
+		}, want: map[string]int{"200": 2, "404": 1}, pipelined: 1},
 		{name: "pipelined behind a long body", steps: []step{
 			client(get + get), answer("HTTP/1.1 200 OK\r\n\r\n", strings.Repeat("x", 1<<20), ok),
 		}, want: map[string]int{"200": 2}, pipelined: 1},

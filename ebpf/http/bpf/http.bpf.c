@@ -21,6 +21,10 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define CODES 512       // of the table that gives a code's column, from 100 on
 #define NO_SLOT 0xffffffff
 
+// A call is dear on CPUs that mitigate speculative returns, and a stack of 64 bytes or more makes
+// the kernel give the program one of its own, which makes calls dearer yet: on_receive and on_send
+// have the usual case inline, on a small stack, and leave the others to functions.
+
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
@@ -225,15 +229,19 @@ static __noinline __u32 take_slot(__u32 tgid, __u32 role)
 }
 
 // bind makes the current process the owner of the connection.
-static __always_inline void bind(struct connection *c, __u32 tgid)
+static __noinline int bind(struct connection *c, __u32 tgid)
 {
 	struct counters *counters;
+
+	if (!c)
+		return 0;
 
 	c->tgid = tgid;
 	c->slot = take_slot(tgid, c->role);
 	counters = counters_at(c->slot);
 	if (counters)
 		c->epoch = counters->epoch;
+	return 0;
 }
 
 // owned returns the counters of the connection's owner, unless the slot has changed hands.
@@ -343,13 +351,11 @@ static __noinline int take_over(struct connection *c, __u32 tgid)
 	return 0;
 }
 
-static __always_inline __u32 bucket_of(__u64 nanoseconds)
+// bucket_of returns the number of bounds below: a binary search over 64 without a branch.
+static __noinline __u32 bucket_of(__u64 nanoseconds)
 {
 	__u32 i = 0;
 
-	if (likely(nanoseconds <= bucket_bounds[0]))
-		return 0;
-	// The number of bounds below: a binary search over 64 without a branch.
 #pragma unroll
 	for (__u32 step = BUCKETS_POW2 / 2; step; step /= 2)
 		i += bucket_bounds[(i + step - 1) & (BUCKETS_POW2 - 1)] < nanoseconds ? step : 0;
@@ -374,6 +380,21 @@ static __noinline int count_rare(__u32 slot, __u32 epoch, __u32 code)
 	return 0;
 }
 
+// own makes the current process the owner of a connection whose owner is not known any more, or
+// never was.
+static __noinline int own(struct connection *c)
+{
+	struct counters *counters;
+
+	if (!c)
+		return 0;
+	bind(c, bpf_get_current_pid_tgid() >> 32);
+	counters = owned(c);
+	if (counters && c->pending)
+		counters->started++;
+	return 0;
+}
+
 // response counts the answer to the connection's request, or to one that was pipelined behind it.
 static __always_inline void response(struct connection *c, __u32 code)
 {
@@ -384,17 +405,14 @@ static __always_inline void response(struct connection *c, __u32 code)
 	c->kept.bytes = 0;
 	if (unlikely(code < 200 && code != 101))
 		return; // interim: the response is still to come
-	now = bpf_ktime_get_ns();
-	counters = owned(c);
-	if (unlikely(!counters)) {
-		bind(c, bpf_get_current_pid_tgid() >> 32);
-		counters = owned(c);
-		if (counters && c->pending)
-			counters->started++;
-	}
 	c->brief = !c->pending || c->head || code == 204 || code == 304;
 	c->proven = true;
 	c->deaf = c->mute = code == 101 || (c->tunnel && code < 300);
+	counters = owned(c);
+	if (unlikely(!counters)) {
+		own(c);
+		counters = owned(c);
+	}
 	if (unlikely(!counters)) {
 		c->pending = false;
 		__sync_fetch_and_add(&lost_requests, 1);
@@ -403,18 +421,19 @@ static __always_inline void response(struct connection *c, __u32 code)
 	if (!c->pending)
 		counters->pipelined++;
 	c->pending = false;
-	took = now - c->started;
-	bucket = bucket_of(took);
-	if (bucket > BUCKETS)
-		bucket = BUCKETS;
 	// The code first: a reader takes the buckets first, and so has no response without a code.
 	column = code - 100 < CODES ? code_columns[code - 100] : 0;
 	if (likely(column && column < CODE_COLUMNS))
 		counters->codes[column]++;
 	else
 		count_rare(c->slot, c->epoch, code);
+	now = bpf_ktime_get_ns();
 	counters->last = now;
+	took = now - c->started;
 	counters->sum += took;
+	bucket = likely(took <= bucket_bounds[0]) ? 0 : bucket_of(took);
+	if (bucket > BUCKETS)
+		bucket = BUCKETS;
 	counters->buckets[bucket]++;
 }
 
@@ -535,6 +554,7 @@ static __noinline __u32 skip_preamble(struct sk_buff *skb, __u32 offset)
 // received looks at a segment in all the cases that are not the usual one.
 static __noinline int received(struct sk_buff *skb, struct connection *c, __u32 offset)
 {
+	enum verdict verdict;
 	struct sock *sk;
 	struct head h;
 	__u32 seq;
@@ -544,6 +564,16 @@ static __noinline int received(struct sk_buff *skb, struct connection *c, __u32 
 	sk = skb->sk;
 	if (!sk)
 		return 0;
+	if (likely(c && c->role != CLIENT && !c->kept.bytes && skb->len - offset >= REQUEST_BYTES)) {
+		peek_skb(skb, offset, REQUEST_BYTES, &h);
+		verdict = request_verdict(&h);
+		if (likely(verdict >= REQUEST)) {
+			c->get_bytes = (__u32)h.low == GET ? skb->len - offset : 0;
+			c->started = bpf_ktime_get_ns();
+			request(c, SERVER, verdict);
+			return 0;
+		}
+	}
 	if (c)
 		c->get_bytes = 0;
 	seq = skb_seq(skb);
@@ -581,13 +611,14 @@ int BPF_PROG(on_receive, struct sk_buff *skb)
 	struct sock *sk = skb->sk;
 	struct connection *c;
 	struct tcp_sock *tp;
-	enum verdict verdict;
-	__u32 offset, left, tgid;
-	struct head h;
+	__u32 offset, tgid;
 
-	if (!sk || sk->sk_protocol != IPPROTO_TCP)
+	if (!sk)
 		return 0;
-	c = storage(sk);
+	c = storage(sk); // only TCP's have it
+	tp = tcp_sk(sk);
+	if (!c && (sk->sk_protocol != IPPROTO_TCP || (adopted && tp->bytes_sent) || port_excluded(sk->__sk_common.skc_num)))
+		return 0;
 	if (c && c->deaf) {
 		c->get_bytes = 0; // there is more of it
 		if (c->pending) {
@@ -597,32 +628,18 @@ int BPF_PROG(on_receive, struct sk_buff *skb)
 		}
 		return 0;
 	}
-	tp = tcp_sk(sk);
-	if (!c && ((adopted && tp->bytes_sent) || port_excluded(sk->__sk_common.skc_num)))
-		return 0;
 
 	// Nothing tells where in the segment the reader is, but the two sequence numbers do. They
 	// do not for one who peeks beyond the first segment: that is taken as out of its range.
 	offset = tp->copied_seq - skb_seq(skb);
-	left = skb->len - offset;
 	if (unlikely(offset >= skb->len))
 		return 0;
-	if (unlikely((c && (c->kept.bytes || c->role == CLIENT)) || left < REQUEST_BYTES))
-		return received(skb, c, offset);
-
 	// A GET has no body: what follows it begins a request. One of the same length, as pollers and
-	// load generators send, is taken for another GET unread: to read it is the dearest step of all.
-	if (c && c->get_bytes == left) {
-		verdict = REQUEST;
-	} else {
-		peek_skb(skb, offset, REQUEST_BYTES, &h);
-		verdict = request_verdict(&h);
-		if (unlikely(!c || verdict < REQUEST))
-			return received(skb, c, offset);
-		c->get_bytes = (__u32)h.low == GET ? left : 0;
-	}
+	// load generators send, is taken for another GET unread: to read it costs as much as all else.
+	if (!c || c->get_bytes != skb->len - offset)
+		return received(skb, c, offset);
 	c->started = bpf_ktime_get_ns();
-	request(c, SERVER, verdict);
+	request(c, SERVER, REQUEST);
 	return 0;
 }
 
@@ -733,21 +750,19 @@ static __noinline __u32 wrote_vector(struct vector *v, __u32 buffers)
 	return v->seq;
 }
 
-SEC("tp_btf/tcp_sendmsg_locked")
-int BPF_PROG(on_send, struct sock *sk, const struct msghdr *msg)
+// sent looks at a write in all the cases that are not the usual one.
+static __noinline int sent(__u64 *ctx, struct connection *c)
 {
+	struct sock *sk = (void *)ctx[0];
+	const struct msghdr *msg = (void *)ctx[1];
 	const struct iov_iter *iter = &msg->msg_iter;
-	struct connection *c = storage(sk);
 	const struct iovec *first;
 	__u64 len = iter->count, skip = iter->iov_offset, more = 0;
 	void *base;
 	__u32 seq, until;
 
-	if (c ? c->mute : !clients)
-		return 0;
-	if (!c && adopted && tcp_sk(sk)->bytes_sent)
-		return 0;
-
+	if (!len)
+		return 0; // and perhaps no buffers either
 	seq = tcp_sk(sk)->write_seq;
 	if (iter->iter_type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
 		base = iter->ubuf + skip;
@@ -766,22 +781,9 @@ int BPF_PROG(on_send, struct sock *sk, const struct msghdr *msg)
 	// not taken whole. The sequence number tells what has been looked at. That is the start of
 	// each buffer: a message begins nowhere else, but pipelined responses may go out in one write.
 	until = seq + len;
-	if (!c || (__s32)(seq - c->sent_until) >= 0) {
-		struct head h;
-		int code;
-
-		if (likely(c && c->role == SERVER && c->pending && !c->kept.bytes && len >= HEAD_BYTES)) {
-			read_user(&h, base, HEAD_BYTES);
-			code = status_code(&h);
-			if (likely(code >= 200))
-				response(c, code);
-			else
-				c = wrote(sk, c, base, len);
-		} else {
-			c = wrote(sk, c, base, len);
-		}
-	}
-	if (unlikely(more)) {
+	if (!c || (__s32)(seq - c->sent_until) >= 0)
+		c = wrote(sk, c, base, len);
+	if (more) {
 		// Of two buffers the second is a body, as a rule, and to read it would be in vain.
 		if (c && (more > 1 || c->brief || c->kept.bytes)) {
 			struct vector v = {
@@ -799,6 +801,58 @@ int BPF_PROG(on_send, struct sock *sk, const struct msghdr *msg)
 	}
 	if (c)
 		c->sent_until = until;
+	return 0;
+}
+
+SEC("tp_btf/tcp_sendmsg_locked")
+int BPF_PROG(on_send, struct sock *sk, const struct msghdr *msg)
+{
+	const struct iov_iter *iter = &msg->msg_iter;
+	struct connection *c = storage(sk);
+	__u64 words[2], len; // "HTTP/1.1 200\r\n\r\n" fills the words
+	struct head h;
+	void *base;
+	__u32 seq;
+	int code;
+
+	if (!c) {
+		if (!clients || (adopted && tcp_sk(sk)->bytes_sent))
+			return 0;
+		return sent(ctx, c);
+	}
+	if (c->mute)
+		return 0;
+	if (unlikely(c->role != SERVER || !c->pending || c->kept.bytes))
+		return sent(ctx, c);
+	seq = tcp_sk(sk)->write_seq;
+	if (iter->iter_type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
+		base = iter->ubuf;
+		len = iter->count;
+	} else if (iter->iter_type == bpf_core_enum_value(enum iter_type, ITER_IOVEC) && iter->nr_segs <= 2) {
+		base = iter->__iov->iov_base;
+		len = iter->__iov->iov_len;
+	} else {
+		return sent(ctx, c);
+	}
+	if (unlikely(iter->iov_offset || len < sizeof(words) || iter->count < len || (__s32)(seq - c->sent_until) < 0))
+		return sent(ctx, c);
+	// The usual case: a request waits, and a whole status line begins the write. As a string it is
+	// read by words, where bpf_probe_read_user copies bytes. It is shorter if it has a zero byte.
+	c->sent_until = seq;
+	if (unlikely(bpf_probe_read_user_str(words, sizeof(words), base) != sizeof(words)))
+		return sent(ctx, c);
+	h.low = words[0];
+	h.high = words[1];
+	h.bytes = HEAD_BYTES;
+	code = status_code(&h);
+	if (unlikely(code < 200))
+		return sent(ctx, c);
+	response(c, code);
+	if (unlikely(c->brief && iter->nr_segs > 1)) { // what follows is no body
+		c->sent_until += iter->__iov->iov_len;
+		return sent(ctx, c);
+	}
+	c->sent_until += iter->count;
 	return 0;
 }
 
