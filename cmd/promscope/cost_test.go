@@ -7,6 +7,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/prometheus/procfs"
+
+	"github.com/promscope/promscope/bridge/plugin/probetest"
 )
 
 // What discovery costs: the CPU time of all of promscope, with the discovery of
@@ -46,6 +50,44 @@ func BenchmarkDiscovery(b *testing.B) {
 		b.ReportMetric(share[0], "%CPU-off")
 		b.ReportMetric(share[1], "%CPU-on")
 		b.ReportMetric(share[1]-share[0], "%CPU-discovery")
+	}
+}
+
+// What promscope costs while nothing happens: with the default configuration, a
+// node_exporter and a poll each second, for a minute. Other exporters that listen
+// on this machine are scraped too, and count.
+//
+//	go test ./cmd/promscope -run '^$' -bench Idle -benchtime 1x
+func BenchmarkIdle(b *testing.B) {
+	path, err := nodeExporter()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		start(b, path, "--web.listen-address=127.0.0.1:9100")
+		p := startPlugin(b, "")
+		client := probetest.NewClient(p.socket, probetest.Options{Host: hostName})
+		if _, err := client.PollFor(b.Context(), 30, time.Second); err != nil {
+			b.Fatal(err)
+		}
+		before, began := processCPU(b, p.Process.Pid), time.Now()
+		if _, err := client.PollFor(b.Context(), 60, time.Second); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(100*(processCPU(b, p.Process.Pid)-before).Seconds()/time.Since(began).Seconds(), "%CPU")
+		proc, err := procfs.NewProc(p.Process.Pid)
+		if err != nil {
+			b.Fatal(err)
+		}
+		memory, err := proc.NewStatus()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(memory.VmRSS)/(1<<20), "MiB-resident")
+		b.ReportMetric(float64(memory.RssAnon)/(1<<20), "MiB-anonymous")
+		client.Close()
+		_ = p.Process.Kill()
+		<-p.done
 	}
 }
 
