@@ -197,8 +197,8 @@ func (l *loop) scrape(ctx context.Context, at time.Time) {
 	if failed := res.err != nil && partial == nil; failed != l.failed {
 		l.failed, l.news = failed, newsScrapes
 	}
+	l.note(at, &res) // first: whoever sees the samples finds the status to them
 	l.app.batch.Commit(at, l.pace())
-	l.note(at, &res)
 	if res.err == nil {
 		l.narrow.learn(ctx, l.namesOf)
 	}
