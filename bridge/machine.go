@@ -19,6 +19,9 @@ const (
 	labelTargetPID       = "target_pid"
 	labelTargetContainer = "target_container_id"
 	labelTargetPod       = "target_pod_uid"
+	// labelSubjectPID is the process that the target speaks of: an exporter's
+	// server, or else the one that serves it.
+	labelSubjectPID = "target_subject_pid"
 )
 
 // unknownPID is what is put behind a pid that no living process has.
@@ -43,13 +46,31 @@ func originLabels(m *host.Machine) func(ctx context.Context, conn net.Conn) labe
 	}
 }
 
+// subjectLabels put the process that a target speaks of into its labels.
+func subjectLabels(m *host.Machine) func(ctx context.Context, origin labels.Labels) labels.Labels {
+	return func(ctx context.Context, origin labels.Labels) labels.Labels {
+		pid, err := strconv.Atoi(origin.Get(labelTargetPID))
+		if err != nil {
+			return origin
+		}
+		p, ok := m.Upstream(ctx, pid)
+		if !ok {
+			return origin
+		}
+		b := labels.NewBuilder(origin)
+		b.Set(labelSubjectPID, strconv.Itoa(p.PID))
+		return b.Labels()
+	}
+}
+
 // processLabels are the labels that a process gives to what it serves.
 func processLabels(p host.Process) labels.Labels {
-	b := labels.NewScratchBuilder(3)
+	b := labels.NewScratchBuilder(4)
 	if p.Container != "" {
 		b.Add(labelTargetContainer, p.Container)
 	}
 	b.Add(labelTargetPID, strconv.Itoa(p.PID))
+	b.Add(labelSubjectPID, strconv.Itoa(p.PID))
 	if p.Pod != "" {
 		b.Add(labelTargetPod, p.Pod)
 	}
@@ -57,12 +78,12 @@ func processLabels(p host.Process) labels.Labels {
 	return b.Labels()
 }
 
-// pidLabels are the labels that rules take for process ids, but for the one that
-// is promscope's own.
+// pidLabels are the labels that rules take for process ids, but for those that
+// are promscope's own.
 func pidLabels(set *mapping.Set) []string {
 	var names []string
 	for _, r := range set.Rules() {
-		if r.Topology == mapping.Process && r.NodeLabel != labelTargetPID && !slices.Contains(names, r.NodeLabel) {
+		if r.Topology == mapping.Process && r.NodeLabel != labelTargetPID && r.NodeLabel != labelSubjectPID && !slices.Contains(names, r.NodeLabel) {
 			names = append(names, r.NodeLabel)
 		}
 	}

@@ -92,6 +92,7 @@ func (p *pipeline) scrapeOptions(b *base) scrape.Options {
 	return scrape.Options{
 		InProcess: p.inProcess(b),
 		Origin:    originLabels(b.machine),
+		Subject:   subjectLabels(b.machine),
 		PIDLabels: pidLabels(p.config.Rules),
 		PID:       translatePID(b.machine),
 		Dial:      dial(b.machine),

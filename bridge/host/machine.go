@@ -44,6 +44,7 @@ type Machine struct {
 	sockets   *socketTable
 	addresses *addressTable
 	pids      *pidTable
+	upstreams *upstreamTable
 }
 
 // identity is who this process is, seen through the machine's procfs.
@@ -91,6 +92,7 @@ func New(opts Options, logger *slog.Logger) (*Machine, error) {
 	m.sockets = newSocketTable(m)
 	m.addresses = newAddressTable(m)
 	m.pids = newPIDTable(m)
+	m.upstreams = newUpstreamTable(m)
 	return m, nil
 }
 

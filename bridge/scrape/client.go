@@ -26,13 +26,14 @@ type client struct {
 
 	dial   func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error)
 	origin func(ctx context.Context, conn net.Conn) labels.Labels
+	about  func(ctx context.Context, origin labels.Labels) labels.Labels
 
 	mu     sync.Mutex
 	labels labels.Labels // of the origin of the newest connection
 }
 
 func newClient(t *target, opts Options) (*client, error) {
-	c := &client{target: t, dial: opts.Dial, origin: opts.Origin}
+	c := &client{target: t, dial: opts.Dial, origin: opts.Origin, about: opts.Subject}
 	if c.dial == nil {
 		var d net.Dialer
 		c.dial = func(ctx context.Context, _ labels.Labels, network, address string) (net.Conn, error) {
@@ -128,11 +129,15 @@ func (c *client) address() string {
 }
 
 // originLabels are the labels of the process that owns the other end of the
-// newest connection.
-func (c *client) originLabels() labels.Labels {
+// newest connection, and of the process that it speaks of.
+func (c *client) originLabels(ctx context.Context) labels.Labels {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.labels
+	origin := c.labels
+	c.mu.Unlock()
+	if c.about == nil || origin.IsEmpty() {
+		return origin
+	}
+	return c.about(ctx, origin)
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }

@@ -52,7 +52,7 @@ func (l *loop) fetch(ctx context.Context, query url.Values, res *result) (err er
 		return err
 	}
 	defer ex.close()
-	l.follow(l.source.origin())
+	l.follow(l.source.origin(ctx))
 
 	f, release := l.shared.borrow()
 	defer release()

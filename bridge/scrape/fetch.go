@@ -57,7 +57,7 @@ type source interface {
 	// added to the request's.
 	open(ctx context.Context, query url.Values) (exposition, error)
 	// origin returns the labels of the process that answered, if known.
-	origin() labels.Labels
+	origin(ctx context.Context) labels.Labels
 	close()
 }
 
@@ -69,8 +69,9 @@ type fetcher struct {
 	gzip   *gzip.Reader
 }
 
-func (f *fetcher) origin() labels.Labels { return f.client.originLabels() }
-func (f *fetcher) close()                { f.client.close() }
+func (f *fetcher) origin(ctx context.Context) labels.Labels { return f.client.originLabels(ctx) }
+
+func (f *fetcher) close() { f.client.close() }
 
 // maxDrain is how much of a body that is not wanted is read to keep the
 // connection.

@@ -62,8 +62,9 @@ type gathered struct {
 	err      error
 }
 
-func (*gatherer) origin() labels.Labels { return labels.EmptyLabels() }
-func (*gatherer) close()                {}
+func (*gatherer) origin(context.Context) labels.Labels { return labels.EmptyLabels() }
+
+func (*gatherer) close() {}
 
 func (g *gatherer) open(ctx context.Context, _ url.Values) (exposition, error) {
 	// A Gather cannot be cancelled. One that hangs costs its goroutine and no

@@ -27,6 +27,10 @@ type Options struct {
 	// series of the target, but for those that the target has of its own. When
 	// they change, the old series go stale within that scrape.
 	Origin func(ctx context.Context, conn net.Conn) labels.Labels
+	// Subject returns the labels of an origin with what they say of the process
+	// that the target speaks of brought up to date. It is asked in each scrape,
+	// when the answer has begun.
+	Subject func(ctx context.Context, origin labels.Labels) labels.Labels
 	// PIDLabels are the labels of exposed series that hold process ids, as
 	// rules use them.
 	PIDLabels []string

@@ -89,7 +89,7 @@ func TestLocal(t *testing.T) {
 			[]string{"promscope_redis_commands", "promscope_redis_hits", "promscope_redis_evicted"}},
 		{"redis_exporter itself", processNode(redis), "Process",
 			[]string{"promscope_go_goroutines", "promscope_process_fds_used"}, nil},
-		{"nginx", processNode(nginxExporter), "Process",
+		{"nginx", processNode(nginx), "Process",
 			[]string{"promscope_nginx_connections", "promscope_nginx_waiting"},
 			[]string{"promscope_nginx_requests", "promscope_nginx_dropped"}},
 		{"client_golang", processNode(golang), "Process",
@@ -156,7 +156,7 @@ func TestLocal(t *testing.T) {
 	within(t, client, began, vanish, "what has ended is gone", func(r *probetest.Report) error {
 		for _, gone := range []struct{ topo, node, metric string }{
 			{"Process", processNode(redisServer), "promscope_redis_clients"},
-			{"Process", processNode(nginxExporter), "promscope_nginx_connections"},
+			{"Process", processNode(nginx), "promscope_nginx_connections"},
 			{"Host", hostNode, "promscope_node_memory_available"},
 			{"Host", hostNode, "promscope_node_context_switches"},
 			{"Process", processNode(node), "promscope_go_goroutines"},
