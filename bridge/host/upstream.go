@@ -26,6 +26,7 @@ type upstreamTable struct {
 
 	mu    sync.Mutex
 	known map[processID]*upstream
+	room  int // for so many, until those that have ended are dropped
 }
 
 // upstream is what is known of a process.
@@ -57,7 +58,10 @@ func (t *upstreamTable) of(ctx context.Context, id processID) (Process, bool) {
 	now := t.machine.now()
 	u := t.known[id]
 	if u == nil {
-		t.forget()
+		if len(t.known) >= t.room {
+			t.forget()
+			t.room = 2*len(t.known) + 64
+		}
 		u = &upstream{wait: firstLook}
 		if p, err := t.machine.Process(id.pid); err == nil && isExporter(p) {
 			u.exporter = p
@@ -71,7 +75,7 @@ func (t *upstreamTable) of(ctx context.Context, id processID) (Process, bool) {
 		if owner, ok := t.machine.tcpOwner(ctx, u.exporter.NetNS, u.server, netip.AddrPort{}); ok {
 			return owner, true
 		}
-		u.server, u.wait, u.next = netip.AddrPort{}, firstLook, now // it has gone; it may be back elsewhere
+		u.server, u.wait, u.next = netip.AddrPort{}, firstLook, now // it may be back elsewhere
 	}
 	if now.Before(u.next) {
 		return Process{}, false

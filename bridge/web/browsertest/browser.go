@@ -123,13 +123,18 @@ func Eval[T any](t *testing.T, b *Browser, expression string) T {
 	return result
 }
 
-// Wait waits until an expression is true in the page.
+// Wait waits until an expression is true in the page. One that cannot be evaluated
+// is not: while a page loads, what it looks for is not there yet.
 func (b *Browser) Wait(t *testing.T, expression string) {
 	t.Helper()
 	deadline := time.Now().Add(15 * time.Second)
-	for !Eval[bool](t, b, expression) {
+	for {
+		ok, err := chromedp.Run(b.Context, chromedp.Evaluate[bool](expression))
+		if err == nil && ok {
+			return
+		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the page does not come to %s; it says:\n%s", expression, Eval[string](t, b, "document.body.innerText"))
+			t.Fatalf("the page does not come to %s (%v); it says:\n%s", expression, err, Eval[string](t, b, "document.body.innerText"))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
