@@ -589,8 +589,13 @@ func TestTargets(t *testing.T) {
 		g[0].Targets = append(g[0].Targets, model.LabelSet{model.AddressLabel: model.LabelValue(srv), "i": model.LabelValue(fmt.Sprint(i))})
 	}
 	r.sets <- map[string][]*targetgroup.Group{"j": g}
-	r.eventually(`up{i=""}`, map[string]string{`{__name__="up", instance="` + srv + `", job="j", zone="z"}`: "0"})
-	if got := r.Targets()[0].LastError; got != "target_limit of 2 exceeded: the job has 3 targets" {
-		t.Errorf("error %q", got)
+	rest := `instance="` + srv + `", job="j", zone="z"}`
+	r.eventually(`up`, map[string]string{
+		`{__name__="up", ` + rest: "0", `{__name__="up", i="0", ` + rest: "0", `{__name__="up", i="1", ` + rest: "0",
+	})
+	for _, s := range r.Targets() {
+		if s.LastError != "target_limit of 2 exceeded: the job has 3 targets" {
+			t.Errorf("%s: error %q", s.Labels, s.LastError)
+		}
 	}
 }
