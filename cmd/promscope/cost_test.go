@@ -54,7 +54,7 @@ func BenchmarkDiscovery(b *testing.B) {
 }
 
 // What promscope costs while nothing happens: with the default configuration, a
-// node_exporter and a poll each second, for a minute. Other exporters that listen
+// node_exporter and a poll each second, for half a minute. Other exporters that listen
 // on this machine are scraped too, and count.
 //
 //	go test ./cmd/promscope -run '^$' -bench Idle -benchtime 1x
@@ -67,11 +67,11 @@ func BenchmarkIdle(b *testing.B) {
 		start(b, path, "--web.listen-address=127.0.0.1:9100")
 		p := startPlugin(b, "")
 		client := probetest.NewClient(p.socket, probetest.Options{Host: hostName})
-		if _, err := client.PollFor(b.Context(), 30, time.Second); err != nil {
+		if _, err := client.PollFor(b.Context(), 10, time.Second); err != nil {
 			b.Fatal(err)
 		}
 		before, began := processCPU(b, p.Process.Pid), time.Now()
-		if _, err := client.PollFor(b.Context(), 60, time.Second); err != nil {
+		if _, err := client.PollFor(b.Context(), 30, time.Second); err != nil {
 			b.Fatal(err)
 		}
 		b.ReportMetric(100*(processCPU(b, p.Process.Pid)-before).Seconds()/time.Since(began).Seconds(), "%CPU")
