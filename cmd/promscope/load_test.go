@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -22,16 +21,13 @@ const (
 // BenchmarkPollUnderLoad polls a promscope that scrapes 100,000 series a second
 // and reports 10,000 metrics of 2,000 processes, all of which change each second.
 // It reports the 99th percentile of the polls, and what promscope itself takes.
+// The exporter is a process of its own, and the poller does not unpack what it gets:
+// promscope shares the machine with them, but does not wait for their garbage
+// collections.
 func BenchmarkPollUnderLoad(b *testing.B) {
-	body := loadExposition(b)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		_, _ = w.Write(body)
-	}))
-	defer server.Close()
-
+	_, address := startRole(b, 0, nil, "load 127.0.0.1:0")
 	config := "presets: []\nglobal: {scrape_interval: 1s}\ncollectors: {http: {enabled: false}}\nscrape_configs: [{job_name: load, static_configs: [{targets: [\"" +
-		server.Listener.Addr().String() + "\"]}]}]\nrules:\n"
+		address + "\"]}]}]\nrules:\n"
 	for i := range loadMetrics {
 		config += fmt.Sprintf("  - {metric: m%d, label: M%d, expr: 'load%d + time() * 0', node: {process: pid}}\n", i, i, i)
 	}
@@ -63,22 +59,17 @@ func BenchmarkPollUnderLoad(b *testing.B) {
 	b.ReportMetric(100*(processCPU(b, p.Process.Pid)-before).Seconds()/time.Since(begin).Seconds(), "%CPU")
 }
 
-// loadExposition has five series for each of the processes that it starts, and
-// others that no rule selects.
-func loadExposition(b *testing.B) []byte {
-	b.Helper()
+// playLoad is an exporter of five series for each of the processes that it starts,
+// and of others that no rule selects.
+func playLoad(address string) error {
 	var body bytes.Buffer
 	pids := make([]int, loadProcesses)
 	for i := range pids {
 		cmd := exec.Command("sleep", "600")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		if err := cmd.Start(); err != nil {
-			b.Fatal(err)
+			return err
 		}
-		b.Cleanup(func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		})
 		pids[i] = cmd.Process.Pid
 	}
 	for i := range loadMetrics {
@@ -89,5 +80,8 @@ func loadExposition(b *testing.B) []byte {
 	for i := range loadSeries - loadMetrics*loadProcesses {
 		fmt.Fprintf(&body, "other_%d{i=\"%d\"} %d\n", i%1000, i, i)
 	}
-	return body.Bytes()
+	return serveRole(address, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		_, _ = w.Write(body.Bytes())
+	}))
 }

@@ -43,6 +43,8 @@ func play(role string) int {
 		err = playProbe(argument)
 	case "crowd":
 		err = playCrowd(argument)
+	case "load":
+		err = playLoad(argument)
 	default:
 		err = fmt.Errorf("there is no role %q", name)
 	}

@@ -1,6 +1,7 @@
 package probetest
 
 import (
+	"bytes"
 	"cmp"
 	"compress/gzip"
 	"context"
@@ -31,6 +32,7 @@ type Client struct {
 	checker   *Checker
 	query     string
 	polled    bool // successfully, so that there is a connection to be used again
+	received  bytes.Buffer
 	durations []time.Duration
 }
 
@@ -59,9 +61,12 @@ func (c *Client) Poll(ctx context.Context) (*Report, error) {
 		c.polled = false
 		return nil, err
 	}
-	c.durations = append(c.durations, answer.elapsed)
-
-	report, err := c.checker.Check(answer.body)
+	body, err := c.uncompressed(answer)
+	if err != nil {
+		c.polled = false
+		return nil, err
+	}
+	report, err := c.checker.Check(body)
 	report.Elapsed, report.Reused, report.Compressed = answer.elapsed, answer.reused, answer.compressed
 
 	found := answer.violations
@@ -76,13 +81,13 @@ func (c *Client) Poll(ctx context.Context) (*Report, error) {
 	return report, found.err()
 }
 
-// Fetch polls once and checks the exchange, but not the report: for measuring.
+// Fetch polls once and checks the exchange, but not the report, which stays packed:
+// for measuring.
 func (c *Client) Fetch(ctx context.Context) error {
 	answer, err := c.get(ctx)
 	if err != nil {
 		return err
 	}
-	c.durations = append(c.durations, answer.elapsed)
 	return answer.violations.err()
 }
 
@@ -134,14 +139,14 @@ func (c *Client) Latency(q float64) time.Duration {
 // Close closes the connection.
 func (c *Client) Close() { c.client.CloseIdleConnections() }
 
-// answer is what came back from a poll.
+// answer is what came back from a poll, without the body.
 type answer struct {
-	body               []byte
 	elapsed            time.Duration
 	reused, compressed bool
 	violations         violations
 }
 
+// get asks for the report and leaves it in c.received, as it was sent.
 func (c *Client) get(ctx context.Context) (a answer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -161,7 +166,8 @@ func (c *Client) get(ctx context.Context) (a answer, err error) {
 		return a, fmt.Errorf("polling: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	sent, err := io.ReadAll(response.Body)
+	c.received.Reset()
+	_, err = c.received.ReadFrom(response.Body)
 	a.elapsed = time.Since(start)
 	if err != nil {
 		return a, fmt.Errorf("polling: reading the report: %w", err)
@@ -174,16 +180,25 @@ func (c *Client) get(ctx context.Context) (a answer, err error) {
 	}
 	switch encoding := response.Header.Get("Content-Encoding"); encoding {
 	case "":
-		a.body = sent
 	case "gzip":
 		a.compressed = true
-		if a.body, err = gunzip(sent); err != nil {
-			return a, wrong("the body is not valid gzip: %v", err)
-		}
 	default:
 		return a, wrong("Content-Encoding is %q, which the probe cannot read", encoding)
 	}
+	c.durations = append(c.durations, a.elapsed)
 	return a, nil
+}
+
+// uncompressed returns the report that has come, for the caller to keep.
+func (c *Client) uncompressed(a answer) ([]byte, error) {
+	if !a.compressed {
+		return bytes.Clone(c.received.Bytes()), nil
+	}
+	body, err := gunzip(&c.received)
+	if err != nil {
+		return nil, wrong("the body is not valid gzip: %v", err)
+	}
+	return body, nil
 }
 
 // wrong is an error of one violation.
@@ -194,8 +209,8 @@ func wrong(format string, args ...any) error {
 }
 
 // gunzip decompresses up to a byte more than the probe would read.
-func gunzip(compressed []byte) ([]byte, error) {
-	reader, err := gzip.NewReader(strings.NewReader(string(compressed)))
+func gunzip(compressed io.Reader) ([]byte, error) {
+	reader, err := gzip.NewReader(compressed)
 	if err != nil {
 		return nil, err
 	}
