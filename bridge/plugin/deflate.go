@@ -1,7 +1,7 @@
 package plugin
 
 import (
-	"compress/flate"
+	"github.com/klauspost/compress/flate"
 	"hash/crc32"
 )
 
