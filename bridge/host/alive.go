@@ -9,9 +9,9 @@ import (
 // Alive reports whether the node of one of Scope's topologies (Host, Process,
 // Container, Pod) exists now and did so at that time, which is that of a sample:
 // a pid that was given to another process since names another node. For hosts
-// the id is not looked at. Process ids are exact to the call; a container or pod
-// that has just been created may take the index's interval of five seconds to be
-// known.
+// the id is not looked at. Process ids are exact to a tenth of a second; a container
+// or pod that has just been created may take the index's interval of five seconds to
+// be known.
 func (m *Machine) Alive(topology, id string, at time.Time) bool {
 	switch topology {
 	case "Host":
@@ -32,6 +32,11 @@ func (m *Machine) Alive(topology, id string, at time.Time) bool {
 // started: samples carry the time at which their scrape began.
 const startSlack = 100 * time.Millisecond
 
+// freshFor is how long a process that was seen to live is taken to live still, unless
+// its exit is heard of: all rules ask about the same processes at the same time, and
+// each answer is a system call or three.
+const freshFor = 100 * time.Millisecond
+
 // idleAfter is how long a process that nobody asks about stays watched.
 const idleAfter = time.Minute
 
@@ -50,6 +55,7 @@ type tracked struct {
 	watch *Watch // nil if it is polled
 	ticks uint64
 	start time.Time
+	seen  time.Time // to live
 	asked time.Time
 }
 
@@ -73,12 +79,15 @@ func (t *tracker) alive(id processID, at time.Time) bool {
 	t.sweep(now)
 
 	p := t.processes[pid]
-	if p == nil || !t.same(pid, p) {
-		t.drop(pid)
-		if p = t.track(pid); p == nil {
-			return false
+	if p == nil || !p.fresh(now) {
+		if p == nil || !t.same(pid, p) {
+			t.drop(pid)
+			if p = t.track(pid); p == nil {
+				return false
+			}
+			t.processes[pid] = p
 		}
-		t.processes[pid] = p
+		p.seen = now
 	}
 	p.asked = now
 	if id.ticks != 0 && id.ticks != p.ticks {
@@ -115,6 +124,11 @@ func (t *tracker) track(pid int) *tracked {
 		return nil
 	}
 	return p
+}
+
+// fresh reports whether the process was seen to live just now.
+func (p *tracked) fresh(now time.Time) bool {
+	return now.Sub(p.seen).Abs() < freshFor && (p.watch == nil || !p.watch.exited.Load())
 }
 
 // same reports whether a process lives that was tracked before.

@@ -26,6 +26,7 @@ func TestAliveProcess(t *testing.T) {
 		t.Error("a topology that is not known has a node")
 	}
 	tree.Remove(100)
+	clock.advance(freshFor)
 	if m.Alive("Process", "100", at) {
 		t.Error("alive after it ended")
 	}
@@ -42,6 +43,7 @@ func TestAliveReused(t *testing.T) {
 		t.Fatal("dead while it lives")
 	}
 	tree.Add(hosttest.Process{PID: 100, Comm: "new", StartTicks: start(clock.now.Add(-time.Second))})
+	clock.advance(freshFor)
 	if m.Alive("Process", "100", sample) {
 		t.Error("the sample of the old process is on the new one")
 	}
@@ -97,8 +99,10 @@ func TestAliveGroups(t *testing.T) {
 	clock.advance(indexInterval)
 	expect("with two processes", true)
 	tree.Remove(100)
+	clock.advance(freshFor)
 	expect("with the younger one", true)
 	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "other", StartTicks: 5000})
+	clock.advance(freshFor)
 	expect("with its last pid reused", false)
 
 	if m.Alive("Container", "", clock.now) || m.Alive("Pod", "", clock.now) {
@@ -120,6 +124,7 @@ func TestAliveReal(t *testing.T) {
 		t.Error("alive before it started")
 	}
 	h.stop()
+	time.Sleep(freshFor)
 	if m.Alive("Process", id, time.Now()) {
 		t.Error("alive after it ended")
 	}
@@ -152,22 +157,55 @@ func TestAlivePolled(t *testing.T) {
 		t.Error("dead while it lives")
 	}
 	h.stop()
+	time.Sleep(freshFor)
 	if m.Alive("Process", strconv.Itoa(h.pid), time.Now()) {
 		t.Error("alive after it ended")
 	}
 }
 
+// Of a process seen just now the answer is at hand.
+func TestAliveFresh(t *testing.T) {
+	tree, m, clock := fixture(t)
+	tree.Add(hosttest.Process{PID: 100, Comm: "p"})
+	for range 3 {
+		clock.advance(freshFor)
+		if !m.Alive("Process", "100", clock.now) {
+			t.Fatal("dead while it lives")
+		}
+	}
+	tree.Remove(100)
+	clock.advance(freshFor - 1)
+	if !m.Alive("Process", "100", clock.now) {
+		t.Error("asked again so soon")
+	}
+	clock.advance(1)
+	if m.Alive("Process", "100", clock.now) {
+		t.Error("alive after it ended")
+	}
+}
+
 func BenchmarkAlive(b *testing.B) {
-	for name, opts := range map[string]Options{"watched": {}, "polled": {MaxWatches: -1}} {
-		b.Run(name, func(b *testing.B) {
-			m, err := New(opts, nil)
+	for _, bm := range []struct {
+		name string
+		opts Options
+		step time.Duration // between two questions
+	}{
+		{"fresh", Options{}, 0},
+		{"watched", Options{}, freshFor},
+		{"polled", Options{MaxWatches: -1}, freshFor},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			now := time.Now()
+			bm.opts.Now = func() time.Time { return now }
+			m, err := New(bm.opts, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer m.Close()
-			id, now := strconv.Itoa(os.Getpid()), time.Now()
+			id := strconv.Itoa(os.Getpid())
 			b.ReportAllocs()
 			for b.Loop() {
+				now = now.Add(bm.step)
 				if !m.Alive("Process", id, now) {
 					b.Fatal("dead")
 				}
