@@ -32,10 +32,13 @@ func (m *Machine) Alive(topology, id string, at time.Time) bool {
 // started: samples carry the time at which their scrape began.
 const startSlack = 100 * time.Millisecond
 
-// freshFor is how long a process that was seen to live is taken to live still, unless
-// its exit is heard of: all rules ask about the same processes at the same time, and
-// each answer is a system call or three.
-const freshFor = 100 * time.Millisecond
+// A process that was seen to live is taken to live still for a while: all rules ask
+// about the same processes at the same time, and each answer is a system call or three.
+// Of one that is watched the exit is heard of.
+const (
+	freshFor        = 100 * time.Millisecond
+	freshForWatched = time.Second
+)
 
 // idleAfter is how long a process that nobody asks about stays watched.
 const idleAfter = time.Minute
@@ -128,7 +131,11 @@ func (t *tracker) track(pid int) *tracked {
 
 // fresh reports whether the process was seen to live just now.
 func (p *tracked) fresh(now time.Time) bool {
-	return now.Sub(p.seen).Abs() < freshFor && (p.watch == nil || !p.watch.exited.Load())
+	since := now.Sub(p.seen).Abs()
+	if p.watch == nil {
+		return since < freshFor
+	}
+	return since < freshForWatched && !p.watch.exited.Load()
 }
 
 // same reports whether a process lives that was tracked before.

@@ -191,7 +191,7 @@ func BenchmarkAlive(b *testing.B) {
 		step time.Duration // between two questions
 	}{
 		{"fresh", Options{}, 0},
-		{"watched", Options{}, freshFor},
+		{"watched", Options{}, freshForWatched},
 		{"polled", Options{MaxWatches: -1}, freshFor},
 	} {
 		b.Run(bm.name, func(b *testing.B) {

@@ -19,11 +19,11 @@ type Options struct {
 
 	// OnExit is called with the pid of a process that Alive was asked about when
 	// it exits, from a goroutine of the machine; it must not block. It hastens
-	// things and is not to be relied on: Alive is exact without it. It is not
+	// things and is not to be relied on: Alive does without it. It is not
 	// called for what Alive told of first, without pidfds (Linux before 5.3, a
 	// foreign ProcRoot), and for processes beyond MaxWatches.
 	OnExit     func(pid int)
-	MaxWatches int // processes watched at a time, each costs a file descriptor; 1024 by default, negative for none
+	MaxWatches int // processes watched at a time, each costs a file descriptor; by default up to half of those that we may have, negative for none
 
 	Hostname func() (string, error) // this process's host name; os.Hostname by default
 	Now      func() time.Time       // the clock; time.Now by default
@@ -63,7 +63,7 @@ func New(opts Options, logger *slog.Logger) (*Machine, error) {
 		opts.ProcRoot = procfs.DefaultMountPoint
 	}
 	if opts.MaxWatches == 0 {
-		opts.MaxWatches = 1024
+		opts.MaxWatches = defaultWatches()
 	}
 	if opts.Hostname == nil {
 		opts.Hostname = os.Hostname
@@ -94,6 +94,15 @@ func New(opts Options, logger *slog.Logger) (*Machine, error) {
 	m.pids = newPIDTable(m)
 	m.upstreams = newUpstreamTable(m)
 	return m, nil
+}
+
+// defaultWatches leaves half of the file descriptors for everything else.
+func defaultWatches() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 256
+	}
+	return int(min(limit.Cur/2, 1<<14))
 }
 
 // Close ends the watching of processes.

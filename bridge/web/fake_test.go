@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -358,8 +360,8 @@ func exampleExplanation(f *fake, now time.Time, subject string) (Explanation, er
 		for i := range r.Points {
 			x.Results = append(x.Results, Element{Labels: Labels{"target_pid": f.nodes[3+i%7].ID}, Value: Float(1.5 * float64(i+1)), Node: f.nodes[3+i%7].Key})
 		}
-		for reason, n := range r.Dropped {
-			for i := range min(n, 3) {
+		for _, reason := range slices.Sorted(maps.Keys(r.Dropped)) {
+			for i := range min(r.Dropped[reason], 3) {
 				x.Results = append(x.Results, Element{Labels: Labels{"target_pid": fmt.Sprint(31 + i)}, Value: Float(math.NaN()), Dropped: reason})
 			}
 		}
