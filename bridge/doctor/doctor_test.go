@@ -1,0 +1,245 @@
+package doctor
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/ebpf/hook"
+)
+
+// A finding in short: its verdict, and words of it or of its remedy.
+type expected struct {
+	verdict Verdict
+	words   string
+}
+
+func (e expected) check(t *testing.T, f Finding) {
+	t.Helper()
+	if f.Verdict != e.verdict || !strings.Contains(f.Finding+" → "+f.Remedy, e.words) {
+		t.Errorf("got %+v, want %s: %s", f, e.verdict, e.words)
+	}
+	if f.Verdict == VerdictFail && f.Remedy == "" {
+		t.Errorf("%+v: a failure without a remedy", f)
+	}
+}
+
+func TestKernel(t *testing.T) {
+	lockdown := func(content string) Kernel {
+		file := filepath.Join(t.TempDir(), "lockdown")
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return Kernel{lockdownFile: file}
+	}
+	expected{VerdictOK, "integrity"}.check(t, lockdown("none [integrity] confidentiality\n").Lockdown())
+	expected{VerdictOK, "none"}.check(t, lockdown("[none] integrity confidentiality\n").Lockdown())
+	expected{VerdictWarn, "lockdown=integrity"}.check(t, lockdown("none integrity [confidentiality]\n").Lockdown())
+	expected{VerdictOK, "none, as far"}.check(t, Kernel{lockdownFile: filepath.Join(t.TempDir(), "x")}.Lockdown())
+
+	expected{VerdictOK, "Linux"}.check(t, NewKernel().Release())
+	expected{VerdictWarn, "broken"}.check(t, Kernel{uname: func(*unix.Utsname) error { return errors.New("broken") }}.Release())
+
+	btf := func(err error) Kernel { return Kernel{spec: func() error { return err }} }
+	expected{VerdictOK, "describes"}.check(t, btf(nil).BTF())
+	expected{VerdictWarn, "no types → run another"}.check(t, btf(&hook.Error{Reason: "no types", Remedy: "run another"}).BTF())
+	expected{VerdictWarn, "torn"}.check(t, btf(errors.New("torn")).BTF())
+
+	missing := func(names ...string) Kernel {
+		return Kernel{missing: func() ([]string, error) { return names, nil }}
+	}
+	expected{VerdictOK, "are there"}.check(t, missing().Capabilities())
+	expected{VerdictWarn, "CAP_BPF and CAP_PERFMON missing: eBPF collectors stay off → grant CAP_BPF and CAP_PERFMON"}.check(t, missing("CAP_BPF", "CAP_PERFMON").Capabilities())
+
+	clock := func(state int, status int32, err error) Kernel {
+		return Kernel{adjtimex: func(x *unix.Timex) (int, error) {
+			x.Status = status
+			return state, err
+		}}
+	}
+	expected{VerdictOK, "synchronized"}.check(t, clock(unix.TIME_OK, 0, nil).Clock())
+	expected{VerdictWarn, "chronyd"}.check(t, clock(unix.TIME_ERROR, 0, nil).Clock())
+	expected{VerdictWarn, "not synchronized"}.check(t, clock(unix.TIME_OK, unix.STA_UNSYNC, nil).Clock())
+	expected{VerdictOK, "cannot be seen: operation not permitted"}.check(t, clock(0, 0, unix.EPERM).Clock())
+}
+
+func testPlugins(t *testing.T) *Plugins {
+	t.Helper()
+	m, err := host.New(host.Options{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return &Plugins{root: t.TempDir(), id: "promscope", machine: m, procRoot: t.TempDir()}
+}
+
+func TestRoot(t *testing.T) {
+	c := testPlugins(t)
+	expected{VerdictOK, "is there and writable"}.check(t, c.Directory())
+	root := c.root
+	c.root = filepath.Join(root, "a", "b")
+	expected{VerdictWarn, "mkdir -p " + c.root}.check(t, c.Directory())
+	c.root = filepath.Join(root, "file")
+	if err := os.WriteFile(c.root, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	expected{VerdictFail, "is no directory"}.check(t, c.Directory())
+	c.root = filepath.Join(root, "file", "x")
+	expected{VerdictFail, "not a directory"}.check(t, c.Directory())
+	c.root = "/proc/sys/x" // nobody can make a directory there
+	if f := c.Directory(); f.Verdict == VerdictOK {
+		t.Errorf("%+v", f)
+	}
+}
+
+// A probe in a container has its own root; what it sees there counts, also where
+// an absolute symbolic link leads.
+func TestProbes(t *testing.T) {
+	c := testPlugins(t)
+	for _, f := range c.Probes(c.FindProbes()) {
+		expected{VerdictWarn, "no running probe"}.check(t, f)
+	}
+	process := func(pid int, args ...string) (root string) {
+		dir := filepath.Join(c.procRoot, strconv.Itoa(pid))
+		if err := os.MkdirAll(filepath.Join(dir, "root", "var"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "cmdline"), []byte(strings.Join(args, "\x00")+"\x00"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(dir, "root")
+	}
+	const first = 4_000_000 // no such processes
+	process(first, "/usr/bin/scope", "--mode=app")
+	process(first+1, "grep", "--probe.plugins.root=/x", "scope-probe")
+	process(first+2, "scope-probe", "--mode=probe", "--probe.plugins.root="+c.root)
+	process(first+3, "/home/weave/scope", "--mode", "probe", "--probe.plugins.root", "/plugins")
+	process(first+4, "scope-probe", "--mode=probe")
+	linked := process(first+5, "scope-probe", "--probe.plugins.root=/var/run/plugins")
+	process(first+6, "scope-probe", "--probe.plugins.root="+c.root)
+
+	// The first sees our directory, as a bind mount shows it: its root is ours.
+	for _, pid := range []int{first + 2, first + 6} {
+		if err := os.RemoveAll(filepath.Join(c.procRoot, strconv.Itoa(pid), "root")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("/", filepath.Join(c.procRoot, strconv.Itoa(pid), "root")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// /var/run -> /run inside of that root.
+	if err := os.MkdirAll(filepath.Join(linked, "run", "plugins"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/run", filepath.Join(linked, "var", "run")); err != nil {
+		t.Fatal(err)
+	}
+
+	probes := c.FindProbes()
+	var roots []string
+	for _, p := range probes {
+		roots = append(roots, p.root)
+	}
+	if diff := cmp.Diff([]string{c.root, "/plugins", "/var/run/scope/plugins", "/var/run/plugins", c.root}, roots); diff != "" {
+		t.Fatal(diff)
+	}
+	probes[4].start = time.Now().Add(-time.Hour)
+	want := []expected{
+		{VerdictOK, "looks into the same directory"},
+		{VerdictFail, "(pid 4000003) looks for plugins in /plugins, which is not there"},
+		{VerdictFail, "/var/run/scope/plugins, which is not there"},
+		{VerdictFail, "which is another directory than promscope's " + c.root + " → share the directory"},
+		{VerdictFail, "restart the probe"},
+	}
+	_, born, err := c.statIn(0, c.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range c.Probes(probes) {
+		if i == 4 && born.IsZero() {
+			t.Log("the file system does not tell when a directory was made")
+			continue
+		}
+		want[i].check(t, f)
+	}
+}
+
+func TestSockets(t *testing.T) {
+	c := testPlugins(t)
+	for _, f := range c.Sockets(t.Context()) {
+		expected{VerdictOK, "promscope's will be " + c.socketPath()}.check(t, f)
+	}
+	listen := func(path string, stale bool) {
+		t.Helper()
+		path = filepath.Join(c.root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SetUnlinkOnClose(!stale)
+		if stale {
+			l.Close()
+			return
+		}
+		t.Cleanup(func() { l.Close() })
+	}
+	listen("a/a.sock", false)
+	listen("b/b.sock", true)
+	listen("c/under_score.sock", false)
+	listen("promscope/promscope.sock", true)
+	want := []expected{
+		{VerdictOK, "a.sock is another plugin's, "},
+		{VerdictWarn, "nobody listens on"},
+		{VerdictWarn, "will never be polled"},
+		{VerdictWarn, "promscope takes it over"},
+	}
+	got := c.Sockets(t.Context())
+	if len(got) != len(want) {
+		t.Fatalf("got %+v", got)
+	}
+	for i := range want {
+		want[i].check(t, got[i])
+	}
+	expected{VerdictOK, "(pid " + strconv.Itoa(os.Getpid()) + ")"}.check(t, got[0])
+
+	if err := os.Remove(c.socketPath()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(c.socketPath(), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got = c.Sockets(t.Context())
+	expected{VerdictFail, "is no socket"}.check(t, got[len(got)-1])
+}
+
+func TestDiagnosisText(t *testing.T) {
+	d := Diagnosis{Findings: []Finding{Good("kernel", "fine"), Warning("plugins root", "do this\nor that", "\x1b[31mred\ntwo lines"), Failure("x", "help", "bad")}}
+	var out strings.Builder
+	if err := d.WriteText(&out); err != nil {
+		t.Fatal(err)
+	}
+	want := `ok    kernel        fine
+warn  plugins root  ` + "\ufffd" + `[31mred
+                    two lines
+                    → do this
+                      or that
+fail  x             bad
+                    → help
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" || d.OK() {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,135 @@
+package doctor
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/ebpf/hook"
+)
+
+// Kernel looks at what the kernel allows. Its fields are the ways to ask.
+type Kernel struct {
+	uname        func(*unix.Utsname) error
+	spec         func() error
+	lockdownFile string
+	missing      func() ([]string, error)
+	adjtimex     func(*unix.Timex) (state int, err error)
+}
+
+// NewKernel returns the check of the kernel that this process runs on.
+func NewKernel() Kernel {
+	return Kernel{
+		uname: unix.Uname,
+		spec: func() error {
+			_, err := hook.KernelSpec()
+			return err
+		},
+		lockdownFile: "/sys/kernel/security/lockdown",
+		missing:      hook.MissingCapabilities,
+		adjtimex:     unix.Adjtimex,
+	}
+}
+
+// Release names the kernel.
+func (k Kernel) Release() Finding {
+	var name unix.Utsname
+	if err := k.uname(&name); err != nil {
+		return Warning("kernel", "", "%s", err)
+	}
+	text := func(field [65]byte) string { return unix.ByteSliceToString(field[:]) }
+	return Good("kernel", "%s %s on %s", text(name.Sysname), text(name.Release), text(name.Machine))
+}
+
+// BTF tells whether the kernel describes its types, which eBPF collectors need.
+func (k Kernel) BTF() Finding {
+	err := k.spec()
+	var known *hook.Error
+	switch {
+	case err == nil:
+		return Good("BTF", "the kernel describes its types")
+	case errors.As(err, &known):
+		return Warning("BTF", known.Remedy, "%s", known.Reason)
+	}
+	return Warning("BTF", "", "%s", err)
+}
+
+// Lockdown tells whether the kernel keeps eBPF from reading its memory.
+func (k Kernel) Lockdown() Finding {
+	const check = "lockdown"
+	content, err := os.ReadFile(k.lockdownFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Good(check, "none, as far as can be seen from here")
+	}
+	if err != nil {
+		return Good(check, "may not be looked at: %s", err)
+	}
+	_, rest, _ := strings.Cut(string(content), "[")
+	mode, _, _ := strings.Cut(rest, "]")
+	if mode == "confidentiality" {
+		return Warning(check, "boot with lockdown=integrity: eBPF collectors read kernel memory, which confidentiality forbids", "%s", mode)
+	}
+	return Good(check, "%s", mode)
+}
+
+// Capabilities tells whether this process has what eBPF collectors need.
+func (k Kernel) Capabilities() Finding {
+	const check = "capabilities"
+	missing, err := k.missing()
+	switch {
+	case err != nil:
+		return Warning(check, "", "%s", err)
+	case len(missing) > 0:
+		names := strings.Join(missing, " and ")
+		return Warning(check, "grant "+names+", or run as root (systemd: AmbientCapabilities=, Docker: --cap-add, Kubernetes: securityContext.capabilities.add)",
+			"%s missing: eBPF collectors stay off", names)
+	}
+	return Good(check, "those of eBPF collectors are there")
+}
+
+// Namespaces tells whether exporters in containers can be reached.
+func (k Kernel) Namespaces(m *host.Machine) Finding {
+	const check = "namespaces"
+	if err := m.CanEnterNamespaces(); err != nil {
+		return Warning(check, "grant CAP_SYS_ADMIN and CAP_SYS_PTRACE, and let promscope see the host's processes (Docker: --pid=host, Kubernetes: hostPID)",
+			"exporters that listen only in a container's network cannot be found: %s", err)
+	}
+	return Good(check, "those of containers may be entered")
+}
+
+// Processes tells whether all processes of the machine can be seen.
+func (k Kernel) Processes(m *host.Machine) Finding {
+	const check = "processes"
+	first, err := m.Process(1)
+	if err != nil {
+		return Warning(check, "mount /proc without hidepid, or run as root", "process 1 may not be looked at: %s", err)
+	}
+	self, err := m.Process(m.PID())
+	if err != nil || m.PID() == 0 {
+		return Warning(check, "let promscope see the host's processes (Docker: --pid=host, Kubernetes: hostPID)", "/proc does not show promscope itself")
+	}
+	if first.Container != "" && first.Container == self.Container {
+		return Warning(check, "let promscope see the host's processes (Docker: --pid=host, Kubernetes: hostPID)",
+			"only those of promscope's own container are to be seen: pids would be taken for those of other processes")
+	}
+	return Good(check, "process 1 is %s, promscope %d", first.Comm, m.PID())
+}
+
+// Clock tells whether the clock is synchronized: Scope shows samples by their
+// timestamps, next to those of other hosts.
+func (k Kernel) Clock() Finding {
+	const check = "clock"
+	var t unix.Timex
+	state, err := k.adjtimex(&t)
+	if err != nil {
+		return Good(check, "whether it is synchronized cannot be seen: %s", err)
+	}
+	if state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0 {
+		return Warning(check, "start chronyd, ntpd or systemd-timesyncd; on a single machine it does no harm", "not synchronized, as far as the kernel knows")
+	}
+	return Good(check, "synchronized")
+}
