@@ -7,6 +7,7 @@ import (
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/doctor"
 	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // collectorFindings says for each collector which hook serves it, or why none.
@@ -95,7 +96,7 @@ func targetFindings(p *pipeline) []doctor.Finding {
 	var up []string
 	var findings []doctor.Finding
 	for _, t := range p.scrape.Targets() {
-		ref := targetRef(&t)
+		ref := view.TargetRef(&t)
 		switch {
 		case t.URL == "":
 		case t.Health == scrape.HealthUp:
@@ -107,8 +108,8 @@ func targetFindings(p *pipeline) []doctor.Finding {
 		}
 	}
 	for _, d := range p.scrape.Dropped() {
-		if d.Error != "" {
-			findings = append(findings, doctor.Warning(check, "correct its job", "%s of job %s: %s", redactLabels(d.Discovered)["__address__"], d.Job, droppedError(&d)))
+		if t := view.Dropped(&d); d.Error != "" {
+			findings = append(findings, doctor.Warning(check, "correct its job", "%s of job %s: %s", t.Discovered["__address__"], t.Job, t.Error))
 		}
 	}
 	if len(up) == 0 {

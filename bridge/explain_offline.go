@@ -18,6 +18,7 @@ import (
 	"github.com/promscope/promscope/bridge/plugin"
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/store"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/bridge/web"
 	"github.com/promscope/promscope/mapping"
 )
@@ -57,7 +58,7 @@ func ExplainOffline(ctx context.Context, opts Options, offline Offline, subject 
 			return web.Explanation{}, fmt.Errorf("exposition %s: %w", file, err)
 		}
 	}
-	return r.world(ctx).explain(ctx, subject)
+	return r.world(ctx).Explain(ctx, subject)
 }
 
 // replay is a pipeline without its ends: what it scrapes is given to it, and
@@ -154,39 +155,39 @@ func (r *replay) scrape(ctx context.Context, at time.Time, content []byte) error
 	return nil
 }
 
-// world is what is known after the last exposition.
-func (r *replay) world(ctx context.Context) *world {
-	w := &world{
-		set:      r.cfg.Rules,
-		rules:    r.rules,
-		kept:     r.store,
-		hostName: r.hostName,
-		targets:  []scrape.TargetStatus{r.status},
-		now:      r.now,
-		oldest:   longestLookback(r.cfg.Rules),
-		exposed: func(_ context.Context, matchers []*labels.Matcher) ([]storedSeries, []string) {
+// view.World is what is known after the last exposition.
+func (r *replay) world(ctx context.Context) *view.World {
+	w := &view.World{
+		Set:      r.cfg.Rules,
+		Rules:    r.rules,
+		Kept:     r.store,
+		HostName: r.hostName,
+		Targets:  []scrape.TargetStatus{r.status},
+		Now:      r.now,
+		Oldest:   view.LongestLookback(r.cfg.Rules),
+		Exposed: func(_ context.Context, matchers []*labels.Matcher) ([]view.Series, []string) {
 			found := matching(r.exposed, matchers)
 			var problems []string
 			if dropped := matching(r.target.dropped, matchers); len(found) == 0 && len(dropped) > 0 {
-				problems = append(problems, relabelledAway(dropped[0].labels))
+				problems = append(problems, relabelledAway(dropped[0].Labels))
 			}
 			return found, problems
 		},
 	}
 	snapshot := r.report.Snapshot()
 	for i := range snapshot.Nodes {
-		w.nodes = append(w.nodes, nodeModel(r.cfg.Rules, r.hostName, &snapshot.Nodes[i]))
+		w.Nodes = append(w.Nodes, view.Node(r.cfg.Rules, r.hostName, &snapshot.Nodes[i]))
 	}
 	for _, s := range r.cfg.Rules.Selectors() {
 		lookback := r.cfg.Rules.Rules()[s.Rule].Lookback()
-		w.counts = append(w.counts, len(selectSeries(ctx, r.store.Live(), s.Matchers, r.now.Add(-lookback), r.now)))
+		w.Counts = append(w.Counts, len(view.SelectSeries(ctx, r.store.Live(), s.Matchers, r.now.Add(-lookback), r.now)))
 	}
 	return w
 }
 
 // matching returns the series that all matchers take.
-func matching(series []labels.Labels, matchers []*labels.Matcher) []storedSeries {
-	var found []storedSeries
+func matching(series []labels.Labels, matchers []*labels.Matcher) []view.Series {
+	var found []view.Series
 next:
 	for _, l := range series {
 		for _, m := range matchers {
@@ -194,7 +195,7 @@ next:
 				continue next
 			}
 		}
-		found = append(found, storedSeries{labels: l})
+		found = append(found, view.Series{Labels: l})
 	}
 	return found
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/plugin"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/bridge/web"
 )
 
@@ -75,10 +76,10 @@ func (s *status) Configuration(context.Context) web.Configuration {
 	r := s.reloads.state()
 	w := web.Configuration{File: cfg.File, Loaded: r.loaded, Reloaded: r.tried}
 	if r.err != nil {
-		w.ReloadError = redactText(r.err.Error())
+		w.ReloadError = view.RedactText(r.err.Error())
 	}
 	for _, d := range r.warnings {
-		w.Warnings = append(w.Warnings, redactText(d.Error()))
+		w.Warnings = append(w.Warnings, view.RedactText(d.Error()))
 	}
 	w.Text = s.text.of(cfg)
 	return w
@@ -95,7 +96,7 @@ func (c *configText) of(cfg *config.Config) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cfg != cfg {
-		c.cfg, c.text = cfg, redactText(cfg.String())
+		c.cfg, c.text = cfg, view.RedactText(cfg.String())
 	}
 	return c.text
 }

@@ -3,13 +3,13 @@ package bridge
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/bridge/web"
 	"github.com/promscope/promscope/mapping"
 )
@@ -25,32 +25,32 @@ func (s *status) Explain(ctx context.Context, subject string) (web.Explanation, 
 	}
 	p := s.pipeline.Load()
 	snapshot := s.report.Snapshot()
-	w := &world{
-		set:      p.config.Rules,
-		rules:    p.rules,
-		kept:     p.store,
-		hostName: snapshot.Host,
-		nodes:    s.nodes(p.config.Rules, snapshot),
-		counts:   s.counts.of(ctx, p),
-		targets:  p.scrape.Targets(),
-		now:      time.Now(),
-		oldest:   longestLookback(p.config.Rules),
-		exposed: func(ctx context.Context, matchers []*labels.Matcher) ([]storedSeries, []string) {
+	w := &view.World{
+		Set:      p.config.Rules,
+		Rules:    p.rules,
+		Kept:     p.store,
+		HostName: snapshot.Host,
+		Nodes:    s.nodes(p.config.Rules, snapshot),
+		Counts:   s.counts.of(ctx, p),
+		Targets:  p.scrape.Targets(),
+		Now:      time.Now(),
+		Oldest:   view.LongestLookback(p.config.Rules),
+		Exposed: func(ctx context.Context, matchers []*labels.Matcher) ([]view.Series, []string) {
 			return s.exposed.ask(ctx, p, s.base, matchers)
 		},
 	}
-	w.absent = func(ctx context.Context, subject string) *web.NodeExplanation { return s.absentNode(ctx, w, subject) }
-	return w.explain(ctx, subject)
+	w.Absent = func(ctx context.Context, subject string) *web.NodeExplanation { return s.absentNode(ctx, w, subject) }
+	return w.Explain(ctx, subject)
 }
 
 // absentNode tells why a node is not in the report; nil if the subject is no node.
-func (s *status) absentNode(ctx context.Context, w *world, subject string) *web.NodeExplanation {
-	topology, id := nodeID(subject, w.hostName)
+func (s *status) absentNode(ctx context.Context, w *view.World, subject string) *web.NodeExplanation {
+	topology, id := view.NodeID(subject, w.HostName)
 	if topology == "" {
 		return nil
 	}
 	x := &web.NodeExplanation{
-		Node:    web.Node{Key: topology.NodeKey(w.hostName, id), Topology: string(topology), ID: id, Metrics: []web.Metric{}},
+		Node:    web.Node{Key: topology.NodeKey(w.HostName, id), Topology: string(topology), ID: id, Metrics: []web.Metric{}},
 		Origins: []web.MetricOrigin{},
 	}
 	what := strings.ToLower(string(topology)) + " " + id
@@ -59,7 +59,7 @@ func (s *status) absentNode(ctx context.Context, w *world, subject string) *web.
 			x.Name = s.names.of(pid)
 		}
 	}
-	drops := w.dropsOf(ctx, topology, id)
+	drops := w.DropsOf(ctx, topology, id)
 	switch {
 	case len(drops) > 0:
 		x.Note = fmt.Sprintf("Scope is told nothing about %s: %s.", what, strings.Join(drops, "; "))
@@ -69,54 +69,4 @@ func (s *status) absentNode(ctx context.Context, w *world, subject string) *web.
 		x.Note = fmt.Sprintf("Scope is told nothing about %s: no rule has a value for it.", what)
 	}
 	return x
-}
-
-// nodeID reads a node's key or id by its form alone. What could be anything is no
-// node.
-func nodeID(subject, hostName string) (mapping.Topology, string) {
-	id := subject
-	for _, t := range mapping.Topologies() {
-		if suffix := ";<" + strings.ToLower(string(t)) + ">"; strings.HasSuffix(subject, suffix) {
-			id = strings.TrimSuffix(subject, suffix)
-		}
-	}
-	id = strings.TrimPrefix(id, hostName+";")
-	switch {
-	case processID.MatchString(id):
-		return mapping.Process, id
-	case containerID.MatchString(id):
-		return mapping.Container, id
-	case podID.MatchString(id):
-		return mapping.Pod, id
-	}
-	return "", ""
-}
-
-// The forms of ids of nodes.
-var (
-	processID   = regexp.MustCompile(`^[1-9][0-9]{0,6}$`)
-	containerID = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	podID       = regexp.MustCompile(`^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
-)
-
-// dropsOf tells which rules had a value for a node and dropped it, and why.
-func (w *world) dropsOf(ctx context.Context, t mapping.Topology, id string) []string {
-	var drops []string
-	statuses := w.rules.Status()
-	for i, r := range w.set.Rules() {
-		if r.Topology != t || len(statuses[i].Dropped) == 0 {
-			continue
-		}
-		x, err := w.rules.Explain(ctx, i, time.Time{})
-		if err != nil {
-			continue // the rule's own explanation says so
-		}
-		for _, element := range x.Elements {
-			if element.Dropped != "" && strings.Contains(element.Labels.Get(r.NodeLabel), id) {
-				drops = append(drops, fmt.Sprintf("rule %s has a value for it, and drops it (%s)", r, element.Dropped))
-				break
-			}
-		}
-	}
-	return drops
 }

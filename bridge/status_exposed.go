@@ -14,6 +14,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/store"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 const (
@@ -43,13 +44,13 @@ type exposed struct {
 
 type exposedAnswer struct {
 	at       time.Time
-	series   []storedSeries
+	series   []view.Series
 	problems []string
 }
 
 // ask returns the series that targets expose now and the matchers select, and a
 // sentence for each thing that may be why one is missing.
-func (x *exposed) ask(ctx context.Context, p *pipeline, b *base, matchers []*labels.Matcher) ([]storedSeries, []string) {
+func (x *exposed) ask(ctx context.Context, p *pipeline, b *base, matchers []*labels.Matcher) ([]view.Series, []string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.pipeline != p || x.answers == nil {
@@ -60,13 +61,13 @@ func (x *exposed) ask(ctx context.Context, p *pipeline, b *base, matchers []*lab
 			delete(x.answers, key)
 		}
 	}
-	key := selectorText(matchers)
+	key := view.SelectorText(matchers)
 	answer, found := x.answers[key]
 	if !found {
 		answer = askTargets(ctx, p, b, matchers, false)
 		if len(answer.series) == 0 && relabelsMetrics(p.config.ScrapeJobs()) {
 			for _, s := range askTargets(ctx, p, b, matchers, true).series {
-				answer.problems = append(answer.problems, relabelledAway(s.labels))
+				answer.problems = append(answer.problems, relabelledAway(s.Labels))
 			}
 			slices.Sort(answer.problems)
 			answer.problems = slices.Compact(answer.problems)
@@ -95,7 +96,7 @@ func askTargets(ctx context.Context, p *pipeline, b *base, matchers []*labels.Ma
 	selection := store.NewSelection([]store.Selector{{Matchers: matchers, Window: time.Minute}})
 	st := store.New(selection, store.Options{MaxSeries: askSeries}, nil)
 	targets := p.scrape.Targets()
-	answer.problems = downTargets(targets)
+	answer.problems = view.DownTargets(targets)
 	jobs, sets := p.askJobs(targets, asExposed)
 	opts := p.scrapeOptions(b)
 	for i := range opts.InProcess {
@@ -123,14 +124,14 @@ func askTargets(ctx context.Context, p *pipeline, b *base, matchers []*labels.Ma
 		if t.Health == scrape.HealthUp || t.URL == "" {
 			continue
 		}
-		reason := redactText(t.LastError)
+		reason := view.RedactText(t.LastError)
 		if t.Health == scrape.HealthUnknown {
 			reason = fmt.Sprintf("no answer within %s", askTime)
 		}
-		answer.problems = append(answer.problems, fmt.Sprintf("Target %s could not be asked what it serves: %s.", targetRef(&t), reason))
+		answer.problems = append(answer.problems, fmt.Sprintf("Target %s could not be asked what it serves: %s.", view.TargetRef(&t), reason))
 	}
 	now := time.Now()
-	answer.series = selectSeries(ctx, st, matchers, now.Add(-time.Minute), now.Add(time.Minute))
+	answer.series = view.SelectSeries(ctx, st, matchers, now.Add(-time.Minute), now.Add(time.Minute))
 	return answer
 }
 

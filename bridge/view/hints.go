@@ -1,4 +1,4 @@
-package bridge
+package view
 
 import (
 	"context"
@@ -18,16 +18,16 @@ import (
 const hintedNames = 8
 
 // hints say what to try for a subject that nothing goes by.
-func (w *world) hints(ctx context.Context, subject string, matchers []*labels.Matcher) []string {
+func (w *World) hints(ctx context.Context, subject string, matchers []*labels.Matcher) []string {
 	var hints []string
-	for i, r := range w.set.Rules() {
-		for _, v := range w.set.Selectors() {
+	for i, r := range w.Set.Rules() {
+		for _, v := range w.Set.Selectors() {
 			if v.Rule == i && metricOf(matchers) != "" && metricOf(matchers) == metricOf(v.Matchers) {
-				hints = append(hints, fmt.Sprintf("Rule %s asks for it, by %s: no target serves it.", r, selectorText(v.Matchers)))
+				hints = append(hints, fmt.Sprintf("Rule %s asks for it, by %s: no target serves it.", r, SelectorText(v.Matchers)))
 			}
 		}
 	}
-	if hint := idlePreset(w.set, subject); hint != "" {
+	if hint := idlePreset(w.Set, subject); hint != "" {
 		hints = append(hints, hint)
 	}
 	if names := w.similar(ctx, subject, matchers); len(names) > 0 {
@@ -59,16 +59,16 @@ func idlePreset(set *mapping.Set, subject string) string {
 
 // similar returns the names of rules, their metrics, and metrics of targets that
 // look like the subject.
-func (w *world) similar(ctx context.Context, subject string, matchers []*labels.Matcher) []string {
+func (w *World) similar(ctx context.Context, subject string, matchers []*labels.Matcher) []string {
 	word := subject
 	if name := metricOf(matchers); name != "" {
 		word = name
 	}
 	known := map[string]bool{}
-	for _, r := range w.set.Rules() {
+	for _, r := range w.Set.Rules() {
 		known[r.String()], known[r.Metric] = true, true
 	}
-	for _, s := range w.set.Selectors() {
+	for _, s := range w.Set.Selectors() {
 		if name := metricOf(s.Matchers); name != "" {
 			known[name] = true
 		}
@@ -78,9 +78,9 @@ func (w *world) similar(ctx context.Context, subject string, matchers []*labels.
 	if name := metricOf(matchers); len(name) >= 4 {
 		stem := name[:max(4, len(name)*2/3)]
 		if like, err := labels.NewMatcher(labels.MatchRegexp, model.MetricNameLabel, "(?i:.*"+stem+".*)"); err == nil {
-			series, _ := w.exposed(ctx, []*labels.Matcher{like})
+			series, _ := w.Exposed(ctx, []*labels.Matcher{like})
 			for _, s := range series {
-				known[s.labels.Get(model.MetricNameLabel)] = true
+				known[s.Labels.Get(model.MetricNameLabel)] = true
 			}
 		}
 	}
@@ -109,8 +109,8 @@ func metricOf(matchers []*labels.Matcher) string {
 	return ""
 }
 
-// downTargets are sentences about targets whose series cannot be known.
-func downTargets(targets []scrape.TargetStatus) []string {
+// DownTargets are sentences about targets whose series cannot be known.
+func DownTargets(targets []scrape.TargetStatus) []string {
 	const shown = 4
 	var sentences []string
 	down := 0
@@ -120,7 +120,7 @@ func downTargets(targets []scrape.TargetStatus) []string {
 			continue
 		}
 		if down++; down <= shown {
-			ref := targetRef(t)
+			ref := TargetRef(t)
 			sentences = append(sentences, fmt.Sprintf("Target %s is down, so what it serves is not known: %s.", ref, strings.TrimSuffix(ref.Error, ".")))
 		}
 	}

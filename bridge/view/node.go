@@ -1,44 +1,16 @@
-package bridge
+package view
 
 import (
 	"cmp"
-	"context"
 	"slices"
-	"strconv"
 
 	"github.com/promscope/promscope/bridge/plugin"
 	"github.com/promscope/promscope/bridge/web"
 	"github.com/promscope/promscope/mapping"
 )
 
-// Nodes implements web.Source.
-func (s *status) Nodes(context.Context) []web.Node {
-	return s.nodes(s.pipeline.Load().config.Rules, s.report.Snapshot())
-}
-
-func (s *status) nodes(set *mapping.Set, snapshot plugin.Snapshot) []web.Node {
-	nodes := make([]web.Node, 0, len(snapshot.Nodes))
-	var pids []int
-	for i := range snapshot.Nodes {
-		n := &snapshot.Nodes[i]
-		nodes = append(nodes, nodeModel(set, snapshot.Host, n))
-		if pid, err := strconv.Atoi(n.ID); err == nil && n.Topology == mapping.Process {
-			pids = append(pids, pid)
-		}
-	}
-	names := s.names.all(pids)
-	for i := range nodes {
-		if nodes[i].Topology != string(mapping.Process) {
-			continue
-		}
-		if pid, err := strconv.Atoi(nodes[i].ID); err == nil {
-			nodes[i].Name = names[pid]
-		}
-	}
-	return nodes
-}
-
-func nodeModel(set *mapping.Set, hostName string, n *plugin.NodeSnapshot) web.Node {
+// Node is a node of the report as the pages show it.
+func Node(set *mapping.Set, hostName string, n *plugin.NodeSnapshot) web.Node {
 	w := web.Node{
 		Key:      n.Key,
 		Topology: string(n.Topology),

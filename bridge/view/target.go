@@ -1,7 +1,6 @@
-package bridge
+package view
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -12,30 +11,19 @@ import (
 	"github.com/promscope/promscope/bridge/web"
 )
 
-// Targets implements web.Source.
-func (s *status) Targets(context.Context) []web.Target {
-	manager := s.pipeline.Load().scrape
-	scraped := manager.Targets()
-	dropped := manager.Dropped()
-	targets := make([]web.Target, 0, len(scraped)+len(dropped))
-	for i := range scraped {
-		targets = append(targets, targetModel(&scraped[i]))
+// Dropped is a target that is not scraped, as the pages show it.
+func Dropped(d *scrape.DroppedTarget) web.Target {
+	t := web.Target{
+		Job:        d.Job,
+		Labels:     web.Labels{},
+		Discovered: RedactLabels(d.Discovered),
+		Health:     web.HealthDropped,
+		Error:      "dropped by relabel_configs",
 	}
-	for i := range dropped {
-		d := &dropped[i]
-		t := web.Target{
-			Job:        d.Job,
-			Labels:     web.Labels{},
-			Discovered: redactLabels(d.Discovered),
-			Health:     web.HealthDropped,
-			Error:      droppedError(d),
-		}
-		if t.Error == "" {
-			t.Error = "dropped by relabel_configs"
-		}
-		targets = append(targets, t)
+	if d.Error != "" {
+		t.Error = droppedError(d)
 	}
-	return targets
+	return t
 }
 
 // droppedError is why a target is not scraped. What the address was may not be
@@ -44,18 +32,19 @@ func droppedError(d *scrape.DroppedTarget) string {
 	if strings.Contains(d.Discovered.Get(model.AddressLabel), "@") {
 		return "user info is no part of an address"
 	}
-	return redactText(d.Error)
+	return RedactText(d.Error)
 }
 
-func targetModel(t *scrape.TargetStatus) web.Target {
+// Target is a target as the pages show it.
+func Target(t *scrape.TargetStatus) web.Target {
 	return web.Target{
 		Job:                 t.Job,
-		URL:                 redactText(t.URL),
-		Labels:              redactLabels(t.Labels),
-		Discovered:          redactLabels(t.Discovered),
+		URL:                 RedactText(t.URL),
+		Labels:              RedactLabels(t.Labels),
+		Discovered:          RedactLabels(t.Discovered),
 		Health:              web.Health(t.Health),
 		Since:               t.Since,
-		Error:               redactText(t.LastError),
+		Error:               RedactText(t.LastError),
 		LastScrape:          t.LastScrape,
 		LastDurationSeconds: t.LastDuration.Seconds(),
 		IntervalSeconds:     t.Interval.Seconds(),
@@ -108,7 +97,8 @@ func targetOf(series labels.Labels, targets []scrape.TargetStatus) *scrape.Targe
 	return found
 }
 
-func targetRef(t *scrape.TargetStatus) web.TargetRef {
-	m := targetModel(t)
+// TargetRef names a target, and says how it is.
+func TargetRef(t *scrape.TargetStatus) web.TargetRef {
+	m := Target(t)
 	return web.TargetRef{Job: m.Job, Instance: m.Instance(), URL: m.URL, Health: m.Health, Error: m.Error}
 }

@@ -1,4 +1,4 @@
-package bridge
+package view
 
 import (
 	"regexp"
@@ -19,9 +19,9 @@ var (
 // secretMark stands where a secret was.
 const secretMark = "<secret>"
 
-// redactLabels copies labels without what must not be shown: values of secret
+// RedactLabels copies labels without what must not be shown: values of secret
 // URL parameters, and user info of addresses and URLs.
-func redactLabels(l labels.Labels) web.Labels {
+func RedactLabels(l labels.Labels) web.Labels {
 	m := make(web.Labels, l.Len())
 	l.Range(func(l labels.Label) {
 		m[l.Name] = redactLabel(l.Name, l.Value)
@@ -39,7 +39,7 @@ func redactLabel(name, value string) string {
 			return value[at+1:]
 		}
 	}
-	return redactText(value)
+	return RedactText(value)
 }
 
 // secretName tells whether what goes by that name is likely to be secret.
@@ -53,9 +53,9 @@ func secretName(name string) bool {
 	return name == "key" || name == "sig"
 }
 
-// redactText takes the user info out of all URLs in a text, and the values of
+// RedactText takes the user info out of all URLs in a text, and the values of
 // parameters that are secret by their names.
-func redactText(text string) string {
+func RedactText(text string) string {
 	if strings.Contains(text, "://") {
 		text = userInfo.ReplaceAllString(text, "${1}"+secretMark+"@")
 	}

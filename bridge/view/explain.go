@@ -1,4 +1,4 @@
-package bridge
+package view
 
 import (
 	"context"
@@ -27,44 +27,44 @@ const (
 	explainedNodes    = 20
 )
 
-// world is what a question is answered from: a running pipeline, or a
+// World is what a question is answered from: a running pipeline, or a
 // configuration with expositions out of files.
-type world struct {
-	set      *mapping.Set
-	rules    *mapping.Evaluator
-	kept     storage.Queryable // samples of the series that rules select
-	hostName string
-	nodes    []web.Node // what the report says
-	counts   []int      // series of each of the set's selectors
-	targets  []scrape.TargetStatus
-	now      time.Time
-	oldest   time.Duration // how far back samples are worth a look
+type World struct {
+	Set      *mapping.Set
+	Rules    *mapping.Evaluator
+	Kept     storage.Queryable // samples of the series that rules select
+	HostName string
+	Nodes    []web.Node // what the report says
+	Counts   []int      // series of each of the set's selectors
+	Targets  []scrape.TargetStatus
+	Now      time.Time
+	Oldest   time.Duration // how far back samples are worth a look
 
-	// exposed returns the series that targets serve now, rules or not, and a
+	// Exposed returns the series that targets serve now, rules or not, and a
 	// sentence for each thing that kept it from asking.
-	exposed func(ctx context.Context, matchers []*labels.Matcher) (series []storedSeries, problems []string)
+	Exposed func(ctx context.Context, matchers []*labels.Matcher) (series []Series, problems []string)
 
-	// absent says why a node is not reported; "" if there is no such node.
-	absent func(ctx context.Context, subject string) *web.NodeExplanation
+	// Absent says why a node is not reported; "" if there is no such node.
+	Absent func(ctx context.Context, subject string) *web.NodeExplanation
 }
 
-// explain answers a question. A subject may name a rule, a node and a metric at
+// Explain answers a question. A subject may name a rule, a node and a metric at
 // once.
-func (w *world) explain(ctx context.Context, subject string) (web.Explanation, error) {
+func (w *World) Explain(ctx context.Context, subject string) (web.Explanation, error) {
 	e := web.Explanation{Subject: subject}
-	models := ruleModels(w.set, w.rules.Status(), w.counts)
+	models := Rules(w.Set, w.Rules.Status(), w.Counts)
 	for i := range models {
 		if w.names(&models[i], subject) {
 			e.Rules = append(e.Rules, w.explainRule(ctx, i, models[i]))
 		}
 	}
-	for i := range w.nodes {
-		if n := &w.nodes[i]; namesNode(n, subject) {
+	for i := range w.Nodes {
+		if n := &w.Nodes[i]; namesNode(n, subject) {
 			e.Nodes = append(e.Nodes, w.explainNode(ctx, n, models))
 		}
 	}
-	if len(e.Nodes) == 0 && w.absent != nil {
-		if n := w.absent(ctx, subject); n != nil {
+	if len(e.Nodes) == 0 && w.Absent != nil {
+		if n := w.Absent(ctx, subject); n != nil {
 			e.Nodes = append(e.Nodes, *n)
 		}
 	}
@@ -86,15 +86,15 @@ func (w *world) explain(ctx context.Context, subject string) (web.Explanation, e
 
 // names tells whether the subject means the rule: by its name, its metric or what
 // ${label} made of that, or its label.
-func (w *world) names(r *web.Rule, subject string) bool {
+func (w *World) names(r *web.Rule, subject string) bool {
 	if subject == r.Name || subject == r.Metric || strings.EqualFold(subject, r.Label) {
 		return true
 	}
 	if !strings.Contains(r.Metric, "${") {
 		return false
 	}
-	for i := range w.nodes {
-		for _, m := range w.nodes[i].Metrics {
+	for i := range w.Nodes {
+		for _, m := range w.Nodes[i].Metrics {
 			if m.Rule == r.Name && (m.ID == subject || strings.EqualFold(m.Label, subject)) {
 				return true
 			}
@@ -136,20 +136,20 @@ func parseSubject(subject string) ([]*labels.Matcher, error) {
 
 // explainSeries adds the series that the matchers select, in the store or at a
 // target.
-func (w *world) explainSeries(ctx context.Context, e *web.Explanation, matchers []*labels.Matcher) {
-	kept := selectSeries(ctx, w.kept, matchers, w.now.Add(-w.oldest), w.now)
-	exposed, problems := w.exposed(ctx, matchers)
+func (w *World) explainSeries(ctx context.Context, e *web.Explanation, matchers []*labels.Matcher) {
+	kept := SelectSeries(ctx, w.Kept, matchers, w.Now.Add(-w.Oldest), w.Now)
+	exposed, problems := w.Exposed(ctx, matchers)
 	all := mergeSeries(kept, exposed)
 	for i, s := range all {
 		if i == explainedSeries {
 			e.More = len(all) - i
 			break
 		}
-		x := w.explainOne(s.labels)
+		x := w.explainOne(s.Labels)
 		// A view model's number is finite: the last one of a series that is at
 		// infinity is the largest there is. NaN has no such stand-in.
-		if s.kept && !math.IsNaN(s.value) {
-			x.Last = &web.Sample{Time: s.at, Value: max(-math.MaxFloat64, min(s.value, math.MaxFloat64))}
+		if s.kept && !math.IsNaN(s.Value) {
+			x.Last = &web.Sample{Time: s.At, Value: max(-math.MaxFloat64, min(s.Value, math.MaxFloat64))}
 		}
 		e.Series = append(e.Series, x)
 	}
@@ -161,12 +161,12 @@ func (w *world) explainSeries(ctx context.Context, e *web.Explanation, matchers 
 
 // knownSeries is a series of which it is known whether it is kept.
 type knownSeries struct {
-	storedSeries
+	Series
 	kept bool
 }
 
 // mergeSeries puts what is kept and what is exposed together, sorted by labels.
-func mergeSeries(kept, exposed []storedSeries) []knownSeries {
+func mergeSeries(kept, exposed []Series) []knownSeries {
 	all := make([]knownSeries, 0, len(kept)+len(exposed))
 	for _, s := range kept {
 		all = append(all, knownSeries{s, true})
@@ -174,31 +174,31 @@ func mergeSeries(kept, exposed []storedSeries) []knownSeries {
 	for _, s := range exposed {
 		all = append(all, knownSeries{s, false})
 	}
-	slices.SortStableFunc(all, func(a, b knownSeries) int { return labels.Compare(a.labels, b.labels) })
-	return slices.CompactFunc(all, func(a, b knownSeries) bool { return labels.Equal(a.labels, b.labels) })
+	slices.SortStableFunc(all, func(a, b knownSeries) int { return labels.Compare(a.Labels, b.Labels) })
+	return slices.CompactFunc(all, func(a, b knownSeries) bool { return labels.Equal(a.Labels, b.Labels) })
 }
 
 // explainOne tells where one series comes from and goes to.
-func (w *world) explainOne(series labels.Labels) web.SeriesExplanation {
-	x := web.SeriesExplanation{Labels: redactLabels(series), Selected: []web.Selection{}}
-	if t := targetOf(series, w.targets); t != nil {
-		ref := targetRef(t)
+func (w *World) explainOne(series labels.Labels) web.SeriesExplanation {
+	x := web.SeriesExplanation{Labels: RedactLabels(series), Selected: []web.Selection{}}
+	if t := targetOf(series, w.Targets); t != nil {
+		ref := TargetRef(t)
 		x.Target = &ref
 	}
-	rules, statuses := w.set.Rules(), w.rules.Status()
-	for _, v := range w.set.Judge(series) {
+	rules, statuses := w.Set.Rules(), w.Rules.Status()
+	for _, v := range w.Set.Judge(series) {
 		rule := rules[v.Rule]
 		if len(v.Refused) == 0 {
-			s := web.Selection{Rule: rule.String(), Selector: selectorText(v.Matchers), Nodes: w.nodesOf(rule, series)}
+			s := web.Selection{Rule: rule.String(), Selector: SelectorText(v.Matchers), Nodes: w.nodesOf(rule, series)}
 			if err := statuses[v.Rule].Err; err != nil {
-				s.Error = redactText(cause(err).Error())
+				s.Error = RedactText(cause(err).Error())
 			}
 			x.Selected = append(x.Selected, s)
 			continue
 		}
 		for _, m := range v.Refused {
 			x.Refused = append(x.Refused, web.Refusal{
-				Rule: rule.String(), Selector: selectorText(v.Matchers), Matcher: m.String(), Value: redactLabel(m.Name, series.Get(m.Name)),
+				Rule: rule.String(), Selector: SelectorText(v.Matchers), Matcher: m.String(), Value: redactLabel(m.Name, series.Get(m.Name)),
 			})
 		}
 	}
@@ -207,7 +207,7 @@ func (w *world) explainOne(series labels.Labels) web.SeriesExplanation {
 
 // nodesOf returns the keys of the nodes that a rule puts values on: of all of
 // them the one that the series itself names, if it names one.
-func (w *world) nodesOf(rule *mapping.Rule, series labels.Labels) []string {
+func (w *World) nodesOf(rule *mapping.Rule, series labels.Labels) []string {
 	id := series.Get(rule.NodeLabel)
 	if rule.Regex != nil && id != "" {
 		if groups := rule.Regex.FindStringSubmatch(id); groups != nil {
@@ -215,8 +215,8 @@ func (w *world) nodesOf(rule *mapping.Rule, series labels.Labels) []string {
 		}
 	}
 	keys := []string{}
-	for i := range w.nodes {
-		n := &w.nodes[i]
+	for i := range w.Nodes {
+		n := &w.Nodes[i]
 		if n.Topology != string(rule.Topology) {
 			continue
 		}
@@ -237,25 +237,25 @@ func (w *world) nodesOf(rule *mapping.Rule, series labels.Labels) []string {
 }
 
 // explainRule tells how a rule comes to its points.
-func (w *world) explainRule(ctx context.Context, index int, model web.Rule) web.RuleExplanation {
+func (w *World) explainRule(ctx context.Context, index int, model web.Rule) web.RuleExplanation {
 	x := web.RuleExplanation{Rule: model, Targets: []web.TargetRef{}, Results: []web.Element{}}
-	rule := w.set.Rules()[index]
+	rule := w.Set.Rules()[index]
 	x.Targets = append(x.Targets, w.feeders(ctx, index, nil)...)
 	if model.LastEvaluation.IsZero() {
 		return x
 	}
-	explanation, err := w.rules.Explain(ctx, index, time.Time{})
+	explanation, err := w.Rules.Explain(ctx, index, time.Time{})
 	if err != nil {
 		if x.Error == "" {
-			x.Error = redactText(err.Error())
+			x.Error = RedactText(err.Error())
 		}
 		return x
 	}
 	dropped := 0
 	for _, element := range explanation.Elements {
-		r := web.Element{Labels: redactLabels(element.Labels), Value: web.Float(element.Value), Dropped: element.Dropped}
+		r := web.Element{Labels: RedactLabels(element.Labels), Value: web.Float(element.Value), Dropped: element.Dropped}
 		if element.Dropped == "" {
-			r.Node = rule.Topology.NodeKey(w.hostName, element.Point.ID)
+			r.Node = rule.Topology.NodeKey(w.HostName, element.Point.ID)
 			if strings.Contains(rule.Metric, "${") {
 				r.Metric = element.Point.Template.ID
 			}
@@ -289,23 +289,23 @@ func boolToInt(b bool) int {
 
 // feeders are the targets whose series a rule selects, those that are kept now.
 // With a filter, only such series count.
-func (w *world) feeders(ctx context.Context, rule int, filter func(labels.Labels) bool) []web.TargetRef {
+func (w *World) feeders(ctx context.Context, rule int, filter func(labels.Labels) bool) []web.TargetRef {
 	seen := map[*scrape.TargetStatus]bool{}
 	refs := []web.TargetRef{}
-	for _, selector := range w.set.Selectors() {
+	for _, selector := range w.Set.Selectors() {
 		if selector.Rule != rule {
 			continue
 		}
-		for _, s := range selectSeries(ctx, w.kept, selector.Matchers, w.now.Add(-w.oldest), w.now) {
-			if filter != nil && !filter(s.labels) {
+		for _, s := range SelectSeries(ctx, w.Kept, selector.Matchers, w.Now.Add(-w.Oldest), w.Now) {
+			if filter != nil && !filter(s.Labels) {
 				continue
 			}
-			t := targetOf(s.labels, w.targets)
+			t := targetOf(s.Labels, w.Targets)
 			if t == nil || seen[t] {
 				continue
 			}
 			seen[t] = true
-			if refs = append(refs, targetRef(t)); len(refs) == explainedTargets {
+			if refs = append(refs, TargetRef(t)); len(refs) == explainedTargets {
 				return refs
 			}
 		}
@@ -314,7 +314,7 @@ func (w *world) feeders(ctx context.Context, rule int, filter func(labels.Labels
 }
 
 // explainNode tells what is behind a node's metrics.
-func (w *world) explainNode(ctx context.Context, n *web.Node, models []web.Rule) web.NodeExplanation {
+func (w *World) explainNode(ctx context.Context, n *web.Node, models []web.Rule) web.NodeExplanation {
 	x := web.NodeExplanation{Node: *n, Origins: []web.MetricOrigin{}}
 	for _, m := range n.Metrics {
 		origin := web.MetricOrigin{Metric: m.ID, Rule: m.Rule, Targets: []web.TargetRef{}}
@@ -332,8 +332,8 @@ func (w *world) explainNode(ctx context.Context, n *web.Node, models []web.Rule)
 
 // behind are the targets behind a rule's value on one node: those whose series
 // name the node, if any does, else all that feed the rule.
-func (w *world) behind(ctx context.Context, rule int, id string) []web.TargetRef {
-	if label := w.set.Rules()[rule].NodeLabel; label != "" {
+func (w *World) behind(ctx context.Context, rule int, id string) []web.TargetRef {
+	if label := w.Set.Rules()[rule].NodeLabel; label != "" {
 		refs := w.feeders(ctx, rule, func(l labels.Labels) bool { return strings.Contains(l.Get(label), id) })
 		if len(refs) > 0 {
 			return refs

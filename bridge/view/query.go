@@ -1,4 +1,4 @@
-package bridge
+package view
 
 import (
 	"context"
@@ -9,12 +9,9 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
 	"github.com/promscope/promscope/bridge/web"
 	"github.com/promscope/promscope/mapping"
@@ -30,33 +27,18 @@ const (
 
 	// defaultStep is that of a subquery which gives none.
 	defaultStep = 5 * time.Second
-
-	// rateIntervals is how many scrape intervals $__rate_interval spans, as in
-	// rules.
-	rateIntervals = 5
 )
 
-// Query implements web.Source. The store is shown as it is: what has ended stays
-// visible for as long as it is kept.
-func (s *status) Query(ctx context.Context, q web.Query) (web.Result, error) {
-	p := s.pipeline.Load()
-	return runQuery(ctx, p.store, q, queryLimits{
-		samples:  p.config.Limits.MaxEvaluationSamples,
-		lookback: longestLookback(p.config.Rules),
-		rate:     rateIntervals * longestInterval(p.config),
-	})
+// QueryLimits are what a query may use, and what it does not say itself.
+type QueryLimits struct {
+	Samples  int
+	Lookback time.Duration
+	Rate     time.Duration // what $__rate_interval stands for
 }
 
-// queryLimits are what a query may use, and what it does not say itself.
-type queryLimits struct {
-	samples  int
-	lookback time.Duration
-	rate     time.Duration // what $__rate_interval stands for
-}
-
-// longestLookback is how long some rule takes a sample for its series' value. A
+// LongestLookback is how long some rule takes a sample for its series' value. A
 // query does the same, so that it finds whatever a rule does.
-func longestLookback(set *mapping.Set) time.Duration {
+func LongestLookback(set *mapping.Set) time.Duration {
 	longest := 15 * time.Second
 	for _, r := range set.Rules() {
 		longest = max(longest, r.Lookback())
@@ -64,17 +46,19 @@ func longestLookback(set *mapping.Set) time.Duration {
 	return longest
 }
 
-func runQuery(ctx context.Context, store storage.Queryable, q web.Query, limits queryLimits) (web.Result, error) {
+// Query answers a query of the pages or the API from a store, with Prometheus's
+// engine. The error is a *web.QueryError.
+func Query(ctx context.Context, store storage.Queryable, q web.Query, limits QueryLimits) (web.Result, error) {
 	engine := promql.NewEngine(promql.EngineOpts{
-		MaxSamples:               limits.samples,
+		MaxSamples:               limits.Samples,
 		Timeout:                  queryTimeout,
 		Parser:                   parser.NewParser(parser.Options{}),
 		EnableAtModifier:         true,
 		EnableNegativeOffset:     true,
 		NoStepSubqueryIntervalFn: func(int64) int64 { return defaultStep.Milliseconds() },
 	})
-	opts := promql.NewPrometheusQueryOpts(false, limits.lookback, nil)
-	expr := strings.NewReplacer("$__rate_interval", model.Duration(limits.rate).String()).Replace(q.Expr)
+	opts := promql.NewPrometheusQueryOpts(false, limits.Lookback, nil)
+	expr := strings.NewReplacer("$__rate_interval", model.Duration(limits.Rate).String()).Replace(q.Expr)
 	var query promql.Query
 	var err error
 	if q.Step > 0 {
@@ -123,7 +107,7 @@ func queryResult(v parser.Value) (web.Result, error) {
 	case promql.Vector:
 		r := web.Result{Type: web.TypeVector, Series: make([]web.Series, 0, len(v))}
 		for _, s := range v {
-			r.Series = append(r.Series, web.Series{Labels: redactLabels(s.Metric), Points: []web.Point{pointModel(s.T, s.F, s.H)}})
+			r.Series = append(r.Series, web.Series{Labels: RedactLabels(s.Metric), Points: []web.Point{pointModel(s.T, s.F, s.H)}})
 		}
 		return r, nil
 	case promql.Matrix:
@@ -139,7 +123,7 @@ func queryResult(v parser.Value) (web.Result, error) {
 
 // seriesModel merges a series' floats and histograms, both ascending, by time.
 func seriesModel(s promql.Series) web.Series {
-	w := web.Series{Labels: redactLabels(s.Metric), Points: make([]web.Point, 0, len(s.Floats)+len(s.Histograms))}
+	w := web.Series{Labels: RedactLabels(s.Metric), Points: make([]web.Point, 0, len(s.Floats)+len(s.Histograms))}
 	floats, histograms := s.Floats, s.Histograms
 	for len(floats)+len(histograms) > 0 {
 		if len(histograms) == 0 || len(floats) > 0 && floats[0].T <= histograms[0].T {
@@ -182,46 +166,4 @@ func boundaries(lower, upper bool) int {
 		return 0
 	}
 	return 2
-}
-
-// storedSeries is a series with its last sample.
-type storedSeries struct {
-	labels labels.Labels
-	at     time.Time
-	value  float64 // the count of a histogram
-}
-
-// selectSeries returns the series that matchers select in a stretch of time, but
-// for those that have ended, sorted by labels.
-func selectSeries(ctx context.Context, store storage.Queryable, matchers []*labels.Matcher, from, to time.Time) []storedSeries {
-	querier, err := store.Querier(from.UnixMilli(), to.UnixMilli())
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = querier.Close() }() // the store's has no errors
-	var found []storedSeries
-	set := querier.Select(ctx, true, nil, matchers...)
-	for set.Next() {
-		series := set.At()
-		s := storedSeries{labels: series.Labels()}
-		for it := series.Iterator(nil); ; {
-			kind := it.Next()
-			if kind == chunkenc.ValNone {
-				break
-			}
-			s.at = time.UnixMilli(it.AtT())
-			switch kind {
-			case chunkenc.ValFloat:
-				_, s.value = it.At()
-			case chunkenc.ValFloatHistogram:
-				_, h := it.AtFloatHistogram(nil)
-				s.value = h.Count
-			default: // the store has no others
-			}
-		}
-		if !value.IsStaleNaN(s.value) {
-			found = append(found, s)
-		}
-	}
-	return found
 }

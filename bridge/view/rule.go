@@ -1,13 +1,9 @@
-package bridge
+package view
 
 import (
-	"context"
 	"errors"
 	"maps"
-	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -16,15 +12,9 @@ import (
 	"github.com/promscope/promscope/mapping"
 )
 
-// Rules implements web.Source.
-func (s *status) Rules(ctx context.Context) []web.Rule {
-	p := s.pipeline.Load()
-	return ruleModels(p.config.Rules, p.rules.Status(), s.counts.of(ctx, p))
-}
-
-// ruleModels are the rules of a set with what became of them; counts are the
+// Rules are the rules of a set with what became of them; counts are the
 // series of each of the set's selectors.
-func ruleModels(set *mapping.Set, statuses []mapping.Status, counts []int) []web.Rule {
+func Rules(set *mapping.Set, statuses []mapping.Status, counts []int) []web.Rule {
 	rules := make([]web.Rule, len(set.Rules()))
 	for i, r := range set.Rules() {
 		rules[i] = ruleModel(r, &statuses[i])
@@ -32,7 +22,7 @@ func ruleModels(set *mapping.Set, statuses []mapping.Status, counts []int) []web
 	for i, selector := range set.Selectors() {
 		r := &rules[selector.Rule]
 		r.Selectors = append(r.Selectors, web.Selector{
-			Matchers:         selectorText(selector.Matchers),
+			Matchers:         SelectorText(selector.Matchers),
 			RetentionSeconds: selector.Window.Seconds(),
 			Series:           counts[i],
 		})
@@ -67,7 +57,7 @@ func ruleModel(r *mapping.Rule, s *mapping.Status) web.Rule {
 		w.Regex = strings.TrimSuffix(strings.TrimPrefix(r.Regex.String(), "^(?s:"), ")$")
 	}
 	if s.Err != nil {
-		w.Error = redactText(cause(s.Err).Error())
+		w.Error = RedactText(cause(s.Err).Error())
 	}
 	if r.Preset == "" {
 		for _, d := range r.Warnings() {
@@ -87,8 +77,8 @@ func cause(err error) error {
 	return err
 }
 
-// selectorText writes matchers as in PromQL.
-func selectorText(matchers []*labels.Matcher) string {
+// SelectorText writes matchers as in PromQL.
+func SelectorText(matchers []*labels.Matcher) string {
 	name := ""
 	var rest []string
 	for _, m := range matchers {
@@ -102,35 +92,4 @@ func selectorText(matchers []*labels.Matcher) string {
 		return name
 	}
 	return name + "{" + strings.Join(rest, ", ") + "}"
-}
-
-// countsKept is for how long the numbers of series are good enough for a page.
-const countsKept = 2 * time.Second
-
-// seriesCounts remembers how many series each selector finds: counting them for
-// each page would look through the store some hundred times.
-type seriesCounts struct {
-	mu       sync.Mutex
-	pipeline *pipeline
-	at       time.Time
-	counts   []int
-}
-
-// of returns the number of series in the store for each selector of the
-// pipeline's rules.
-func (c *seriesCounts) of(ctx context.Context, p *pipeline) []int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.pipeline == p && time.Since(c.at) < countsKept {
-		return slices.Clone(c.counts)
-	}
-	now := time.Now()
-	selectors := p.config.Rules.Selectors()
-	counts := make([]int, len(selectors))
-	for i, s := range selectors {
-		lookback := p.config.Rules.Rules()[s.Rule].Lookback()
-		counts[i] = len(selectSeries(ctx, p.store.Live(), s.Matchers, now.Add(-lookback), now))
-	}
-	c.pipeline, c.at, c.counts = p, now, counts
-	return slices.Clone(counts)
 }
