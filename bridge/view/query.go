@@ -47,7 +47,7 @@ func LongestLookback(set *mapping.Set) time.Duration {
 }
 
 // Query answers a query of the pages or the API from a store, with Prometheus's
-// engine. The error is a *web.QueryError.
+// engine. What is wrong with the query is a *web.QueryError.
 func Query(ctx context.Context, store storage.Queryable, q web.Query, limits QueryLimits) (web.Result, error) {
 	engine := promql.NewEngine(promql.EngineOpts{
 		MaxSamples:               limits.Samples,
