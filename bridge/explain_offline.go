@@ -155,7 +155,7 @@ func (r *replay) scrape(ctx context.Context, at time.Time, content []byte) error
 	return nil
 }
 
-// view.World is what is known after the last exposition.
+// world is what is known after the last exposition.
 func (r *replay) world(ctx context.Context) *view.World {
 	w := &view.World{
 		Set:      r.cfg.Rules,

@@ -44,7 +44,7 @@ type World struct {
 	// sentence for each thing that kept it from asking.
 	Exposed func(ctx context.Context, matchers []*labels.Matcher) (series []Series, problems []string)
 
-	// Absent says why a node is not reported; "" if there is no such node.
+	// Absent says why a node is not reported; nil if the subject is no node.
 	Absent func(ctx context.Context, subject string) *web.NodeExplanation
 }
 

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -13,17 +14,13 @@ import (
 
 // Dropped is a target that is not scraped, as the pages show it.
 func Dropped(d *scrape.DroppedTarget) web.Target {
-	t := web.Target{
+	return web.Target{
 		Job:        d.Job,
 		Labels:     web.Labels{},
 		Discovered: RedactLabels(d.Discovered),
 		Health:     web.HealthDropped,
-		Error:      "dropped by relabel_configs",
+		Error:      cmp.Or(droppedError(d), "dropped by relabel_configs"),
 	}
-	if d.Error != "" {
-		t.Error = droppedError(d)
-	}
-	return t
 }
 
 // droppedError is why a target is not scraped. What the address was may not be

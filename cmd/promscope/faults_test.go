@@ -33,22 +33,30 @@ rules:
 `, slow(t, false), slow(t, true), good.address()))
 	client := probe(t, p)
 	await(t, client, "good")
-	// Polls of one that nothing hangs in take turns with them: a machine that is busy
-	// with other tests slows down both, and one that waits for a target is alone.
+	// Both scrapes of the job begin within a second. Polls of a promscope that nothing
+	// hangs in take turns with them: on a machine that is so busy with other tests that
+	// it cannot answer in time either, the two are compared.
+	const bound = 5 * time.Millisecond
 	other := startPlugin(t, noPresets+"scrape_configs: []\n")
-	polls, others := probe(t, p), probe(t, other)
-	for range 1000 {
-		for _, client := range []*probetest.Client{polls, others} {
-			if _, err := client.Poll(t.Context()); err != nil {
-				t.Fatal(err)
+	for goes := 1; ; goes++ {
+		polls, others := probe(t, p), probe(t, other)
+		for range 1000 {
+			for _, client := range []*probetest.Client{polls, others} {
+				if _, err := client.Poll(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 			}
+			time.Sleep(5 * time.Millisecond)
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	p99, usual := polls.Latency(0.99), others.Latency(0.99)
-	t.Logf("p99 of 1000 polls is %s, and %s of one that nothing hangs in", p99, usual)
-	if p99 > 5*time.Millisecond && p99 > 3*usual {
-		t.Errorf("p99 of 1000 polls is %s, want 5 ms at most; it is %s of one that nothing hangs in", p99, usual)
+		p99, usual := polls.Latency(0.99), others.Latency(0.99)
+		t.Logf("p99 of 1000 polls is %s, and %s of one that nothing hangs in", p99, usual)
+		if p99 <= bound || usual > bound && p99 <= 3*usual {
+			break
+		}
+		if goes == 3 {
+			t.Errorf("p99 of 1000 polls is %s, want %s at most; it is %s of one that nothing hangs in", p99, bound, usual)
+			break
+		}
 	}
 
 	p.interrupt(t)
