@@ -5,12 +5,12 @@ import (
 	"context"
 	"embed"
 	"encoding/hex"
-	"fmt"
 	"hash/fnv"
 	"html/template"
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -42,12 +42,11 @@ type PageOptions struct {
 
 // pages serves the status pages and the API.
 type pages struct {
-	source    Source
-	opts      PageOptions
-	logger    *slog.Logger
-	templates map[string]*template.Template
-	assets    map[string]string // file name → with version
-	queries   chan struct{}     // a place for each query that may run
+	source  Source
+	opts    PageOptions
+	logger  *slog.Logger
+	assets  map[string]string // file name → with version
+	queries chan struct{}     // a place for each query that may run
 }
 
 // NewPages returns the handler of the status pages and of the API under
@@ -64,12 +63,11 @@ func NewPages(source Source, opts PageOptions, logger *slog.Logger) (http.Handle
 		opts.Now = time.Now
 	}
 	p := &pages{
-		source:    source,
-		opts:      opts,
-		logger:    logger,
-		templates: map[string]*template.Template{},
-		assets:    map[string]string{},
-		queries:   make(chan struct{}, 4),
+		source:  source,
+		opts:    opts,
+		logger:  logger,
+		assets:  map[string]string{},
+		queries: make(chan struct{}, 4),
 	}
 	mux := http.NewServeMux()
 	for name, contentType := range map[string]string{
@@ -99,11 +97,6 @@ func NewPages(source Source, opts PageOptions, logger *slog.Logger) (http.Handle
 		"/explain":       {"explain", p.explain},
 		"/":              {"missing", p.missing},
 	} {
-		t, err := template.New("layout.html").Funcs(p.functions()).ParseFS(ui, "ui/layout.html", "ui/parts.html", "ui/"+page.name+".html")
-		if err != nil {
-			return nil, fmt.Errorf("page %s: %w", page.name, err)
-		}
-		p.templates[page.name] = t
 		mux.Handle("GET "+pattern, p.page(page.name, page.body))
 	}
 	p.api(mux)
@@ -172,8 +165,13 @@ type navItem struct {
 }
 
 // page renders a page: everything into memory first, so that an error is an
-// error and not half a page.
+// error and not half a page. Its template is parsed when the page is first asked for:
+// all of them take a megabyte, and mostly nobody looks.
 func (p *pages) page(name string, body func(*http.Request, *view) error) http.Handler {
+	parsed := sync.OnceValue(func() *template.Template {
+		t := template.New("layout.html").Funcs(p.functions())
+		return template.Must(t.ParseFS(ui, "ui/layout.html", "ui/parts.html", "ui/"+name+".html"))
+	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := p.newView(r.Context(), name)
 		if err := body(r, v); err != nil {
@@ -182,7 +180,7 @@ func (p *pages) page(name string, body func(*http.Request, *view) error) http.Ha
 			return
 		}
 		var buf bytes.Buffer
-		if err := p.templates[name].Execute(&buf, v); err != nil {
+		if err := parsed().Execute(&buf, v); err != nil {
 			p.logger.Error("page failed", "page", name, "err", err)
 			http.Error(w, "This page failed; the log says why.", http.StatusInternalServerError)
 			return
