@@ -121,11 +121,7 @@ func (a *appender) limit() {
 func (a *appender) over() bool { return a.limitErr != nil }
 
 func (a *appender) piece(ctx context.Context, b []byte) error {
-	p, err := textparse.New(b, a.media, nil, textparse.ParserOptions{
-		IgnoreNativeHistograms:                  !a.job.ScrapeNativeHistograms,
-		ConvertClassicHistogramsToNHCB:          a.job.ConvertClassicHistogramsToNHCB,
-		KeepClassicOnClassicAndNativeHistograms: a.job.AlwaysScrapeClassicHistograms,
-	})
+	p, err := textparse.New(b, a.media, nil, a.job.parserOptions())
 	if err != nil {
 		return &failure{"content_type", err}
 	}

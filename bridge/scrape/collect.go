@@ -85,7 +85,7 @@ func (l *loop) fetch(ctx context.Context, query url.Values, res *result) (err er
 func (f *filters) choose(ex exposition, job *Config, want func([]byte) bool, labels *preselector) (filter, *window) {
 	switch {
 	case ex.media == mediaProto:
-		f.proto.reset(ex.body, job.ScrapeNativeHistograms, job.AlwaysScrapeClassicHistograms, want)
+		f.proto.reset(ex.body, job.parserOptions(), want)
 		return &f.proto, &f.proto.window
 	case job.ConvertClassicHistogramsToNHCB:
 		// Buckets are converted together, however many lines they take.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/relabel"
+	"github.com/prometheus/prometheus/model/textparse"
 )
 
 // Global is what all jobs inherit unless they say otherwise: the part of
@@ -123,6 +124,16 @@ func DefaultConfig(g Global) Config {
 		AlwaysScrapeClassicHistograms:  g.AlwaysScrapeClassicHistograms,
 		ExtraScrapeMetrics:             g.ExtraScrapeMetrics,
 		inherited:                      g.ScrapeTimeout,
+	}
+}
+
+// parserOptions says what becomes of histograms. The parser is told, and the filter
+// that counts what it passes over as the parser would have.
+func (c *Config) parserOptions() textparse.ParserOptions {
+	return textparse.ParserOptions{
+		IgnoreNativeHistograms:                  !c.ScrapeNativeHistograms,
+		ConvertClassicHistogramsToNHCB:          c.ConvertClassicHistogramsToNHCB,
+		KeepClassicOnClassicAndNativeHistograms: c.AlwaysScrapeClassicHistograms,
 	}
 }
 

@@ -28,7 +28,7 @@ type parsed string
 
 // parseAll parses an exposition, and returns its wanted samples up to the
 // first error.
-func parseAll(b []byte, media string, want func([]byte) bool, native bool) (got []parsed, all int, err error) {
+func parseAll(b []byte, media string, want func([]byte) bool, options textparse.ParserOptions) (got []parsed, all int, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("textparse panicked: %v", r)
@@ -37,9 +37,7 @@ func parseAll(b []byte, media string, want func([]byte) bool, native bool) (got 
 	if len(b) == 0 {
 		return nil, 0, nil
 	}
-	p, err := textparse.New(slices.Clone(b), media, nil, textparse.ParserOptions{
-		IgnoreNativeHistograms: !native, KeepClassicOnClassicAndNativeHistograms: true,
-	})
+	p, err := textparse.New(slices.Clone(b), media, nil, options)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -81,7 +79,7 @@ func parseAll(b []byte, media string, want func([]byte) bool, native bool) (got 
 }
 
 // parseFiltered parses what a filter hands on.
-func parseFiltered(f filter, media string, want func([]byte) bool, native bool) (got []parsed, all int, err error) {
+func parseFiltered(f filter, media string, want func([]byte) bool, options textparse.ParserOptions) (got []parsed, all int, err error) {
 	for {
 		piece, err := f.next()
 		if errors.Is(err, io.EOF) {
@@ -90,7 +88,7 @@ func parseFiltered(f filter, media string, want func([]byte) bool, native bool) 
 		if err != nil {
 			return got, all, err
 		}
-		some, n, err := parseAll(piece, media, want, native)
+		some, n, err := parseAll(piece, media, want, options)
 		got, all = append(got, some...), all+n
 		if err != nil {
 			return got, all, err
@@ -99,10 +97,10 @@ func parseFiltered(f filter, media string, want func([]byte) bool, native bool) 
 }
 
 // agree checks what must hold of a filter on any input.
-func agree(t *testing.T, b []byte, f filter, media string, want func([]byte) bool, native bool) {
+func agree(t *testing.T, b []byte, f filter, media string, want func([]byte) bool, options textparse.ParserOptions) {
 	t.Helper()
-	whole, wholeCount, wholeErr := parseAll(b, media, want, native)
-	kept, keptCount, err := parseFiltered(f, media, want, native)
+	whole, wholeCount, wholeErr := parseAll(b, media, want, options)
+	kept, keptCount, err := parseFiltered(f, media, want, options)
 	switch {
 	case wholeErr == nil && err != nil:
 		t.Fatalf("refused what the parser accepts: %v\n%q", err, b)
@@ -229,7 +227,7 @@ func checkText(t *testing.T, b []byte, media string) {
 		f := &textFilter{pieceSize: size.piece}
 		f.buf = make([]byte, size.window)
 		f.reset(&slowReader{b, size.read}, media == mediaOpenMetrics, wantSome, nil)
-		agree(t, b, f, media, wantSome, false)
+		agree(t, b, f, media, wantSome, textparse.ParserOptions{})
 	}
 }
 
@@ -285,7 +283,7 @@ func TestBadLines(t *testing.T) {
 	} {
 		f := &textFilter{}
 		f.reset(strings.NewReader(c.body), false, wantSome, nil)
-		_, _, err := parseFiltered(f, mediaText, wantSome, false)
+		_, _, err := parseFiltered(f, mediaText, wantSome, textparse.ParserOptions{})
 		if (err == nil) != c.ok {
 			t.Errorf("%q: %v", c.body, err)
 		}
@@ -296,7 +294,7 @@ func TestLineTooLong(t *testing.T) {
 	body := "other{a=\"" + strings.Repeat("x", maxLine) + "\"} 1\nsel 1\n"
 	f := &textFilter{}
 	f.reset(strings.NewReader(body), false, wantSome, nil)
-	if _, _, err := parseFiltered(f, mediaText, wantSome, false); !errors.Is(err, errTooLong) {
+	if _, _, err := parseFiltered(f, mediaText, wantSome, textparse.ParserOptions{}); !errors.Is(err, errTooLong) {
 		t.Errorf("error %v", err)
 	}
 	f.release()

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+
+	"github.com/prometheus/prometheus/model/textparse"
 )
 
 var errFamily = errors.New("malformed protobuf metric family")
@@ -14,18 +16,17 @@ var errFamily = errors.New("malformed protobuf metric family")
 // in memory.
 type protoFilter struct {
 	window
-	native bool                   // native histograms are wanted as such
-	both   bool                   // and their classic buckets with them
-	want   func(name []byte) bool // nil wants all
+	options textparse.ParserOptions
+	want    func(name []byte) bool // nil wants all
 
 	out   []byte
 	name  []byte // scratch
 	skips int
 }
 
-func (f *protoFilter) reset(src io.Reader, native, both bool, want func(name []byte) bool) {
+func (f *protoFilter) reset(src io.Reader, options textparse.ParserOptions, want func(name []byte) bool) {
 	f.window.reset(src)
-	f.native, f.both, f.want, f.skips = native, both, want, 0
+	f.options, f.want, f.skips = options, want, 0
 }
 
 func (f *protoFilter) skipped() int { return f.skips }

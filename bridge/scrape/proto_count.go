@@ -104,10 +104,11 @@ func (f *protoFilter) countHistogram(h []byte) int {
 	if !inf {
 		classic++ // le="+Inf" is made from the count
 	}
-	switch {
-	case !f.native || !native:
+	native = native && !f.options.IgnoreNativeHistograms
+	switch keep := f.options.KeepClassicOnClassicAndNativeHistograms; {
+	case !native && !f.options.ConvertClassicHistogramsToNHCB:
 		return classic
-	case f.both && buckets > 0:
+	case keep && (!native || buckets > 0):
 		return 1 + classic
 	default:
 		return 1

@@ -6,23 +6,36 @@ import (
 	"math"
 	"testing"
 
+	"github.com/prometheus/prometheus/model/textparse"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-func checkProto(t *testing.T, b []byte, native bool) {
+// checkProto runs the filter with every way to treat histograms.
+func checkProto(t *testing.T, b []byte) {
+	t.Helper()
+	for i := range 8 {
+		checkProtoWith(t, b, textparse.ParserOptions{
+			IgnoreNativeHistograms:                  i&1 != 0,
+			ConvertClassicHistogramsToNHCB:          i&2 != 0,
+			KeepClassicOnClassicAndNativeHistograms: i&4 != 0,
+		})
+	}
+}
+
+func checkProtoWith(t *testing.T, b []byte, options textparse.ParserOptions) {
 	t.Helper()
 	for _, size := range []struct{ window, read int }{{1, 1}, {64, 7}, {max(windowSize, len(b)), math.MaxInt}} {
 		f := &protoFilter{}
 		f.buf = make([]byte, size.window)
-		f.reset(&slowReader{b, size.read}, native, true, wantSome)
+		f.reset(&slowReader{b, size.read}, options, wantSome)
 		if size.window < len(b) {
 			// An odd family that is larger than the window is refused.
-			if _, _, err := parseFiltered(f, mediaProto, wantSome, native); errors.Is(err, errFamily) {
+			if _, _, err := parseFiltered(f, mediaProto, wantSome, options); errors.Is(err, errFamily) {
 				continue
 			}
-			f.reset(&slowReader{b, size.read}, native, true, wantSome)
+			f.reset(&slowReader{b, size.read}, options, wantSome)
 		}
-		agree(t, b, f, mediaProto, wantSome, native)
+		agree(t, b, f, mediaProto, wantSome, options)
 	}
 }
 
@@ -114,8 +127,7 @@ func protoTraps() map[string][]byte {
 func TestProtoFilterAgreesOnTraps(t *testing.T) {
 	for name, b := range protoTraps() {
 		t.Run(name, func(t *testing.T) {
-			checkProto(t, b, false)
-			checkProto(t, b, true)
+			checkProto(t, b)
 		})
 	}
 }
@@ -123,20 +135,18 @@ func TestProtoFilterAgreesOnTraps(t *testing.T) {
 func TestProtoFilterAgreesOnRecorded(t *testing.T) {
 	for _, name := range []string{"node_exporter.pb", "prometheus.pb"} {
 		b := recorded(t, name)
-		checkProto(t, b, false)
-		checkProto(t, b, true)
+		checkProto(t, b)
 		for i := range 50 { // truncated
-			checkProto(t, b[:len(b)*i/50], true)
+			checkProto(t, b[:len(b)*i/50])
 		}
 	}
 }
 
 func FuzzProto(f *testing.F) {
 	for _, b := range protoTraps() {
-		f.Add(b, true)
+		f.Add(b)
 	}
 	b := recorded(f, "prometheus.pb")
-	f.Add(b[:6000], true)
-	f.Add(b[:6000], false)
-	f.Fuzz(func(t *testing.T, b []byte, native bool) { checkProto(t, b, native) })
+	f.Add(b[:6000])
+	f.Fuzz(checkProto)
 }
