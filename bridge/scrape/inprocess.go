@@ -18,7 +18,8 @@ import (
 const inProcessJob = "promscope"
 
 // InProcess is a target inside of this process. Its series carry the labels
-// job="promscope" and instance=Name.
+// job="promscope" and instance=Name. Its histograms are there as native ones, and by
+// their classic buckets for rules that ask for these.
 type InProcess struct {
 	Name     string
 	Gatherer prometheus.Gatherer
@@ -35,6 +36,7 @@ func (p InProcess) target() (*target, error) {
 	job.JobName = inProcessJob
 	job.ScrapeInterval = model.Duration(p.Interval)
 	job.ScrapeNativeHistograms = true
+	job.ConvertClassicHistogramsToNHCB = true
 	job.AlwaysScrapeClassicHistograms = true
 	if err := job.Validate(); err != nil {
 		return nil, fmt.Errorf("in-process target %q: %w", p.Name, err)

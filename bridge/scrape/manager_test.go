@@ -484,22 +484,29 @@ func TestInProcess(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "promscope_a", Help: "A."}, []string{"x"})
 	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "promscope_h", Help: "H.", Buckets: []float64{1}, NativeHistogramBucketFactor: 2})
-	reg.MustRegister(g, h)
+	classic := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "promscope_c", Help: "C.", Buckets: []float64{1, 5}})
+	reg.MustRegister(g, h, classic)
 	g.WithLabelValues("1").Set(4)
 	h.Observe(3)
+	classic.Observe(3)
 	hung := make(chan struct{})
 	t.Cleanup(func() { close(hung) })
 	r := start(t, nil, scrape.Options{InProcess: []scrape.InProcess{
 		{Name: "mine", Gatherer: reg, Interval: 50 * time.Millisecond, Labels: labels.FromStrings("zone", "z")},
 		{Name: "hangs", Gatherer: prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { <-hung; return nil, nil }), Interval: 50 * time.Millisecond},
 		{Name: "panics", Gatherer: prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { panic("oh") }), Interval: 50 * time.Millisecond},
-	}}, `promscope_a`, `promscope_h`, `promscope_h_bucket`, `up`)
+	}}, `promscope_a`, `promscope_h`, `promscope_h_bucket`,
+		`promscope_c`, `promscope_c_bucket`, `up`)
 	common := `, instance="mine", job="promscope"`
 	r.eventually(`{__name__!="", instance="mine"}`, map[string]string{
 		`{__name__="promscope_a"` + common + `, x="1", zone="z"}`:            "4",
 		`{__name__="promscope_h"` + common + `, zone="z"}`:                   `{count:1, sum:3, (2,4]:1}`,
 		`{__name__="promscope_h_bucket"` + common + `, le="+Inf", zone="z"}`: "1",
 		`{__name__="promscope_h_bucket"` + common + `, le="1.0", zone="z"}`:  "0",
+		`{__name__="promscope_c"` + common + `, zone="z"}`:                   `{count:1, sum:3, (1,5]:1}`,
+		`{__name__="promscope_c_bucket"` + common + `, le="+Inf", zone="z"}`: "1",
+		`{__name__="promscope_c_bucket"` + common + `, le="5.0", zone="z"}`:  "1",
+		`{__name__="promscope_c_bucket"` + common + `, le="1.0", zone="z"}`:  "0",
 		`{__name__="up"` + common + `, zone="z"}`:                            "1",
 	})
 	r.eventually(`up{instance!="mine"}`, map[string]string{
