@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"fmt"
+	"net/http"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -65,30 +69,98 @@ func BenchmarkIdle(b *testing.B) {
 	}
 	for b.Loop() {
 		start(b, path, "--web.listen-address=127.0.0.1:9100")
-		p := startPlugin(b, "")
-		client := probetest.NewClient(p.socket, probetest.Options{Host: hostName})
-		if _, err := client.PollFor(b.Context(), 10, time.Second); err != nil {
-			b.Fatal(err)
-		}
-		before, began := processCPU(b, p.Process.Pid), time.Now()
-		if _, err := client.PollFor(b.Context(), 30, time.Second); err != nil {
-			b.Fatal(err)
-		}
-		b.ReportMetric(100*(processCPU(b, p.Process.Pid)-before).Seconds()/time.Since(began).Seconds(), "%CPU")
-		proc, err := procfs.NewProc(p.Process.Pid)
-		if err != nil {
-			b.Fatal(err)
-		}
-		memory, err := proc.NewStatus()
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportMetric(float64(memory.VmRSS)/(1<<20), "MiB-resident")
-		b.ReportMetric(float64(memory.RssAnon)/(1<<20), "MiB-anonymous")
-		client.Close()
-		_ = p.Process.Kill()
-		<-p.done
+		reportCost(b, "")
 	}
+}
+
+// What it costs to watch 100 processes that each serve three HTTP requests a second:
+// the collector, its rules, and their metrics in the report.
+//
+//	go test ./cmd/promscope -run '^$' -bench HTTPServers -benchtime 1x
+func BenchmarkHTTPServers(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("needs root, for the collector http")
+	}
+	for b.Loop() {
+		servers, _ := startRole(b, 0, nil, "servers 100")
+		metrics := reportCost(b, "presets: [http]\ncollectors: {iowait: {enabled: false}}\nscrape_configs: []\n")
+		if shown := value(metrics, `promscope_report_nodes{topology="Process"}`); shown < 100 {
+			b.Errorf("%v processes are in the report", shown)
+		}
+		_ = servers.Process.Kill()
+		<-servers.done
+	}
+}
+
+// playServers starts HTTP servers, each a process of its own, and asks each of them
+// every third of a second.
+func playServers(argument string) error {
+	count, err := strconv.Atoi(argument)
+	if err != nil {
+		return err
+	}
+	urls := make([]string, count)
+	for i := range urls {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), roleVariable+"=server 127.0.0.1:0")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		cmd.Stdin = os.Stdin // it ends when this does
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			return err
+		}
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		address, err := bufio.NewReader(out).ReadString('\n')
+		if err != nil {
+			return err
+		}
+		urls[i] = "http://" + strings.TrimSpace(address)
+	}
+	client := &http.Client{Timeout: time.Second}
+	go func() {
+		for range time.Tick(time.Second / 3) {
+			for _, url := range urls {
+				if response, err := client.Get(url); err == nil {
+					response.Body.Close()
+				}
+			}
+		}
+	}()
+	fmt.Println("serving")
+	return nil
+}
+
+// reportCost runs promscope for 40 s, with a poll each second, and reports its CPU time
+// in the last 30 of them and its memory at the end. It returns its metrics then.
+func reportCost(b *testing.B, config string) (exposition string) {
+	b.Helper()
+	p := startPlugin(b, config)
+	client := probetest.NewClient(p.socket, probetest.Options{Host: hostName})
+	defer client.Close()
+	if _, err := client.PollFor(b.Context(), 10, time.Second); err != nil {
+		b.Fatal(err)
+	}
+	before, began := processCPU(b, p.Process.Pid), time.Now()
+	if _, err := client.PollFor(b.Context(), 30, time.Second); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(100*(processCPU(b, p.Process.Pid)-before).Seconds()/time.Since(began).Seconds(), "%CPU")
+	proc, err := procfs.NewProc(p.Process.Pid)
+	if err != nil {
+		b.Fatal(err)
+	}
+	memory, err := proc.NewStatus()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(memory.VmRSS)/(1<<20), "MiB-resident")
+	b.ReportMetric(float64(memory.RssAnon)/(1<<20), "MiB-anonymous")
+	exposition = p.metrics(b)
+	_ = p.Process.Kill()
+	<-p.done
+	return exposition
 }
 
 // processCPU returns the CPU time of a process, to a hundredth of a second.

@@ -45,6 +45,10 @@ func play(role string) int {
 		err = playCrowd(argument)
 	case "load":
 		err = playLoad(argument)
+	case "server":
+		err = serveRole(argument, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	case "servers":
+		err = playServers(argument)
 	default:
 		err = fmt.Errorf("there is no role %q", name)
 	}
