@@ -96,7 +96,7 @@ func (a *appender) exposition(ctx context.Context, f filter, media string) error
 		if err != nil {
 			return err
 		}
-		if err := a.piece(ctx, piece); err != nil {
+		if err := a.piece(ctx, piece, f.bare()); err != nil {
 			return err
 		}
 	}
@@ -120,8 +120,12 @@ func (a *appender) limit() {
 // over tells whether the scrape has failed by a limit.
 func (a *appender) over() bool { return a.limitErr != nil }
 
-func (a *appender) piece(ctx context.Context, b []byte) error {
-	p, err := textparse.New(b, a.media, nil, a.job.parserOptions())
+// piece appends a piece of an exposition, without the classic series of its native
+// histograms if it is bare.
+func (a *appender) piece(ctx context.Context, b []byte, bare bool) error {
+	options := a.job.parserOptions()
+	options.KeepClassicOnClassicAndNativeHistograms = options.KeepClassicOnClassicAndNativeHistograms && !bare
+	p, err := textparse.New(b, a.media, nil, options)
 	if err != nil {
 		return &failure{"content_type", err}
 	}

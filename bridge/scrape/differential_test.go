@@ -80,6 +80,7 @@ func parseAll(b []byte, media string, want func([]byte) bool, options textparse.
 
 // parseFiltered parses what a filter hands on.
 func parseFiltered(f filter, media string, want func([]byte) bool, options textparse.ParserOptions) (got []parsed, all int, err error) {
+	keep := options.KeepClassicOnClassicAndNativeHistograms
 	for {
 		piece, err := f.next()
 		if errors.Is(err, io.EOF) {
@@ -88,6 +89,7 @@ func parseFiltered(f filter, media string, want func([]byte) bool, options textp
 		if err != nil {
 			return got, all, err
 		}
+		options.KeepClassicOnClassicAndNativeHistograms = keep && !f.bare()
 		some, n, err := parseAll(piece, media, want, options)
 		got, all = append(got, some...), all+n
 		if err != nil {

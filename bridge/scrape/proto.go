@@ -19,9 +19,10 @@ type protoFilter struct {
 	options textparse.ParserOptions
 	want    func(name []byte) bool // nil wants all
 
-	out   []byte
-	name  []byte // scratch
-	skips int
+	out    []byte
+	isBare bool   // out
+	name   []byte // scratch
+	skips  int
 }
 
 func (f *protoFilter) reset(src io.Reader, options textparse.ParserOptions, want func(name []byte) bool) {
@@ -29,11 +30,13 @@ func (f *protoFilter) reset(src io.Reader, options textparse.ParserOptions, want
 	f.options, f.want, f.skips = options, want, 0
 }
 
+func (f *protoFilter) bare() bool { return f.isBare }
+
 func (f *protoFilter) skipped() int { return f.skips }
 
 func (f *protoFilter) next() ([]byte, error) {
 	f.out = f.out[:0]
-	for len(f.out) < pieceSize {
+	for more := true; more && len(f.out) < pieceSize; {
 		head, size, err := f.head()
 		if errors.Is(err, io.EOF) {
 			break
@@ -41,7 +44,7 @@ func (f *protoFilter) next() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := f.family(head, size); err != nil {
+		if more, err = f.family(head, size); err != nil {
 			return nil, err
 		}
 	}
@@ -85,11 +88,12 @@ func (f *protoFilter) hold(n int) error {
 	return nil
 }
 
-// family hands on or passes over one family.
-func (f *protoFilter) family(head, size int) error {
+// family hands on or passes over one family. It returns false, and does neither, if
+// the family is for another piece.
+func (f *protoFilter) family(head, size int) (bool, error) {
 	// The name comes first, though nothing promises it.
 	if err := f.hold(min(head+size, len(f.buf))); err != nil {
-		return err
+		return false, err
 	}
 	b := f.unread()[head:]
 	whole := len(b) >= size
@@ -97,28 +101,53 @@ func (f *protoFilter) family(head, size int) error {
 	if found && !f.wants(name) {
 		if !whole {
 			f.r += head
-			return f.pass(size)
+			return true, f.pass(size)
 		}
-		if n, ok := f.count(b[:size]); ok {
-			f.skips += n
+		if c, ok := f.count(b[:size]); ok {
+			f.skips += c.samples
 			f.r += head + size
-			return nil
+			return true, nil
 		}
 		// Odd: let the parser judge.
 	}
 	if err := f.hold(head + size); err != nil {
-		return err
+		return false, err
 	}
-	f.out = append(f.out, f.unread()[:head+size]...)
+	b = f.unread()[:head+size]
+	classic := f.unwantedClassic(b[head:])
+	if len(f.out) > 0 && f.isBare != (classic > 0) {
+		return false, nil
+	}
+	f.isBare = classic > 0
+	f.skips += classic
+	f.out = append(f.out, b...)
 	f.r += head + size
-	return nil
+	return true, nil
 }
 
 // wants tells whether a series that a family of the name can have is wanted.
 func (f *protoFilter) wants(name []byte) bool {
-	if f.want == nil || f.want(name) {
-		return true
+	return f.want == nil || f.want(name) || f.wantsSuffixed(name)
+}
+
+// unwantedClassic returns the number of classic series of a family's native histograms,
+// if nobody wants any of them.
+func (f *protoFilter) unwantedClassic(b []byte) int {
+	if f.want == nil || !f.options.KeepClassicOnClassicAndNativeHistograms {
+		return 0
 	}
+	name, found := familyName(b)
+	if !found || f.wantsSuffixed(name) {
+		return 0
+	}
+	c, ok := f.count(b)
+	if !ok {
+		return 0
+	}
+	return c.classic
+}
+
+func (f *protoFilter) wantsSuffixed(name []byte) bool {
 	for _, suffix := range [...]string{"_bucket", "_count", "_sum"} {
 		f.name = append(append(f.name[:0], name...), suffix...)
 		if f.want(f.name) {

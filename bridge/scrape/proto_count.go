@@ -7,13 +7,12 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// count returns the number of samples of a family, false if it is malformed.
-func (f *protoFilter) count(b []byte) (samples int, ok bool) {
-	var c counter
+// count counts the samples of a family. It is not ok if it is malformed.
+func (f *protoFilter) count(b []byte) (c counter, ok bool) {
 	for len(b) > 0 {
 		num, val, n := field(b)
 		if n < 0 {
-			return 0, false
+			return c, false
 		}
 		if num == familyMetricField && !c.compound {
 			c.samples++ // Without the call: this is the common case.
@@ -22,7 +21,7 @@ func (f *protoFilter) count(b []byte) (samples int, ok bool) {
 		}
 		b = b[n:]
 	}
-	return c.samples, c.names == 1
+	return c, c.names == 1
 }
 
 // counter is what passing over a family learns of it.
@@ -31,6 +30,7 @@ type counter struct {
 	kind     dto.MetricType
 	compound bool // a metric of the kind can be more than one sample
 	samples  int
+	classic  int // of the samples, those that are in native histograms as well
 }
 
 // Field numbers of the messages in client_model's metrics.proto.
@@ -68,7 +68,7 @@ func (f *protoFilter) countField(c *counter, num protowire.Number, val []byte) {
 		case dto.MetricType_SUMMARY:
 			c.samples += 2 + countOf(submessage(val, metricSummaryField), summaryQuantileField)
 		case dto.MetricType_HISTOGRAM, dto.MetricType_GAUGE_HISTOGRAM:
-			c.samples += f.countHistogram(submessage(val, metricHistogramField))
+			f.countHistogram(c, submessage(val, metricHistogramField))
 		default:
 			c.samples++
 		}
@@ -76,7 +76,7 @@ func (f *protoFilter) countField(c *counter, num protowire.Number, val []byte) {
 	}
 }
 
-func (f *protoFilter) countHistogram(h []byte) int {
+func (f *protoFilter) countHistogram(c *counter, h []byte) {
 	buckets, inf, native := 0, false, false
 	for len(h) > 0 {
 		num, val, n := field(h)
@@ -107,11 +107,12 @@ func (f *protoFilter) countHistogram(h []byte) int {
 	native = native && !f.options.IgnoreNativeHistograms
 	switch keep := f.options.KeepClassicOnClassicAndNativeHistograms; {
 	case !native && !f.options.ConvertClassicHistogramsToNHCB:
-		return classic
+		c.samples += classic
 	case keep && (!native || buckets > 0):
-		return 1 + classic
+		c.samples += 1 + classic
+		c.classic += classic
 	default:
-		return 1
+		c.samples++
 	}
 }
 

@@ -4,38 +4,48 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/prometheus/model/textparse"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// checkProto runs the filter with every way to treat histograms.
+// checkProto runs the filter with every way to treat histograms, for rules that want
+// their classic series and for such that do not.
 func checkProto(t *testing.T, b []byte) {
 	t.Helper()
 	for i := range 8 {
-		checkProtoWith(t, b, textparse.ParserOptions{
+		options := textparse.ParserOptions{
 			IgnoreNativeHistograms:                  i&1 != 0,
 			ConvertClassicHistogramsToNHCB:          i&2 != 0,
 			KeepClassicOnClassicAndNativeHistograms: i&4 != 0,
-		})
+		}
+		checkProtoWith(t, b, options, wantSome)
+		checkProtoWith(t, b, options, wantSomeWhole)
 	}
 }
 
-func checkProtoWith(t *testing.T, b []byte, options textparse.ParserOptions) {
+// wantSomeWhole wants no series with one of the suffixes of classic histograms.
+func wantSomeWhole(name []byte) bool {
+	s := string(name)
+	return wantSome(name) && !strings.HasSuffix(s, "_bucket") && !strings.HasSuffix(s, "_count") && !strings.HasSuffix(s, "_sum")
+}
+
+func checkProtoWith(t *testing.T, b []byte, options textparse.ParserOptions, want func([]byte) bool) {
 	t.Helper()
 	for _, size := range []struct{ window, read int }{{1, 1}, {64, 7}, {max(windowSize, len(b)), math.MaxInt}} {
 		f := &protoFilter{}
 		f.buf = make([]byte, size.window)
-		f.reset(&slowReader{b, size.read}, options, wantSome)
+		f.reset(&slowReader{b, size.read}, options, want)
 		if size.window < len(b) {
 			// An odd family that is larger than the window is refused.
-			if _, _, err := parseFiltered(f, mediaProto, wantSome, options); errors.Is(err, errFamily) {
+			if _, _, err := parseFiltered(f, mediaProto, want, options); errors.Is(err, errFamily) {
 				continue
 			}
-			f.reset(&slowReader{b, size.read}, options, wantSome)
+			f.reset(&slowReader{b, size.read}, options, want)
 		}
-		agree(t, b, f, mediaProto, wantSome, options)
+		agree(t, b, f, mediaProto, want, options)
 	}
 }
 
@@ -107,6 +117,7 @@ func protoTraps() map[string][]byte {
 		"no name":          delimited(message{}.num(3, 1).msg(4, gauge()), sel.msg(4, gauge())),
 		"summary":          delimited(family("skip", 2, message{}.msg(4, message{}.num(1, 1).msg(3, message{}.double(1, .5))), message{}.msg(4, message{}))),
 		"summary suffix":   delimited(family("xy", 2, message{}.msg(4, message{}.num(1, 1).msg(3, message{}.double(1, .5))))), // xy_sum has 6 bytes
+		"wanted":           delimited(family("sel", 4, bucketed(false, 1, 2)), family("sum", 1), family("sem", 4, bucketed(true, 1), bucketed(false, 1)), sel.msg(4, gauge())),
 		"histograms":       delimited(family("skip", 4, bucketed(false, 1, 2), bucketed(true, 1), bucketed(true), bucketed(false, 1, math.Inf(1)), bucketed(false, math.Inf(1), 7), message{})),
 		"gauge histogram":  delimited(family("skip", 5, bucketed(false, 1)), family("se", 5, bucketed(true, 1))),
 		"unknown type":     delimited(family("skip", 99, gauge()), sel.msg(4, gauge())),

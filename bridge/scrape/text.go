@@ -27,6 +27,9 @@ type filter interface {
 	// next returns the next piece, and io.EOF after the last. A piece is valid
 	// until the next call.
 	next() ([]byte, error)
+	// bare tells that nobody wants the classic series of the piece's histograms
+	// beside the native ones; they count as skipped.
+	bare() bool
 	// skipped is how many samples were left out so far.
 	skipped() int
 }
@@ -74,6 +77,8 @@ func (f *textFilter) reset(src io.Reader, openMetrics bool, want func(name []byt
 	f.out, f.typ, f.name = f.out[:0], f.typ[:0], f.name[:0]
 	f.ended, f.verbatim, f.skips = false, false, 0
 }
+
+func (*textFilter) bare() bool { return false }
 
 func (f *textFilter) skipped() int { return f.skips }
 

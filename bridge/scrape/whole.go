@@ -5,6 +5,8 @@ import "io"
 // wholeFilter skips nothing and hands on all in one piece.
 type wholeFilter struct{ window }
 
+func (*wholeFilter) bare() bool { return false }
+
 func (*wholeFilter) skipped() int { return 0 }
 
 func (f *wholeFilter) reset(src io.Reader) { f.window.reset(src) }
