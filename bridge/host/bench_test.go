@@ -197,7 +197,7 @@ func BenchmarkMachineReal(b *testing.B) {
 		return err
 	})
 	run("listeners by proc", func() error {
-		_, err := m.procListeners(m.PID())
+		_, err := m.procTCP(m.PID(), tcpListening)
 		return err
 	})
 	run("containers", func() error {

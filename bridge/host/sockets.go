@@ -212,12 +212,15 @@ func (t *socketTable) listNamespaces() error {
 // processes in it.
 func (t *socketTable) listTCP(ns uint64, pids []int) []socket {
 	for _, pid := range pids {
-		if sockets, err := t.machine.diagListeners(ns, pid); err == nil {
-			return sockets
+		listeners, err := t.machine.tcpSockets(ns, pid, tcpListening)
+		if err != nil {
+			continue
 		}
-		if sockets, err := t.machine.procListeners(pid); err == nil {
-			return sockets
+		sockets := make([]socket, len(listeners))
+		for i, l := range listeners {
+			sockets[i] = socket{addr: l.local, inode: l.inode}
 		}
+		return sockets
 	}
 	return nil
 }

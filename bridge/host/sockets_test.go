@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -365,17 +366,19 @@ func FuzzAddresses(f *testing.F) {
 }
 
 func FuzzDiagMessages(f *testing.F) {
-	f.Add(diagRequest(2, 1<<tcpListen, 0))
+	f.Add(diagRequest(2, tcpListening, 0))
 	f.Add(append(diagExact(addr("127.0.0.1:80"), addr("127.0.0.1:81")), make([]byte, 100)...))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = diagMessages(b, func(diagSocket) {}) // must not panic or loop
+		_, _ = diagMessages(b, func(tcpSocket) {}) // must not panic or loop
 	})
 }
 
-// In a real namespace the two ways to list listeners agree.
+// In a real namespace the two ways to list sockets agree.
 func TestSockDiagAgreesWithProc(t *testing.T) {
 	m := realMachine(t)
-	var inodes []uint64
+	if _, err := m.diagTCP(m.NetNS(), m.PID(), tcpListening); err != nil {
+		t.Skipf("needs sock_diag: %v", err)
+	}
 	for _, a := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::]:0", "[::1]:0"} {
 		l, err := net.Listen("tcp", a)
 		if err != nil {
@@ -383,29 +386,28 @@ func TestSockDiagAgreesWithProc(t *testing.T) {
 			continue
 		}
 		defer l.Close()
-	}
-	pid := m.PID()
-	eventually(t, "agreement", func() bool { // other tests listen meanwhile
-		diag, err := m.diagListeners(m.NetNS(), pid)
-		if err != nil {
-			t.Skipf("needs sock_diag: %v", err)
-		}
-		proc, err := m.procListeners(pid)
+		client, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		byInode := map[uint64]netip.AddrPort{}
-		for _, s := range diag {
-			byInode[s.inode] = s.addr
+		defer client.Close()
+		server, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
 		}
-		inodes = inodes[:0]
-		for _, s := range proc {
-			if byInode[s.inode] != s.addr {
-				return false
-			}
-			inodes = append(inodes, s.inode)
+		defer server.Close()
+	}
+	sorted := func(sockets []tcpSocket, err error) []tcpSocket {
+		if err != nil {
+			t.Fatal(err)
 		}
-		return len(inodes) == len(diag) && len(diag) >= 2
+		slices.SortFunc(sockets, func(a, b tcpSocket) int { return int(a.inode) - int(b.inode) })
+		return slices.DeleteFunc(sockets, func(s tcpSocket) bool { return s.inode == 0 })
+	}
+	eventually(t, "agreement", func() bool { // other tests listen and connect meanwhile
+		diag := sorted(m.diagTCP(m.NetNS(), m.PID(), tcpListening|tcpEstablished))
+		proc := sorted(m.procTCP(m.PID(), tcpListening|tcpEstablished))
+		return slices.Equal(diag, proc) && len(diag) >= 3*2
 	})
 }
 

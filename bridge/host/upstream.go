@@ -16,9 +16,6 @@ const (
 	lastLook  = time.Minute
 )
 
-// tcpEstablished is TCP_ESTABLISHED of include/net/tcp_states.h.
-const tcpEstablished = 1
-
 // upstreamTable remembers which of the processes that were asked about are
 // exporters, and what they are connected to.
 type upstreamTable struct {
@@ -105,20 +102,18 @@ func (t *upstreamTable) forget() {
 // onlyServer returns the process on this host that another one is connected to,
 // and at which address; it is not ok if there is none or more than one.
 func (m *Machine) onlyServer(ctx context.Context, p Process) (owner Process, server netip.AddrPort, ok bool) {
-	type connection struct{ local, remote netip.AddrPort }
-	connections, inodes := map[uint64]connection{}, map[uint64]bool{}
-	listening := map[uint16]bool{}
-	err := m.eachTCP(p.PID, func(local, remote netip.AddrPort, state, inode uint64) {
-		switch state {
-		case tcpEstablished:
-			connections[inode] = connection{local, remote}
-			inodes[inode] = true
-		case tcpListen:
-			listening[local.Port()] = true
-		}
-	})
+	sockets, err := m.tcpSockets(p.NetNS, p.PID, tcpEstablished|tcpListening)
 	if err != nil {
 		return Process{}, netip.AddrPort{}, false
+	}
+	connections, inodes := map[uint64]tcpSocket{}, map[uint64]bool{}
+	listening := map[uint16]bool{}
+	for _, s := range sockets {
+		if s.state == tcpListening {
+			listening[s.local.Port()] = true
+		} else {
+			connections[s.inode], inodes[s.inode] = s, true
+		}
 	}
 	for inode := range m.socketsOf(p.PID, inodes) {
 		c := connections[inode]
