@@ -42,11 +42,8 @@ func newContainerGatherer(g prometheus.Gatherer, m *host.Machine) *containerGath
 		gatherer: g,
 		foreign:  !m.KernelPIDs(),
 		lookUp: func(pid int) (container, pod string) {
-			p, err := m.Process(pid)
-			if err != nil {
-				return "", "" // it has ended, or is not to be seen
-			}
-			return p.Container, p.Pod
+			container, pod, _ = m.ContainerOf(pid) // none if it has ended, or is not to be seen
+			return container, pod
 		},
 	}
 }

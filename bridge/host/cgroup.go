@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// cgroup returns the container and the pod of a process, from its cgroup paths.
-func (m *Machine) cgroup(pid int) (container, pod string, err error) {
+// ContainerOf returns the container and the pod of a process, from its cgroup paths.
+// It is [Machine.Process] for one who asks for nothing else, often.
+func (m *Machine) ContainerOf(pid int) (container, pod string, err error) {
 	var buf scratch
 	content, err := m.readFile(pid, "cgroup", &buf)
 	if err != nil {

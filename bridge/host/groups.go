@@ -54,7 +54,7 @@ func (m *Machine) groupMembers() map[groupKey]processID {
 		return members
 	}
 	for _, pid := range pids {
-		container, pod, err := m.cgroup(pid)
+		container, pod, err := m.ContainerOf(pid)
 		if err != nil || container == "" && pod == "" {
 			continue
 		}

@@ -52,7 +52,7 @@ func (m *Machine) Process(pid int) (Process, error) {
 	if p.Start, err = m.startTime(p.StartTicks); err != nil {
 		return Process{}, processError(pid, err)
 	}
-	p.Container, p.Pod, err = m.cgroup(pid)
+	p.Container, p.Pod, err = m.ContainerOf(pid)
 	if err != nil {
 		return Process{}, err
 	}
