@@ -20,7 +20,7 @@ type protoFilter struct {
 	want    func(name []byte) bool // nil wants all
 
 	out    []byte
-	isBare bool   // out
+	isBare bool   // what bare returns of out
 	name   []byte // scratch
 	skips  int
 }
