@@ -124,7 +124,9 @@ func (a *appender) over() bool { return a.limitErr != nil }
 // histograms if it is bare.
 func (a *appender) piece(ctx context.Context, b []byte, bare bool) error {
 	options := a.job.parserOptions()
-	options.KeepClassicOnClassicAndNativeHistograms = options.KeepClassicOnClassicAndNativeHistograms && !bare
+	if bare {
+		options.KeepClassicOnClassicAndNativeHistograms = false
+	}
 	p, err := textparse.New(b, a.media, nil, options)
 	if err != nil {
 		return &failure{"content_type", err}

@@ -41,14 +41,11 @@ func BenchmarkDiscovery(b *testing.B) {
 		for i, config := range []string{off, on} {
 			p := startPlugin(b, config)
 			time.Sleep(settle)
-			before, began := processCPU(b, p.Process.Pid), time.Now()
-			time.Sleep(measured)
-			share[i] = 100 * (processCPU(b, p.Process.Pid) - before).Seconds() / time.Since(began).Seconds()
+			share[i] = cpuShare(b, p.Process.Pid, func() { time.Sleep(measured) })
 			if asked := value(p.metrics(b), `promscope_listener_probes_total{result="other"}`); (asked >= 500) != (config == on) {
 				b.Errorf("%v listeners were asked", asked)
 			}
-			_ = p.Process.Kill()
-			<-p.done
+			p.kill()
 		}
 		b.Logf("%.2f %% of a CPU without discovery, %.2f %% with it", share[0], share[1])
 		b.ReportMetric(share[0], "%CPU-off")
@@ -87,8 +84,7 @@ func BenchmarkHTTPServers(b *testing.B) {
 		if shown := value(metrics, `promscope_report_nodes{topology="Process"}`); shown < 100 {
 			b.Errorf("%v processes are in the report", shown)
 		}
-		_ = servers.Process.Kill()
-		<-servers.done
+		servers.kill()
 	}
 }
 
@@ -142,11 +138,11 @@ func reportCost(b *testing.B, config string) (exposition string) {
 	if _, err := client.PollFor(b.Context(), 10, time.Second); err != nil {
 		b.Fatal(err)
 	}
-	before, began := processCPU(b, p.Process.Pid), time.Now()
-	if _, err := client.PollFor(b.Context(), 30, time.Second); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportMetric(100*(processCPU(b, p.Process.Pid)-before).Seconds()/time.Since(began).Seconds(), "%CPU")
+	b.ReportMetric(cpuShare(b, p.Process.Pid, func() {
+		if _, err := client.PollFor(b.Context(), 30, time.Second); err != nil {
+			b.Fatal(err)
+		}
+	}), "%CPU")
 	proc, err := procfs.NewProc(p.Process.Pid)
 	if err != nil {
 		b.Fatal(err)
@@ -158,20 +154,25 @@ func reportCost(b *testing.B, config string) (exposition string) {
 	b.ReportMetric(float64(memory.VmRSS)/(1<<20), "MiB-resident")
 	b.ReportMetric(float64(memory.RssAnon)/(1<<20), "MiB-anonymous")
 	exposition = p.metrics(b)
-	_ = p.Process.Kill()
-	<-p.done
+	p.kill()
 	return exposition
 }
 
-// processCPU returns the CPU time of a process, to a hundredth of a second.
-func processCPU(tb testing.TB, pid int) time.Duration {
+// cpuShare returns what a process takes of a CPU while fn runs, in percent.
+func cpuShare(tb testing.TB, pid int, fn func()) float64 {
 	tb.Helper()
-	content, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	proc, err := procfs.NewProc(pid)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	fields := strings.Fields(string(content[strings.LastIndexByte(string(content), ')')+1:]))
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond
+	seconds := func() float64 {
+		stat, err := proc.Stat()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return stat.CPUTime()
+	}
+	before, began := seconds(), time.Now()
+	fn()
+	return 100 * (seconds() - before) / time.Since(began).Seconds()
 }

@@ -179,8 +179,7 @@ func TestNodeExporter(t *testing.T) {
 	}
 
 	// A process that has died is out of the next report but one.
-	_ = exporter.Process.Kill()
-	<-exporter.done
+	exporter.kill()
 	time.Sleep(time.Second)
 	report = poll(t, client, 1)
 	if m := report.Metric("Process", node, "goroutines"); m != nil {

@@ -177,8 +177,7 @@ func TestSocket(t *testing.T) {
 	poll(t, probe(t, p), 2)
 
 	// One that was killed leaves its socket behind, and the next one takes over.
-	_ = p.Process.Kill()
-	<-p.done
+	p.kill()
 	foreign := filepath.Join(filepath.Dir(p.socket), "notes.txt")
 	if err := os.WriteFile(foreign, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)

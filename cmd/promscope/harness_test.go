@@ -79,6 +79,12 @@ type process struct {
 	err    error
 }
 
+// kill ends a program that may have ended already.
+func (p *process) kill() {
+	_ = p.Process.Kill()
+	<-p.done
+}
+
 // start starts a program that ends with the test at the latest.
 func start(t testing.TB, path string, args ...string) *process {
 	t.Helper()
@@ -100,8 +106,7 @@ func startAs(t testing.TB, user *syscall.Credential, path string, args ...string
 		close(p.done)
 	}()
 	t.Cleanup(func() {
-		_ = p.Process.Kill()
-		<-p.done
+		p.kill()
 		if t.Failed() {
 			t.Logf("%s printed:\n%s", filepath.Base(path), p.output)
 		}

@@ -54,22 +54,20 @@ func pollUnderLoad(b *testing.B, exporters int) {
 		return nil
 	})
 
-	before, begin := processCPU(b, p.Process.Pid), time.Now()
 	polls := probetest.NewClient(p.socket, probetest.Options{Host: hostName, Timeout: 5 * time.Second})
 	defer polls.Close()
-	for b.Loop() {
-		if err := polls.Fetch(b.Context()); err != nil {
-			b.Fatal(err)
+	b.ReportMetric(cpuShare(b, p.Process.Pid, func() {
+		for b.Loop() {
+			if err := polls.Fetch(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			time.Sleep(20 * time.Millisecond)
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	}), "%CPU")
 	b.ReportMetric(float64(polls.Latency(0.5).Microseconds()), "p50-µs")
 	b.ReportMetric(float64(polls.Latency(0.99).Microseconds()), "p99-µs")
-	b.ReportMetric(100*(processCPU(b, p.Process.Pid)-before).Seconds()/time.Since(begin).Seconds(), "%CPU")
-	for _, ended := range []*process{p.process, load} { // for the next benchmark to have the machine
-		_ = ended.Process.Kill()
-		<-ended.done
-	}
+	p.kill() // for the next benchmark to have the machine
+	load.kill()
 }
 
 // playLoad is that many exporters of five series for each of the processes that it

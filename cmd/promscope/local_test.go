@@ -128,8 +128,7 @@ func TestLocal(t *testing.T) {
 	}
 
 	// A restart: the next scrape is the new process's.
-	_ = golang.Process.Kill()
-	<-golang.done
+	golang.kill()
 	began = time.Now()
 	again, _ := startRole(t, 0, nil, "golang 127.0.0.1:9400")
 	within(t, client, began, scrapeInterval+time.Second, "the restarted program", func(r *probetest.Report) error {
@@ -212,8 +211,7 @@ func terminate(t *testing.T, p *process) {
 	select {
 	case <-p.done:
 	case <-time.After(5 * time.Second):
-		_ = p.Process.Kill()
-		<-p.done
+		p.kill()
 	}
 }
 

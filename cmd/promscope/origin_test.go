@@ -110,8 +110,7 @@ rules: [{metric: work, label: Work, expr: work, node: {process: pid}}]
 	time.Sleep(500 * time.Millisecond)
 	scraped := e.count()
 	_ = p.Process.Signal(syscall.SIGSTOP)
-	_ = victim.Process.Kill()
-	<-victim.done
+	victim.kill()
 	startWithPID(t, pid)
 	born := time.Now()
 	_ = p.Process.Signal(syscall.SIGCONT)

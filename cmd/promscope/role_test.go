@@ -81,8 +81,7 @@ func startRole(t testing.TB, namespaces uintptr, env []string, role string) (*pr
 	}()
 	t.Cleanup(func() {
 		stdin.Close()
-		_ = p.Process.Kill()
-		<-p.done
+		p.kill()
 	})
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		line, _, whole := strings.Cut(p.output.String(), "\n")
