@@ -181,7 +181,10 @@ func startPlugin(t testing.TB, config string, args ...string) *plugin {
 			return fmt.Errorf("promscope has ended: %w", p.err)
 		default:
 		}
-		_, err := os.Stat(p.socket)
+		conn, err := net.Dial("unix", p.socket) // the file is there a moment before anybody listens
+		if err == nil {
+			conn.Close()
+		}
 		return err
 	})
 	return p
