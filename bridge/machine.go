@@ -93,20 +93,21 @@ func pidLabels(set *mapping.Set) []string {
 // translatePID gives the pids that an exporter exposes from inside of its own
 // pid namespace the number that they have on this machine. One that no process
 // has there becomes no number at all: as it is, it would be the pid of some other
-// process here.
-func translatePID(m *host.Machine) func(ctx context.Context, target labels.Labels, label, value string) (string, bool) {
+// process here. That is not settled, for a process that has just started is not
+// found at once.
+func translatePID(m *host.Machine) func(ctx context.Context, target labels.Labels, label, value string) (translated string, settled bool) {
 	return func(_ context.Context, target labels.Labels, _, value string) (string, bool) {
 		exporter, err := strconv.Atoi(target.Get(labelTargetPID))
 		if err != nil {
-			return "", false // not of this machine
+			return value, true // not of this machine
 		}
 		pid, err := strconv.Atoi(value)
 		if err != nil {
-			return "", false
+			return value, true
 		}
 		translated, ok := m.TranslatePID(exporter, pid)
 		if !ok {
-			return value + unknownPID, true
+			return value + unknownPID, false
 		}
 		return strconv.Itoa(translated), true
 	}

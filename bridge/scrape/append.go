@@ -169,6 +169,12 @@ func (a *appender) sample(ctx context.Context, p textparse.Parser, exposed []byt
 		if e, err = a.series(ctx, p, exposed); err != nil {
 			return err
 		}
+	} else if a.cache.due(e, exposed) {
+		before := e.series
+		if _, err := a.series(ctx, p, exposed); err != nil {
+			return err
+		}
+		known = e.series == before
 	}
 	again := known && e.round == a.cache.round
 	e.round = a.cache.round
@@ -206,22 +212,23 @@ func (a *appender) sample(ctx context.Context, p textparse.Parser, exposed []byt
 	return nil
 }
 
-// series makes the entry of a series that is not in the cache.
+// series makes the entry of a series that is not in the cache, or brings one up to
+// date whose pids are due to be translated again.
 func (a *appender) series(ctx context.Context, p textparse.Parser, exposed []byte) (*entry, error) {
 	p.Labels(&a.lset)
 	if a.observe != nil {
 		a.observe(a.lset)
 	}
-	l := a.mutate(ctx, a.lset)
+	l, settled := a.mutate(ctx, a.lset)
 	if l.IsEmpty() {
-		return a.cache.add(exposed, nil, relabelled), nil
+		return a.cache.put(exposed, nil, relabelled, settled), nil
 	}
 	if !l.Has(model.MetricNameLabel) {
 		return nil, &failure{"relabel", errors.New("metric name is missing after relabelling")}
 	}
 	s, ok := a.store.Series(l)
 	if !ok {
-		return a.cache.add(exposed, nil, unselected), nil
+		return a.cache.put(exposed, nil, unselected, settled), nil
 	}
 	if !l.IsValid(a.job.MetricNameValidationScheme) {
 		return nil, &failure{"parse", fmt.Errorf("invalid metric name or label names: %s", l)}
@@ -232,15 +239,14 @@ func (a *appender) series(ctx context.Context, p textparse.Parser, exposed []byt
 	if err := a.checkLabels(l); err != nil {
 		return nil, &failure{"label_limit", err}
 	}
-	return a.cache.add(exposed, s, kept), nil
+	return a.cache.put(exposed, s, kept, settled), nil
 }
 
-// mutate adds the target's labels, and relabels. Empty labels mean: dropped.
-func (a *appender) mutate(ctx context.Context, exposed labels.Labels) labels.Labels {
+// mutate translates pids, adds the target's labels, and relabels. Empty labels mean:
+// dropped.
+func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.Labels, settled bool) {
 	a.lb.Reset(exposed)
-	if a.pids != nil {
-		a.pids(ctx, a.target, a.lb)
-	}
+	settled = a.pids == nil || a.pids(ctx, a.target, a.lb)
 	var clashes []labels.Label
 	a.target.Range(func(l labels.Label) {
 		if a.job.HonorLabels && exposed.Has(l.Name) {
@@ -262,9 +268,9 @@ func (a *appender) mutate(ctx context.Context, exposed labels.Labels) labels.Lab
 		a.lb.Set(name, l.Value)
 	}
 	if !relabel.ProcessBuilder(a.lb, a.job.MetricRelabelConfigs...) {
-		return labels.EmptyLabels()
+		return labels.EmptyLabels(), settled
 	}
-	return a.lb.Labels()
+	return a.lb.Labels(), settled
 }
 
 func (a *appender) checkLabels(l labels.Labels) error {

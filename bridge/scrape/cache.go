@@ -3,6 +3,8 @@ package scrape
 import (
 	"hash/maphash"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -18,7 +20,7 @@ type cache struct {
 	entries map[key]*entry
 	round   uint32 // the scrape in progress
 	good    int    // number of entries after the last good scrape
-	// orphans were live under labels that the target no longer has.
+	// orphans were live under labels that the target, or the series, no longer has.
 	orphans []*store.Series
 }
 
@@ -34,7 +36,13 @@ type entry struct {
 	ends bool
 	// live: the last good scrape had it, and it ends.
 	live bool
+	// tries is how often its pids were translated in vain, up to maxTries; 0 if
+	// they are settled.
+	tries uint8
 }
+
+// maxTries makes pids that are never settled cost a translation in 64 scrapes.
+const maxTries = 7
 
 type fate uint8
 
@@ -61,18 +69,48 @@ func (c *cache) begin() { c.round++ }
 // get returns the entry of an exposed series, or nil.
 func (c *cache) get(exposed []byte) *entry { return c.entries[c.key(exposed)] }
 
-func (c *cache) add(exposed []byte, s *store.Series, f fate) *entry {
-	e := &entry{series: s, fate: f}
-	c.entries[c.key(exposed)] = e
+// due tells whether to translate the pids of an entry again: in the next scrape
+// at first, later in one of two, of four and so on, and not in the same ones for
+// all entries.
+func (c *cache) due(e *entry, exposed []byte) bool {
+	if e.tries == 0 || e.round == c.round {
+		return false
+	}
+	every := uint64(1) << (e.tries - 1)
+	return (uint64(c.round)+c.key(exposed)[0])%every == 0
+}
+
+// put notes what became of an exposed series. If it was live as another one, that
+// becomes an orphan.
+func (c *cache) put(exposed []byte, s *store.Series, f fate, settled bool) *entry {
+	k := c.key(exposed)
+	e := c.entries[k]
+	if e == nil {
+		e = &entry{series: s, fate: f}
+		c.entries[k] = e
+	} else if s == nil || e.series == nil || !labels.Equal(s.Labels(), e.series.Labels()) {
+		if e.live {
+			c.orphan(e.series)
+		}
+		*e = entry{series: s, fate: f, tries: e.tries}
+	}
+	if settled {
+		e.tries = 0
+	} else {
+		e.tries = min(e.tries+1, maxTries)
+	}
 	return e
 }
+
+// orphan leaves it to the end of the scrape to mark series stale.
+func (c *cache) orphan(series ...*store.Series) { c.orphans = append(c.orphans, series...) }
 
 // relabel forgets all entries, because the labels of the target changed. Those
 // that were live become orphans.
 func (c *cache) relabel() {
 	for _, e := range c.entries {
 		if e.live {
-			c.orphans = append(c.orphans, e.series)
+			c.orphan(e.series)
 		}
 	}
 	clear(c.entries)

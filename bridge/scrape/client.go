@@ -8,7 +8,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
-	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
@@ -28,9 +29,19 @@ type client struct {
 	origin func(ctx context.Context, conn net.Conn) labels.Labels
 	about  func(ctx context.Context, origin labels.Labels) labels.Labels
 
-	mu     sync.Mutex
-	labels labels.Labels // of the origin of the newest connection
+	newest atomic.Pointer[peer] // of the target's connections
 }
+
+// peer is the other end of a connection.
+type peer struct {
+	conn   net.Conn
+	labels labels.Labels // of its process; empty as long as that is not known
+	pause  int           // scrapes from one question for it to the next
+	left   int           // scrapes of the pause that are to come
+}
+
+// maxOriginPause is how long a process that is not known is not asked for, at most.
+const maxOriginPause = time.Minute
 
 func newClient(t *target, opts Options) (*client, error) {
 	c := &client{target: t, dial: opts.Dial, origin: opts.Origin, about: opts.Subject}
@@ -109,10 +120,7 @@ func (c *client) connect(ctx context.Context, network, address string) (net.Conn
 	if err != nil || !own || c.origin == nil {
 		return conn, err
 	}
-	origin := c.origin(ctx, conn)
-	c.mu.Lock()
-	c.labels = origin
-	c.mu.Unlock()
+	c.newest.Store(&peer{conn: conn, labels: c.origin(ctx, conn), pause: 1, left: 1})
 	return conn, nil
 }
 
@@ -131,13 +139,30 @@ func (c *client) address() string {
 // originLabels are the labels of the process that owns the other end of the
 // newest connection, and of the process that it speaks of.
 func (c *client) originLabels(ctx context.Context) labels.Labels {
-	c.mu.Lock()
-	origin := c.labels
-	c.mu.Unlock()
-	if c.about == nil || origin.IsEmpty() {
-		return origin
+	p := c.newest.Load()
+	if p == nil {
+		return labels.EmptyLabels()
 	}
-	return c.about(ctx, origin)
+	if p.labels.IsEmpty() {
+		c.ask(ctx, p)
+	}
+	if c.about == nil || p.labels.IsEmpty() {
+		return p.labels
+	}
+	return c.about(ctx, p.labels)
+}
+
+// ask asks again for a process that was not known: one that has just started is
+// not found at once, and its connection may last for days. One of another machine is
+// never found, so the pauses become longer.
+func (c *client) ask(ctx context.Context, p *peer) {
+	if p.left > 0 {
+		p.left--
+		return
+	}
+	p.labels = c.origin(ctx, p.conn)
+	p.pause = max(1, min(2*p.pause, int(maxOriginPause/c.target.interval)))
+	p.left = p.pause - 1
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }

@@ -70,7 +70,6 @@ func (l *loop) fetch(ctx context.Context, query url.Values, res *result) (err er
 			err = &failure{"panic", fmt.Errorf("parsing panicked: %v", r)}
 		}
 		res.bytes, res.counts = window.size, l.app.counts
-		window.release()
 	}()
 	if err := l.app.exposition(ctx, filter, ex.media); err != nil {
 		return err
@@ -111,7 +110,7 @@ func (l *loop) follow(origin labels.Labels) {
 	})
 	target := lb.Labels()
 	l.app.retarget(target)
-	l.app.cache.orphans = append(l.app.cache.orphans, l.report.retarget(l.shared.store, l.target.job, target)...)
+	l.app.cache.orphan(l.report.retarget(l.shared.store, l.target.job, target)...)
 	l.mu.Lock()
 	l.status.Labels = target
 	l.mu.Unlock()
@@ -135,5 +134,29 @@ func (s *shared) borrow() (f *filters, release func()) {
 	if f == nil {
 		f = new(filters)
 	}
-	return f, func() { s.filters.Put(f) }
+	return f, func() {
+		f.release()
+		s.filters.Put(f)
+	}
+}
+
+// release lets go of the body, and of what an exposition out of the ordinary made
+// the memory grow to, for a pool that is used each second is never emptied.
+func (f *filters) release() {
+	f.text.release()
+	f.proto.release()
+	f.whole.release()
+}
+
+// maxKept is how much of a buffer for pieces is kept from one scrape to the next.
+// A piece goes over its size by a line or a family.
+const maxKept = 4 * pieceSize
+
+// emptied returns a buffer without its content, and without its memory if it grew
+// beyond what is kept.
+func emptied(b []byte) []byte {
+	if cap(b) > maxKept {
+		return nil
+	}
+	return b[:0]
 }

@@ -88,7 +88,7 @@ func (l *loop) run(ctx, parent context.Context) {
 	defer l.account(TargetStatus{})
 	l.account(l.Status())
 
-	early, first := l.begin(time.Now())
+	early, first := l.firstScrapes(time.Now())
 	if !early.IsZero() {
 		if !sleepUntil(ctx, early) {
 			return
@@ -128,25 +128,21 @@ func (l *loop) run(ctx, parent context.Context) {
 // just started a program looks for it now.
 const soon = time.Second
 
-// begin returns when the scrapes begin, and if that is not soon, when to scrape
-// once before. Targets inside of this process go together, on the whole interval:
-// there is nobody to be spared, and an idle machine is woken once for all of them.
-func (l *loop) begin(now time.Time) (early, first time.Time) {
-	if interval := l.target.interval; l.target.url == nil && interval <= soon {
+// firstScrapes returns when the scrapes begin, at the target's offset in the
+// interval, and if that is not soon, when to scrape once before. The two are a
+// quarter of the interval apart at least, for the sake of rates. Targets inside of
+// this process go together, on the whole interval: there is nobody to be spared, and
+// an idle machine is woken once for all of them.
+func (l *loop) firstScrapes(now time.Time) (early, first time.Time) {
+	interval := l.target.interval
+	if l.target.url == nil && interval <= soon {
 		return time.Time{}, now.Truncate(interval).Add(interval)
 	}
-	return begin(l.key, l.target.interval, now)
-}
-
-// begin returns when the scrapes of a target begin that is due at its offset in
-// each interval, and if that is not soon, when to scrape it once before. The two
-// are a quarter of the interval apart at least, for the sake of rates.
-func begin(key string, interval time.Duration, now time.Time) (early, first time.Time) {
-	first = now.Add(offset(key, interval, now))
+	first = now.Add(offset(l.key, interval, now))
 	if interval <= soon {
 		return time.Time{}, first
 	}
-	early = now.Add(offset(key, soon, now))
+	early = now.Add(offset(l.key, soon, now))
 	if first.Sub(early) < interval/4 {
 		first = first.Add(interval)
 	}

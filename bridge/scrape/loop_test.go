@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"fmt"
+	"net/url"
 	"testing"
 	"time"
 
@@ -10,12 +11,13 @@ import (
 
 // A new target is scraped within a second, then at its own offset in the interval,
 // and there is a distance between the two.
-func TestBegin(t *testing.T) {
+func TestFirstScrapes(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 1, 234_000_000, time.UTC)
 	for _, interval := range []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second, time.Minute} {
 		for i := range 1000 {
 			key := fmt.Sprint("target ", i)
-			early, first := begin(key, interval, now)
+			l := &loop{target: &target{interval: interval, url: &url.URL{}}, key: key}
+			early, first := l.firstScrapes(now)
 			if into := first.Sub(now) % interval; into != offset(key, interval, now) {
 				t.Fatalf("at %s, %s begins %s into the interval, want %s", interval, key, into, offset(key, interval, now))
 			}
@@ -36,7 +38,7 @@ func TestBegin(t *testing.T) {
 }
 
 // Targets inside of this process go together, on the whole second.
-func TestBeginInside(t *testing.T) {
+func TestFirstScrapesInside(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 1, 234_000_000, time.UTC)
 	for _, name := range []string{"iowait", "http"} {
 		target, err := InProcess{Name: name, Gatherer: prometheus.NewRegistry(), Interval: time.Second}.target()
@@ -44,7 +46,7 @@ func TestBeginInside(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := &loop{target: target, key: target.key()}
-		if early, first := l.begin(now); !early.IsZero() || first != now.Add(766*time.Millisecond) {
+		if early, first := l.firstScrapes(now); !early.IsZero() || first != now.Add(766*time.Millisecond) {
 			t.Errorf("%s begins at %s, and before at %s", name, first, early)
 		}
 	}

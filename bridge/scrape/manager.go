@@ -23,7 +23,8 @@ type Options struct {
 	InProcess []InProcess
 	// Origin returns labels of the process that owns the other end of a
 	// connection, empty if it is not known. It is asked once per connection,
-	// within the timeout of the scrape that needed it. They are put on all
+	// within the timeout of the scrape that needed it, and again in later scrapes,
+	// ever less often, as long as it is not known. They are put on all
 	// series of the target, but for those that the target has of its own. When
 	// they change, the old series go stale within that scrape.
 	Origin func(ctx context.Context, conn net.Conn) labels.Labels
@@ -36,8 +37,9 @@ type Options struct {
 	PIDLabels []string
 	// PID translates the value of such a label, as exposed by the target with
 	// these labels (those of its origin included), to the process id as this
-	// process sees it; false leaves it as it is.
-	PID func(ctx context.Context, target labels.Labels, label, value string) (string, bool)
+	// process sees it, or returns what is to stand for it. It is not settled if
+	// the process was not found, and may be later.
+	PID func(ctx context.Context, target labels.Labels, label, value string) (translated string, settled bool)
 	// Dial connects to a target: all its labels, the internal ones included,
 	// tell in which network namespace that is. Nil is a plain net.Dialer.
 	Dial func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error)

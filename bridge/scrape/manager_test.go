@@ -480,6 +480,27 @@ func TestOriginFollowsConnection(t *testing.T) {
 	}
 }
 
+// A process that is not found when the connection is made is found later.
+func TestOriginIsAskedAgain(t *testing.T) {
+	var asked atomic.Int64
+	opts := scrape.Options{Origin: func(context.Context, net.Conn) labels.Labels {
+		if asked.Add(1) < 3 {
+			return labels.EmptyLabels()
+		}
+		return labels.FromStrings("target_pid", "100")
+	}}
+	addr := exporter(t, text, func() string { return "a 1\n" })
+	r := start(t, []*scrape.Config{job("j")}, opts, `a`, `up`)
+	r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+	common := `, instance="` + addr + `", job="j"`
+	r.eventually(`{__name__!=""}`, map[string]string{
+		`{__name__="a"` + common + `}`:                    "stale",
+		`{__name__="up"` + common + `}`:                   "stale",
+		`{__name__="a"` + common + `, target_pid="100"}`:  "1",
+		`{__name__="up"` + common + `, target_pid="100"}`: "1",
+	})
+}
+
 func TestInProcess(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "promscope_a", Help: "A."}, []string{"x"})

@@ -1,9 +1,8 @@
 package scrape
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 type metrics struct {
@@ -22,48 +21,49 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	job, stage := []string{"job"}, []string{"job", "stage"}
+	factory := promauto.With(reg)
 	return &metrics{
-		scrapes: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		scrapes: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "promscope_scrapes_total",
 			Help: "Scrapes done, failed ones included.",
-		}, job)),
-		failures: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		}, job),
+		failures: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "promscope_scrape_failures_total",
 			Help: "Scrapes that failed, by reason.",
-		}, []string{"job", "reason"})),
-		duration: register(reg, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		}, []string{"job", "reason"}),
+		duration: factory.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "promscope_scrape_duration_seconds",
 			Help:    "Time from the request of a scrape to its commit.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-		}, job)),
-		bytes: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		}, job),
+		bytes: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "promscope_scrape_body_bytes_total",
 			Help: "Bytes of expositions read, uncompressed.",
-		}, job)),
-		exposed: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		}, job),
+		exposed: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "promscope_scrape_series_exposed",
 			Help: "Series that the targets' last good scrapes exposed.",
-		}, job)),
-		kept: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		}, job),
+		kept: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "promscope_scrape_series_kept",
 			Help: "Series of the targets' last good scrapes that a rule selects.",
-		}, job)),
-		targets: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		}, job),
+		targets: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "promscope_targets",
 			Help: "Targets by health.",
-		}, []string{"job", "health"})),
-		dropped: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		}, []string{"job", "health"}),
+		dropped: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "promscope_targets_dropped",
 			Help: "Discovered targets that are not scraped, because relabelling dropped them or they are invalid.",
-		}, job)),
-		narrowBytes: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		}, job),
+		narrowBytes: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "promscope_scrape_narrow_bytes",
 			Help: "Size of the expositions of targets that are asked for less, before and after.",
-		}, stage)),
-		narrowSeries: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		}, stage),
+		narrowSeries: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "promscope_scrape_narrow_series",
 			Help: "Series exposed by targets that are asked for less, before and after.",
-		}, stage)),
+		}, stage),
 	}
 }
 
@@ -77,21 +77,4 @@ func (m *metrics) narrow(job string, n *Narrowed, sign float64) {
 	m.narrowBytes.WithLabelValues(job, "after").Add(sign * float64(n.BytesAfter))
 	m.narrowSeries.WithLabelValues(job, "before").Add(sign * float64(n.SamplesBefore))
 	m.narrowSeries.WithLabelValues(job, "after").Add(sign * float64(n.SamplesAfter))
-}
-
-// register registers a collector, or returns the one that an earlier manager
-// registered: a reload makes a new manager, and counters go on.
-func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
-	if reg == nil {
-		return c
-	}
-	if err := reg.Register(c); err != nil {
-		if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-			if old, ok := already.ExistingCollector.(C); ok {
-				return old
-			}
-		}
-		panic(err)
-	}
-	return c
 }

@@ -35,14 +35,19 @@ type narrower struct {
 	names  []string // all metrics that rules can take
 	status Narrowed
 
+	learnt
+	refresh time.Time // when to ask for all and learn anew
+	never   bool      // it cannot be done for this job
+}
+
+// learnt is what the narrower knows of the exporter since the last refresh.
+type learnt struct {
 	needed  map[string]bool            // metrics that rules took from the last full exposition
 	pending []string                   // collectors to ask for one by one
 	made    map[string]map[string]bool // collector → metrics of needed that it makes
 	query   url.Values                 // nil asks for all
 	tried   bool                       // an exposition by the query was good
 	lacked  string                     // a metric that the last narrowed exposition lacked
-	refresh time.Time                  // when to ask for all and learn anew
-	never   bool                       // it cannot be done for this job
 }
 
 // newNarrower returns nil for jobs without `narrow`.
@@ -89,7 +94,7 @@ func (n *narrower) full(now time.Time, taken map[string]bool, collectors []strin
 		n.needed = taken
 		return
 	}
-	*n = narrower{target: n.target, names: n.names, status: n.status, refresh: n.refresh, needed: taken}
+	n.learnt = learnt{needed: taken}
 	n.status.Query, n.status.Reason = "", "still finding out how"
 	switch {
 	case len(taken) == 0:

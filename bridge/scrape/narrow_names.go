@@ -42,8 +42,7 @@ func (l *loop) namesOf(ctx context.Context, query url.Values) (names map[string]
 			err = fmt.Errorf("parsing panicked: %v", r)
 		}
 	}()
-	filter, window := f.choose(ex, l.target.job, l.want, nil)
-	defer window.release()
+	filter, _ := f.choose(ex, l.target.job, l.want, nil)
 	names = make(map[string]bool)
 	for {
 		piece, err := filter.next()

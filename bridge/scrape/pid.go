@@ -7,27 +7,31 @@ import (
 )
 
 // pidTranslator rewrites the labels of an exposed series that name processes,
-// before the target's labels come to it.
-type pidTranslator func(ctx context.Context, target labels.Labels, lb *labels.Builder)
+// before the target's labels come to it. It is not settled if one of the processes
+// was not found.
+type pidTranslator func(ctx context.Context, target labels.Labels, lb *labels.Builder) (settled bool)
 
 // newPIDTranslator returns nil if there is nothing to translate.
 //
 // The translation is asked for when a series is first seen, not at each
-// scrape: a pid that comes to mean another process comes as another series, or
-// after the old one was gone.
+// scrape, and again only if a process was not found, as happens to those that
+// have just started. What was found stays as long as the series is exposed: a pid
+// that comes to mean another process in between is not noticed.
 func newPIDTranslator(opts Options) pidTranslator {
 	if opts.PID == nil || len(opts.PIDLabels) == 0 {
 		return nil
 	}
-	return func(ctx context.Context, target labels.Labels, lb *labels.Builder) {
+	return func(ctx context.Context, target labels.Labels, lb *labels.Builder) (settled bool) {
+		settled = true
 		for _, name := range opts.PIDLabels {
 			pid := lb.Get(name)
 			if pid == "" {
 				continue
 			}
-			if translated, ok := opts.PID(ctx, target, name, pid); ok {
-				lb.Set(name, translated)
-			}
+			translated, ok := opts.PID(ctx, target, name, pid)
+			lb.Set(name, translated)
+			settled = settled && ok
 		}
+		return settled
 	}
 }

@@ -47,10 +47,11 @@ func pipeline(t testing.TB, b []byte, media string, job *Config, parseAll bool) 
 	st := store.New(sel, store.Options{}, nil)
 	app := newAppender(&target{job: job, public: labels.FromStrings("job", "j", "instance", "i", "zone", "z")}, &shared{
 		store: st, sel: sel, pidLabels: []string{"pid"},
-		pids: func(_ context.Context, _ labels.Labels, lb *labels.Builder) {
+		pids: func(_ context.Context, _ labels.Labels, lb *labels.Builder) bool {
 			if lb.Get("pid") == "1" {
 				lb.Set("pid", "7")
 			}
+			return true
 		},
 	})
 	for i := range int64(2) {

@@ -30,6 +30,11 @@ func (f *protoFilter) reset(src io.Reader, options textparse.ParserOptions, want
 	f.options, f.want, f.skips = options, want, 0
 }
 
+func (f *protoFilter) release() {
+	f.window.release()
+	f.out, f.name = emptied(f.out), emptied(f.name)
+}
+
 func (f *protoFilter) bare() bool { return f.isBare }
 
 func (f *protoFilter) skipped() int { return f.skips }

@@ -47,7 +47,7 @@ type TargetStatus struct {
 	Bytes   int64 `json:"bytes"`
 	// Format is the media type of the last exposition.
 	Format string `json:"format,omitempty"`
-	// Skips tells why series that no rule selects are parsed nevertheless;
+	// ParsesAll tells why series that no rule selects are parsed nevertheless;
 	// empty if they are skipped.
 	ParsesAll string `json:"parses_all,omitempty"`
 	// Narrowed tells what the exporter was asked for, and what came of it.

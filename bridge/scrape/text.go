@@ -78,6 +78,11 @@ func (f *textFilter) reset(src io.Reader, openMetrics bool, want func(name []byt
 	f.ended, f.verbatim, f.skips = false, false, 0
 }
 
+func (f *textFilter) release() {
+	f.window.release()
+	f.out, f.typ, f.name = emptied(f.out), emptied(f.typ), emptied(f.name)
+}
+
 func (*textFilter) bare() bool { return false }
 
 func (f *textFilter) skipped() int { return f.skips }

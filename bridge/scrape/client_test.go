@@ -1,0 +1,48 @@
+package scrape
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// A process that is not known is asked for ever less often, down to once a minute, and
+// one that is known not any more.
+func TestOriginPauses(t *testing.T) {
+	var at []int // the scrapes that asked
+	scrape := 1
+	job := DefaultConfig(DefaultGlobal())
+	job.JobName = "j"
+	if err := job.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := newClient(&target{job: &job, interval: 5 * time.Second, url: &url.URL{Scheme: "http", Host: "h"}}, Options{
+		Dial: func(context.Context, labels.Labels, string, string) (net.Conn, error) { return &net.TCPConn{}, nil },
+		Origin: func(context.Context, net.Conn) labels.Labels {
+			at = append(at, scrape)
+			if scrape < 40 {
+				return labels.EmptyLabels()
+			}
+			return labels.FromStrings("target_pid", "100")
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.connect(t.Context(), "tcp", "h:80"); err != nil {
+		t.Fatal(err)
+	}
+	for ; scrape <= 100; scrape++ {
+		if l := c.originLabels(t.Context()); l.IsEmpty() != (scrape < 40) {
+			t.Errorf("scrape %d: %s", scrape, l)
+		}
+	}
+	if diff := cmp.Diff([]int{1, 2, 4, 8, 16, 28, 40}, at); diff != "" {
+		t.Errorf("scrapes that asked (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,116 @@
+package scrape
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/store"
+)
+
+// pidScrapes returns a function that scrapes an exposition once a second, in which
+// the pids of the metric a are translated by pid.
+func pidScrapes(t *testing.T, body string, pid func(value string) (string, bool)) (scrape func(), app *appender, st *store.Store) {
+	job := DefaultConfig(DefaultGlobal())
+	sel := store.NewSelection([]store.Selector{{
+		Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, "a")},
+		Window:   time.Minute,
+	}})
+	st = store.New(sel, store.Options{}, nil)
+	opts := Options{
+		PIDLabels: []string{"pid"},
+		PID: func(_ context.Context, _ labels.Labels, _, value string) (string, bool) {
+			return pid(value)
+		},
+	}
+	app = newAppender(&target{job: &job, public: labels.FromStrings("job", "j")},
+		&shared{store: st, sel: sel, pids: newPIDTranslator(opts), pidLabels: opts.PIDLabels})
+	at := time.UnixMilli(0)
+	return func() {
+		at = at.Add(time.Second)
+		app.begin(at)
+		var f filters
+		filter, _ := f.choose(exposition{body: strings.NewReader(body), media: mediaText}, &job, sel.Name, app.labels)
+		if err := app.exposition(t.Context(), filter, mediaText); err != nil {
+			t.Fatal(err)
+		}
+		app.cache.succeed(app.stale)
+		app.batch.Commit(at, time.Second)
+	}, app, st
+}
+
+// A process that is not found at first is found in the next scrape, and what
+// stood for it goes stale.
+func TestPIDIsTranslatedAgain(t *testing.T) {
+	asked := 0
+	scrape, app, st := pidScrapes(t, "a{pid=\"5\"} 1\na{pid=\"5\"} 1\n", func(value string) (string, bool) {
+		if asked++; asked == 1 {
+			return value + "@unknown", false
+		}
+		return "1005", true
+	})
+	for i, fresh := range []int{1, 1, 0} {
+		scrape()
+		if app.counts.fresh != fresh {
+			t.Errorf("scrape %d: %d series are new, want %d", i, app.counts.fresh, fresh)
+		}
+	}
+	want := []string{
+		`{__name__="a", job="j", pid="5@unknown"} 3ff0000000000000 @1000`,
+		`{__name__="a", job="j", pid="5@unknown"} 7ff0000000000002 @2000`,
+		`{__name__="a", job="j", pid="1005"} 3ff0000000000000 @2000`,
+		`{__name__="a", job="j", pid="1005"} 3ff0000000000000 @3000`,
+	}
+	got := storeDump(t, st)
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+	if asked != 2 {
+		t.Errorf("translated %d times", asked)
+	}
+}
+
+// A process that is never found is looked for ever less often, and all of them
+// not in one scrape. Their series stay what they are.
+func TestPIDIsNeverFound(t *testing.T) {
+	const series, scrapes = 640, 300
+	var body bytes.Buffer
+	for i := range series {
+		fmt.Fprintf(&body, "a{pid=\"%d\"} 1\n", i)
+	}
+	asked := 0
+	scrape, app, st := pidScrapes(t, body.String(), func(value string) (string, bool) {
+		asked++
+		return value + "@unknown", false
+	})
+	scrape()
+	scrape()
+	if asked != 2*series {
+		t.Errorf("translated %d times in two scrapes", asked)
+	}
+	for i := 2; i < scrapes; i++ {
+		asked = 0
+		scrape()
+		if app.counts.fresh > 0 {
+			t.Fatalf("scrape %d: %d series are new", i, app.counts.fresh)
+		}
+		if i > 200 && asked > series/10 {
+			t.Errorf("scrape %d: translated %d times", i, asked)
+		}
+	}
+	for _, s := range storeDump(t, st) {
+		if !strings.Contains(s, "@unknown\"} 3ff0000000000000 ") {
+			t.Fatalf("sample %s", s)
+		}
+	}
+}
