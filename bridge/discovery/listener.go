@@ -12,15 +12,15 @@ import (
 	"github.com/promscope/promscope/bridge/host"
 )
 
-// ListenerDiscoverer finds this machine's listeners that serve an exposition:
+// listenerDiscoverer finds this machine's listeners that serve an exposition:
 // the targets of one entry of listener_sd_configs.
-type ListenerDiscoverer struct {
+type listenerDiscoverer struct {
 	config *ListenerSDConfig
 	prober *Prober
 	logger *slog.Logger
 }
 
-var _ discovery.Discoverer = (*ListenerDiscoverer)(nil)
+var _ discovery.Discoverer = (*listenerDiscoverer)(nil)
 
 // Discoverer returns the discoverer of one entry. It is a NewListeners.
 func (p *Prober) Discoverer(config *ListenerSDConfig, opts discovery.DiscovererOptions) (discovery.Discoverer, error) {
@@ -31,14 +31,14 @@ func (p *Prober) Discoverer(config *ListenerSDConfig, opts discovery.DiscovererO
 	if logger == nil {
 		logger = p.logger
 	}
-	return &ListenerDiscoverer{config: config, prober: p, logger: logger}, nil
+	return &listenerDiscoverer{config: config, prober: p, logger: logger}, nil
 }
 
 // Run implements discovery.Discoverer: it looks for listeners at each interval
 // and sends the targets when they changed, one group with all of them. A new
 // listener becomes a target when it has been asked; one that is gone is none any
 // more after the next look.
-func (d *ListenerDiscoverer) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
+func (d *listenerDiscoverer) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
 	ticker := time.NewTicker(time.Duration(d.config.Interval))
 	defer ticker.Stop()
 	answered := make(chan struct{}, 1)
@@ -81,7 +81,7 @@ func (d *ListenerDiscoverer) Run(ctx context.Context, up chan<- []*targetgroup.G
 
 // group returns those of the endpoints that serve an exposition, as targets.
 // Those that have not been asked yet are, and answered is signaled then.
-func (d *ListenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *targetgroup.Group {
+func (d *listenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *targetgroup.Group {
 	group := &targetgroup.Group{Source: "listeners"}
 	claims := d.prober.claims()
 	for _, e := range found {

@@ -110,8 +110,8 @@ func TestEndpoints(t *testing.T) {
 	if diff := cmp.Diff(want, found(t, p, c), less); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if got := testutil.ToFloat64(p.metrics.namespaces.WithLabelValues("no")); got != 1 || p.Reach() == nil {
-		t.Errorf("%v namespaces out of reach: %v", got, p.Reach())
+	if got := testutil.ToFloat64(p.metrics.namespaces.WithLabelValues("no")); got != 1 || p.reach == nil {
+		t.Errorf("%v namespaces out of reach: %v", got, p.reach)
 	}
 	p.reach = nil
 	want = append(want[:1:1], want[2:]...) // the proxy is passed over, for the container itself

@@ -31,13 +31,21 @@ const (
 	probeBytes    = 64 << 20        // bytes of its body, at most
 	probeHead     = 8 << 10         // bytes of these that are looked at
 	probesAtATime = 8
-	refusedFor    = time.Hour // one that serves no exposition is not asked again
+
+	// One that serves something else is not asked again for refusedFor. One that gave
+	// no such answer may still be starting: it is asked again after retryFirst, then
+	// after twice that time, and so on up to refusedFor.
+	refusedFor = time.Hour
+	retryFirst = 10 * time.Second
 )
 
-// Prober asks listeners whether they serve an exposition, each once, and
-// remembers the answer for as long as it listens. It is shared by all entries of
-// listener_sd_configs and outlives reloads, so that a listener is not asked
-// because the configuration changed.
+// errNoExposition is what answers are that tell what a listener is.
+var errNoExposition = errors.New("no exposition")
+
+// Prober asks listeners whether they serve an exposition. One that does is asked
+// once, and that is remembered for as long as it listens. The prober is shared by all
+// entries of listener_sd_configs and outlives reloads, so that a listener is not
+// asked because the configuration changed.
 type Prober struct {
 	machine *host.Machine
 	claimed func() []Claim
@@ -67,8 +75,10 @@ type verdict struct {
 	endpoint endpoint
 	result   probeResult
 	reason   string
-	at       time.Time // when it was asked
-	seen     time.Time // when it was last found listening
+	at       time.Time     // when it was asked
+	wait     time.Duration // from the last answer to asking again
+	again    time.Time     // when that is; what serves an exposition is not
+	seen     time.Time     // when it was last found listening
 	waiting  []chan<- struct{}
 	succeeds bool // while it is asked: another that served one listened there until just now
 }
@@ -141,6 +151,7 @@ func (p *Prober) serves(e endpoint, recent time.Duration, answered chan<- struct
 	now := p.now()
 	key := probeKey{e.NetNS, e.Inode, e.path}
 	v := p.verdicts[key]
+	var wait time.Duration
 	switch {
 	case v == nil:
 	case v.result == probeAsking:
@@ -149,13 +160,15 @@ func (p *Prober) serves(e endpoint, recent time.Duration, answered chan<- struct
 			v.waiting = append(v.waiting, answered)
 		}
 		return e, v.succeeds
-	case v.result == probeExposition || now.Sub(v.at) < refusedFor:
+	case v.result == probeExposition || now.Before(v.again):
 		v.seen = now
 		e.only6 = v.endpoint.only6
 		return e, v.result == probeExposition
+	default:
+		wait = v.wait
 	}
 	v = &verdict{
-		endpoint: e, result: probeAsking, at: now, seen: now, waiting: []chan<- struct{}{answered},
+		endpoint: e, result: probeAsking, at: now, wait: wait, seen: now, waiting: []chan<- struct{}{answered},
 		succeeds: p.served(e, now.Add(-recent)),
 	}
 	p.verdicts[key] = v
@@ -216,10 +229,14 @@ func (p *Prober) ask(key probeKey, v *verdict) {
 		default: // it has a signal waiting
 		}
 	}
-	done := &verdict{endpoint: e, result: result, at: v.at, seen: v.seen}
+	done := &verdict{endpoint: e, result: result, at: v.at, wait: refusedFor, seen: v.seen}
 	if err != nil {
 		done.reason = err.Error()
 	}
+	if !errors.Is(err, errNoExposition) {
+		done.wait = min(max(2*v.wait, retryFirst), refusedFor)
+	}
+	done.again = p.now().Add(done.wait)
 	p.verdicts[key] = done
 }
 
@@ -261,7 +278,11 @@ func (p *Prober) exchange(ctx context.Context, e *endpoint) (probeResult, error)
 		return probeFailed, err
 	}
 	limited := &io.LimitedReader{R: conn, N: probeHeader}
-	response, err := http.ReadResponse(bufio.NewReader(limited), request)
+	reader := bufio.NewReader(limited)
+	if start, err := reader.Peek(len("HTTP/")); err == nil && string(start) != "HTTP/" {
+		return probeFailed, fmt.Errorf("%w: not even HTTP", errNoExposition)
+	}
+	response, err := http.ReadResponse(reader, request)
 	if err != nil {
 		return probeFailed, err
 	}
@@ -276,14 +297,14 @@ func (p *Prober) exchange(ctx context.Context, e *endpoint) (probeResult, error)
 	}
 	contentType := response.Header.Get("Content-Type")
 	if !isExposition(contentType, head, len(head) < probeHead) {
-		return probeOther, fmt.Errorf("no exposition, content type %q", contentType)
+		return probeOther, fmt.Errorf("%w, content type %q", errNoExposition, contentType)
 	}
 	// The answer has to end, or each scrape would be a timeout.
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
 		return probeFailed, err
 	}
 	if limited.N <= 0 {
-		return probeOther, fmt.Errorf("more than %d bytes", probeBytes)
+		return probeOther, fmt.Errorf("%w: more than %d bytes", errNoExposition, probeBytes)
 	}
 	return probeExposition, nil
 }
@@ -329,7 +350,3 @@ func (p *Prober) Listeners() []ListenerStatus {
 	})
 	return all
 }
-
-// Reach returns nil if the listeners of all network namespaces are looked for, or
-// why only our own namespace is looked at.
-func (p *Prober) Reach() error { return p.reach }

@@ -48,8 +48,8 @@ func (p *Prober) askNow(t *testing.T, e endpoint) (endpoint, ListenerStatus) {
 	return e, ListenerStatus{}
 }
 
-// Whatever a listener does, it costs one connection, and within the hour there
-// is no second one.
+// Whatever a listener does, it costs one connection. If it told what it is there
+// is no second one within the hour; else it is asked ever less often.
 func TestHostileListeners(t *testing.T) {
 	repeat := func(w io.Writer, what string) {
 		what = strings.Repeat(what, 1<<16/len(what))
@@ -63,24 +63,25 @@ func TestHostileListeners(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer func(net.Conn)
 		want   probeResult
+		told   bool // what it is
 	}{
-		"never answers":           {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, probeTimedOut},
-		"hangs up":                {func(net.Conn) {}, probeFailed},
-		"binary":                  {func(c net.Conn) { _, _ = c.Write([]byte{0, 1, 2, 3, 255, 254, '\n', 0}) }, probeFailed},
-		"endless binary":          {func(c net.Conn) { repeat(c, "\x00\xff\x01") }, probeFailed},
-		"endless header":          {func(c net.Conn) { repeat(c, "HTTP/1.1 200 OK\r\nX: y\r\n") }, probeFailed},
-		"endless html":            {func(c net.Conn) { repeat(c, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>") }, probeOther},
-		"endless line":            {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); repeat(c, "aaaaaaaaaaaa") }, probeOther},
-		"endless exposition":      {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); repeat(c, "metric 1\n") }, probeOther},
-		"endless, slowly":         {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); trickle(c, "metric 1\n") }, probeTimedOut},
-		"header, slowly":          {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n"); trickle(c, "X: y\r\n") }, probeTimedOut},
-		"binary as an exposition": {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 3\r\n\r\n\x00\xff\n") }, probeOther},
-		"cut off":                 {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 99\r\n\r\nmetric 1\n") }, probeFailed},
+		"never answers":           {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, probeTimedOut, false},
+		"hangs up":                {func(net.Conn) {}, probeFailed, false},
+		"binary":                  {func(c net.Conn) { _, _ = c.Write([]byte{0, 1, 2, 3, 255, 254, '\n', 0}) }, probeFailed, true},
+		"endless binary":          {func(c net.Conn) { repeat(c, "\x00\xff\x01") }, probeFailed, true},
+		"endless header":          {func(c net.Conn) { repeat(c, "HTTP/1.1 200 OK\r\nX: y\r\n") }, probeFailed, false},
+		"endless html":            {func(c net.Conn) { repeat(c, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>") }, probeOther, true},
+		"endless line":            {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); repeat(c, "aaaaaaaaaaaa") }, probeOther, true},
+		"endless exposition":      {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); repeat(c, "metric 1\n") }, probeOther, true},
+		"endless, slowly":         {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); trickle(c, "metric 1\n") }, probeTimedOut, false},
+		"header, slowly":          {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n"); trickle(c, "X: y\r\n") }, probeTimedOut, false},
+		"binary as an exposition": {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 3\r\n\r\n\x00\xff\n") }, probeOther, true},
+		"cut off":                 {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 99\r\n\r\nmetric 1\n") }, probeFailed, false},
 		"elsewhere": {func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")
-		}, probeOther},
-		"unauthorized":     {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") }, probeOther},
-		"another protocol": {func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n") }, probeFailed},
+		}, probeOther, false},
+		"unauthorized":     {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") }, probeOther, false},
+		"another protocol": {func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n") }, probeFailed, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -117,22 +118,23 @@ func TestHostileListeners(t *testing.T) {
 			if status.Result != string(tc.want) || status.Reason == "" {
 				t.Errorf("%s (%s), want %s", status.Result, status.Reason, tc.want)
 			}
-			answered := make(chan struct{}, 1)
-			for minute := range 60 {
-				now.Store(int64(time.Duration(minute) * time.Minute))
-				if _, ok := p.serves(e, time.Minute, answered); ok {
+			type step struct {
+				at          time.Duration
+				connections int32
+			}
+			steps := []step{{0, 1}, {retryFirst - 1, 1}, {retryFirst, 2}, {3*retryFirst - 1, 2}, {3 * retryFirst, 3}}
+			if tc.told {
+				steps = []step{{0, 1}, {retryFirst, 1}, {refusedFor - 1, 1}, {refusedFor, 2}}
+			}
+			for _, step := range steps {
+				now.Store(int64(step.at))
+				if _, ok := p.serves(e, time.Minute, make(chan struct{}, 1)); ok {
 					t.Fatal("it is a target")
 				}
-			}
-			p.asking.Wait()
-			if n := connections.Load(); n != 1 {
-				t.Errorf("%d connections within the hour", n)
-			}
-			now.Store(int64(time.Hour))
-			p.serves(e, time.Minute, answered)
-			p.asking.Wait()
-			if n := connections.Load(); n != 2 {
-				t.Errorf("%d connections after the hour", n)
+				p.asking.Wait()
+				if n := connections.Load(); n != step.connections {
+					t.Errorf("%d connections after %v, want %d", n, step.at, step.connections)
+				}
 			}
 		})
 	}
@@ -145,6 +147,54 @@ func trickle(w io.Writer, line string) {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// An exporter that is not ready when it begins to listen becomes a target when it is,
+// and what never is one ends up being asked each hour.
+func TestWarmingUp(t *testing.T) {
+	var ready atomic.Bool
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !ready.Load() {
+			http.Error(w, "not yet", http.StatusServiceUnavailable)
+			return
+		}
+		serveExposition(w, r)
+	})}
+	go func() { _ = s.Serve(l) }()
+	defer s.Close()
+
+	p, _ := newTestProber(t, "/proc", ProberOptions{})
+	now := time.Now()
+	p.now = func() time.Time { return now }
+	e := asks(t, l.Addr().String(), 1)
+	ask := func() (wait time.Duration) {
+		p.serves(e, time.Minute, make(chan struct{}, 1))
+		p.asking.Wait()
+		for _, v := range p.verdicts {
+			wait = v.again.Sub(now)
+		}
+		now = now.Add(wait)
+		return wait
+	}
+	for want := retryFirst; want < refusedFor; want *= 2 {
+		if got := ask(); got != want {
+			t.Errorf("asked again after %v, want %v", got, want)
+		}
+	}
+	for range 2 {
+		if got := ask(); got != refusedFor {
+			t.Errorf("asked again after %v, want %v", got, refusedFor)
+		}
+	}
+	ready.Store(true)
+	ask()
+	if _, ok := p.serves(e, time.Minute, make(chan struct{}, 1)); !ok {
+		t.Error("it is no target when it is ready")
 	}
 }
 

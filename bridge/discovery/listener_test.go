@@ -55,7 +55,7 @@ func TestDiscoverReal(t *testing.T) {
 	p, _ := newTestProber(t, "/proc", ProberOptions{Claimed: func() []Claim {
 		return []Claim{{Address: claimed.addr, Path: "/metrics"}}
 	}})
-	if err := p.Reach(); err != nil {
+	if err := p.reach; err != nil {
 		t.Skip(err)
 	}
 	c := DefaultListenerSDConfig()

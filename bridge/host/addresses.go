@@ -5,13 +5,14 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
 // addressInterval is how often at most the addresses of all network namespaces
-// are read anew for one that is not known.
+// are read anew for one that is not known, or not for sure.
 const addressInterval = 10 * time.Second
 
 // addressTable knows which network namespace an address is in.
@@ -20,6 +21,7 @@ type addressTable struct {
 
 	mu         sync.Mutex
 	namespaces map[netip.Addr]uint64 // 0 for an address that is in several
+	members    map[uint64][]int      // some processes in each namespace then
 	built      time.Time
 }
 
@@ -41,20 +43,34 @@ func (t *addressTable) lookup(from uint64, addr netip.Addr) (ns uint64, ok bool)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if ns, ok := t.namespaces[addr]; ok {
-		return ns, ns != 0
-	}
-	if now := t.machine.now(); now.Sub(t.built) >= addressInterval {
-		t.namespaces, t.built = t.machine.namespaceAddresses(), now
-	}
 	ns = t.namespaces[addr]
+	if now := t.machine.now(); !t.lives(ns) && now.Sub(t.built) >= addressInterval {
+		t.members, t.built = t.machine.sockets.members(), now
+		t.namespaces = t.machine.namespaceAddresses(t.members)
+		ns = t.namespaces[addr]
+	}
 	return ns, ns != 0
 }
 
-// namespaceAddresses reads the addresses of all network namespaces.
-func (m *Machine) namespaceAddresses() map[netip.Addr]uint64 {
+// lives reports whether a namespace is still the one whose addresses were read.
+// A container that is started again may have the addresses of the old one, and the
+// kernel soon uses the number of a namespace again: only the processes of then vouch
+// for it.
+func (t *addressTable) lives(ns uint64) bool {
+	if ns == 0 {
+		return false
+	}
+	return ns == t.machine.self.netns || slices.ContainsFunc(t.members[ns], func(pid int) bool {
+		now, err := t.machine.namespace(pid, "net")
+		return err == nil && now == ns
+	})
+}
+
+// namespaceAddresses reads the addresses of network namespaces, given some
+// processes in each.
+func (m *Machine) namespaceAddresses(members map[uint64][]int) map[netip.Addr]uint64 {
 	table := map[netip.Addr]uint64{}
-	for ns, pids := range m.sockets.members() {
+	for ns, pids := range members {
 		for _, addr := range m.localAddresses(pids) {
 			if addr.IsLoopback() {
 				continue

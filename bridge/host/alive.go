@@ -46,7 +46,7 @@ const idleAfter = time.Minute
 // tracker knows of the processes that somebody asks about whether they live.
 type tracker struct {
 	machine *Machine
-	watcher *Watcher // nil without pidfds
+	watcher *watcher // nil without pidfds
 
 	mu        sync.Mutex
 	processes map[int]*tracked
@@ -55,14 +55,14 @@ type tracker struct {
 
 // tracked is a process, from one pidfd or one start time on.
 type tracked struct {
-	watch *Watch // nil if it is polled
+	watch *watch // nil if it is polled
 	ticks uint64
 	start time.Time
 	seen  time.Time // to live
 	asked time.Time
 }
 
-func newTracker(m *Machine, w *Watcher) *tracker {
+func newTracker(m *Machine, w *watcher) *tracker {
 	return &tracker{machine: m, watcher: w, processes: map[int]*tracked{}, swept: m.now()}
 }
 

@@ -110,6 +110,45 @@ func TestAliveGroups(t *testing.T) {
 	}
 }
 
+// All processes are gone through for what is new, and neither for a sample that is
+// older than its container nor for each loss.
+func TestAliveGroupsIndex(t *testing.T) {
+	tree, m, clock := fixture(t)
+	add := func(pid int, container string) {
+		tree.Add(hosttest.Process{PID: pid, PPID: 1, Comm: "p", Cgroup: "0::/docker/" + container + "\n"})
+	}
+	for pid := range 2 {
+		add(100+pid, idA)
+		add(200+pid, idB)
+	}
+	expect := func(what, id string, at time.Time, want, walk bool) {
+		t.Helper()
+		before := m.groups.built
+		if got := m.Alive("Container", id, at); got != want {
+			t.Errorf("%s: alive: %v", what, got)
+		}
+		if got := m.groups.built != before; got != walk {
+			t.Errorf("%s: all processes were gone through: %v", what, got)
+		}
+	}
+	expect("new", idA, clock.now, true, true)
+	clock.advance(indexInterval)
+	expect("known", idA, clock.now, true, false)
+	expect("a sample from before it", idA, clock.boot().Add(-time.Hour), false, false)
+	tree.Remove(100)
+	clock.advance(freshFor)
+	expect("its oldest has gone", idA, clock.now, true, true)
+	tree.Remove(200)
+	clock.advance(freshFor)
+	expect("another's has gone", idB, clock.now, true, true)
+	add(102, idA)
+	tree.Remove(101)
+	clock.advance(freshFor)
+	expect("one after the other", idA, clock.now, false, false)
+	clock.advance(indexInterval)
+	expect("looked again", idA, clock.now, true, true)
+}
+
 func TestAliveReal(t *testing.T) {
 	m := realMachine(t)
 	if !m.Alive("Process", strconv.Itoa(os.Getpid()), time.Now()) {

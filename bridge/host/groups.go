@@ -20,6 +20,7 @@ type groupIndex struct {
 	mu      sync.Mutex
 	members map[groupKey]processID
 	built   time.Time
+	lost    time.Time // when they were last looked through for the loss of a member
 }
 
 func newGroupIndex(m *Machine) *groupIndex {
@@ -34,12 +35,21 @@ func (g *groupIndex) alive(key groupKey, at time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	member, known := g.members[key]
-	if known && g.machine.processes.alive(member, at) {
-		return true
+	if known {
+		if g.machine.processes.alive(member, at) {
+			return true
+		}
+		if g.machine.lives(member) {
+			return false // but did not at that time
+		}
 	}
-	// The loss of a member is looked into at once: there may be others.
-	if now := g.machine.now(); known || now.Sub(g.built) >= indexInterval {
+	now := g.machine.now()
+	switch {
+	case now.Sub(g.built) >= indexInterval:
 		g.members, g.built = g.machine.groupMembers(), now
+	case known && now.Sub(g.lost) >= indexInterval:
+		// The loss of a member is looked into at once: there may be others.
+		g.members, g.built, g.lost = g.machine.groupMembers(), now, now
 	}
 	member, known = g.members[key]
 	return known && g.machine.processes.alive(member, at)

@@ -81,9 +81,9 @@ func New(opts Options, logger *slog.Logger) (*Machine, error) {
 	}
 	m.self = m.identify()
 
-	var watcher *Watcher
+	var watcher *watcher
 	if m.self.native && opts.MaxWatches > 0 {
-		if watcher, err = NewWatcher(opts.MaxWatches, opts.OnExit); err != nil {
+		if watcher, err = newWatcher(opts.MaxWatches, opts.OnExit); err != nil {
 			logger.Info("Processes are polled instead of watched", "err", err)
 		}
 	}

@@ -62,6 +62,10 @@ func runHelper(mode string) error {
 		}
 		go serve(l)
 		fmt.Println(l.Addr())
+	case "lxc":
+		if err := liveInLXC(); err != nil {
+			return err
+		}
 	case "uts":
 		if err := unix.Sethostname([]byte("another-name")); err != nil {
 			return err

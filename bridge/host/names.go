@@ -32,7 +32,7 @@ type NameCandidate struct {
 type NameInputs struct {
 	Configured string                   // "" if the user named none
 	Getenv     func(name string) string // os.Getenv by default
-	ProbePID   int                      // the probe that polls, from PeerPID; 0 if there is none yet
+	ProbePID   int                      // the probe that polls, from the plugin's Peer; 0 if there is none yet
 }
 
 // Names returns what this host may be called in Scope, the winner first. The

@@ -84,8 +84,8 @@ func (m *Machine) listenerOwner(ctx context.Context, ns uint64, server, client n
 		return owners[0], true
 	}
 	for range acceptTries {
-		if p, ok := m.acceptor(ns, server, client, owners); ok {
-			return p, true
+		if p, accepted := m.acceptor(ns, server, client, owners); accepted {
+			return p, p.PID != 0
 		}
 		select {
 		case <-ctx.Done():
@@ -166,8 +166,9 @@ func reachable(sockets []socket, server netip.AddrPort) []socket {
 }
 
 // acceptor returns which of the processes that share a port has accepted the
-// connection, itself or by a worker of its.
-func (m *Machine) acceptor(ns uint64, server, client netip.AddrPort, owners []Process) (Process, bool) {
+// connection, itself or by a worker of its. If another process holds what was
+// accepted, having been passed it, that is none of them: to ask again would not help.
+func (m *Machine) acceptor(ns uint64, server, client netip.AddrPort, owners []Process) (p Process, accepted bool) {
 	pid, err := m.sockets.member(ns)
 	if err != nil {
 		return Process{}, false
@@ -179,15 +180,16 @@ func (m *Machine) acceptor(ns uint64, server, client netip.AddrPort, owners []Pr
 	if err != nil || inode == 0 {
 		return Process{}, false
 	}
-	h, ok := m.findHolders(map[uint64]bool{inode: true})[inode]
-	for p := h.process; ok && p.PID > 1; {
+	h, accepted := m.findHolders(map[uint64]bool{inode: true})[inode]
+	for p := h.process; p.PID > 1; {
 		if i := slices.IndexFunc(owners, func(o Process) bool { return o.id() == p.id() }); i >= 0 {
 			return owners[i], true
 		}
-		p, err = m.stat(p.PPID)
-		ok = err == nil
+		if p, err = m.stat(p.PPID); err != nil {
+			break
+		}
 	}
-	return Process{}, false
+	return Process{}, accepted
 }
 
 // unixOwner returns the owner of the unix listener at path. The credentials of

@@ -41,6 +41,12 @@ type processID struct {
 
 func (p Process) id() processID { return processID{p.PID, p.StartTicks} }
 
+// lives reports whether a process lives.
+func (m *Machine) lives(id processID) bool {
+	p, err := m.stat(id.pid)
+	return err == nil && p.id() == id
+}
+
 // Process returns the process with that pid, or an error that wraps
 // ErrNoProcess. What may not be read for lack of rights is left empty: only
 // another user's Exe, NetNS and PIDNS ever need CAP_SYS_PTRACE.

@@ -52,6 +52,7 @@ type socketTable struct {
 	tcp        map[uint64][]socket
 	owners     map[uint64]holder // by inode
 	missed     map[uint64]miss   // sockets that no process was found to hold
+	room       int               // for so many of both, until those that are gone are dropped
 }
 
 // socket is a row of a namespace's table of listening sockets.
@@ -147,9 +148,21 @@ func (t *socketTable) forget(listening map[uint64]bool) {
 			delete(t.missed, inode)
 		}
 	}
-	for ns := range t.tcp {
-		if t.namespaces[ns] == nil {
-			delete(t.tcp, ns)
+}
+
+// sweep drops sockets that are not held as they were, and those that nobody was
+// found to hold and nobody asks for any more. Where all listeners are never listed,
+// there is no forget.
+func (t *socketTable) sweep(now time.Time) {
+	starts := map[int]uint64{}
+	for inode, h := range t.owners {
+		if !t.machine.holds(h, inode, starts) {
+			delete(t.owners, inode)
+		}
+	}
+	for inode, m := range t.missed {
+		if now.Sub(m.at) >= 2*missedMost {
+			delete(t.missed, inode)
 		}
 	}
 }
@@ -172,6 +185,10 @@ func (t *socketTable) resolve(inodes []uint64) {
 	}
 	if len(unknown) == 0 {
 		return
+	}
+	if len(t.owners)+len(t.missed) >= t.room {
+		t.sweep(now)
+		t.room = 2*(len(t.owners)+len(t.missed)) + 64
 	}
 	found := t.machine.findHolders(unknown)
 	for inode := range unknown {
@@ -205,6 +222,11 @@ func (t *socketTable) listNamespaces() error {
 		namespaces[self.netns] = []int{self.pid}
 	}
 	t.namespaces = namespaces
+	for ns := range t.tcp {
+		if namespaces[ns] == nil {
+			delete(t.tcp, ns)
+		}
+	}
 	return nil
 }
 

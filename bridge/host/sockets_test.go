@@ -194,6 +194,71 @@ func TestOwnersAreRemembered(t *testing.T) {
 	expect("the descriptor is another's", 100)
 }
 
+// Where nobody lists all listeners, those that are gone are forgotten all the same.
+func TestOwnersAreForgotten(t *testing.T) {
+	tree, m, clock := fixture(t)
+	ctx := context.Background()
+	const restarts = 50
+	for i := range restarts {
+		inode, ns := uint64(1000+10*i), uint64(containerNS+i)
+		tree.Net(hosttest.InitNetNS, []hosttest.Socket{
+			{Local: addr("127.0.0.1:9100"), Inode: inode}, {Local: addr("127.0.0.1:9101"), Inode: inode + 1}, // nobody's
+			{Path: "/run/exporter.sock", Inode: inode + 2},
+		}, nil)
+		tree.Net(ns, []hosttest.Socket{{Local: addr("127.0.0.1:9100"), Inode: inode + 3}}, nil)
+		tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "exporter", StartTicks: inode, Sockets: []uint64{inode, inode + 2}})
+		tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "web", StartTicks: inode, NetNS: ns, Sockets: []uint64{inode + 3}})
+		clock.advance(missedMost)
+		conn := fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9100"}
+		if p, _ := m.OwnerOf(ctx, conn); p.PID != 100 {
+			t.Fatalf("owner %d", p.PID)
+		}
+		if p, _ := m.OwnerOf(ctx, Conn{conn, ns}); p.PID != 101 {
+			t.Fatalf("owner in the namespace %d", p.PID)
+		}
+		if p, _ := m.sockets.unixOwner(hosttest.InitNetNS, "/run/exporter.sock"); p.PID != 100 {
+			t.Fatalf("owner of the unix socket %d", p.PID)
+		}
+		m.OwnerOf(ctx, fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9101"})
+	}
+	if n := len(m.sockets.owners) + len(m.sockets.missed); n > 2*restarts {
+		t.Errorf("%d sockets remembered, of which 4 are there", n)
+	}
+	if n := len(m.sockets.tcp); n != 2 {
+		t.Errorf("%d namespaces remembered of 2", n)
+	}
+}
+
+// A connection that was passed to a process which has nothing to do with the owners of
+// the port is none of theirs; one that was not accepted yet may become so.
+func TestAcceptor(t *testing.T) {
+	tree, m, _ := fixture(t)
+	server := addr("127.0.0.1:9300")
+	tree.Net(hosttest.InitNetNS, []hosttest.Socket{
+		{Local: server, Inode: 11}, {Local: server, Inode: 12},
+		{Local: server, Remote: addr("127.0.0.1:50000"), Inode: 13},
+		{Local: server, Remote: addr("127.0.0.1:50001"), Inode: 14},
+		{Local: server, Remote: addr("127.0.0.1:50002"), Inode: 0},
+	}, nil)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "first", Sockets: []uint64{11}})
+	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "second", Sockets: []uint64{12, 13}})
+	tree.Add(hosttest.Process{PID: 102, PPID: 1, Comm: "other", Sockets: []uint64{14}})
+	owners := m.sockets.listenerOwners(hosttest.InitNetNS, server)
+	if len(owners) != 2 {
+		t.Fatalf("%d owners", len(owners))
+	}
+	for client, want := range map[string]struct {
+		pid      int
+		accepted bool
+	}{
+		"127.0.0.1:50000": {101, true}, "127.0.0.1:50001": {0, true}, "127.0.0.1:50002": {0, false}, "127.0.0.1:50003": {0, false},
+	} {
+		if p, accepted := m.acceptor(hosttest.InitNetNS, server, addr(client), owners); p.PID != want.pid || accepted != want.accepted {
+			t.Errorf("%s: %d (%v), want %+v", client, p.PID, accepted, want)
+		}
+	}
+}
+
 func TestReachable(t *testing.T) {
 	sockets := []socket{
 		{addr: addr("[::]:80"), inode: 1}, {addr: addr("0.0.0.0:80"), inode: 2}, {addr: addr("10.0.0.1:80"), inode: 3},

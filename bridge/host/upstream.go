@@ -93,7 +93,7 @@ func isExporter(p Process) bool { return strings.Contains(filepath.Base(p.Exe), 
 // forget drops what is known of processes that have ended.
 func (t *upstreamTable) forget() {
 	for id := range t.known {
-		if p, err := t.machine.stat(id.pid); err != nil || p.id() != id {
+		if !t.machine.lives(id) {
 			delete(t.known, id)
 		}
 	}

@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrTooMany is returned by Watch when all file descriptors of a Watcher are
+// errTooMany is returned by Watch when all file descriptors of a watcher are
 // taken.
-var ErrTooMany = errors.New("too many processes watched")
+var errTooMany = errors.New("too many processes watched")
 
-// Watcher notices the exit of processes by their pidfds (Linux 5.3): one file
+// watcher notices the exit of processes by their pidfds (Linux 5.3): one file
 // descriptor a process, and no work until one exits. It is safe for concurrent
 // use.
-type Watcher struct {
+type watcher struct {
 	epoll  *os.File // of the pidfds; itself in the poller of the runtime, so that waiting holds no thread
 	conn   syscall.RawConn
 	max    int
@@ -26,24 +26,24 @@ type Watcher struct {
 	done   chan struct{}
 
 	mu      sync.Mutex
-	watches map[int32]*Watch // by id
+	watches map[int32]*watch // by id
 	last    int32            // id given out last
 	closed  bool
 }
 
-// Watch is the watch of one process.
-type Watch struct {
-	watcher *Watcher
+// watch is the watch of one process.
+type watch struct {
+	watcher *watcher
 	pid     int
 	fd      int
 	id      int32 // what events carry: a file descriptor's number may be another's by the time they are looked at
 	exited  atomic.Bool
 }
 
-// NewWatcher returns a watcher of at most limit processes at a time. onExit, if
+// newWatcher returns a watcher of at most limit processes at a time. onExit, if
 // not nil, is called with the pid of each that exits, from one goroutine. The
 // error is ENOSYS or EPERM where pidfds do not exist or may not be used.
-func NewWatcher(limit int, onExit func(pid int)) (*Watcher, error) {
+func newWatcher(limit int, onExit func(pid int)) (*watcher, error) {
 	probe, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening pidfd: %w", err)
@@ -59,12 +59,12 @@ func NewWatcher(limit int, onExit func(pid int)) (*Watcher, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("creating epoll: %w", err)
 	}
-	w := &Watcher{
+	w := &watcher{
 		epoll:   os.NewFile(uintptr(fd), "epoll"),
 		max:     limit,
 		onExit:  onExit,
 		done:    make(chan struct{}),
-		watches: map[int32]*Watch{},
+		watches: map[int32]*watch{},
 	}
 	if w.conn, err = w.epoll.SyscallConn(); err != nil {
 		w.epoll.Close()
@@ -77,21 +77,21 @@ func NewWatcher(limit int, onExit func(pid int)) (*Watcher, error) {
 // Watch begins to watch the process that has that pid now. The pid is one of
 // our own pid namespace, and of a process, not of one of its further threads.
 // The watch has to be closed, also after the process exited.
-func (w *Watcher) Watch(pid int) (*Watch, error) {
+func (w *watcher) Watch(pid int) (*watch, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case w.closed:
 		return nil, os.ErrClosed
 	case len(w.watches) >= w.max:
-		return nil, ErrTooMany
+		return nil, errTooMany
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening pidfd of process %d: %w", pid, err)
 	}
 	w.last++
-	watch := &Watch{watcher: w, pid: pid, fd: fd, id: w.last}
+	watch := &watch{watcher: w, pid: pid, fd: fd, id: w.last}
 	// Once: an exited process stays readable for ever.
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: watch.id}
 	if err := w.control(unix.EPOLL_CTL_ADD, fd, &event); err != nil {
@@ -103,7 +103,7 @@ func (w *Watcher) Watch(pid int) (*Watch, error) {
 }
 
 // Exited reports whether the process has exited, be it reaped or not.
-func (w *Watch) Exited() bool {
+func (w *watch) Exited() bool {
 	if w.exited.Load() {
 		return true
 	}
@@ -119,7 +119,7 @@ func (w *Watch) Exited() bool {
 }
 
 // Close ends the watch and frees its file descriptor.
-func (w *Watch) Close() {
+func (w *watch) Close() {
 	w.watcher.mu.Lock()
 	defer w.watcher.mu.Unlock()
 	if w.watcher.watches[w.id] != w {
@@ -130,7 +130,7 @@ func (w *Watch) Close() {
 }
 
 // Close ends all watches; onExit is not called any more when it returns.
-func (w *Watcher) Close() error {
+func (w *watcher) Close() error {
 	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
@@ -149,7 +149,7 @@ func (w *Watcher) Close() error {
 }
 
 // run waits for exits until the watcher is closed.
-func (w *Watcher) run() {
+func (w *watcher) run() {
 	defer close(w.done)
 	for {
 		exited, err := w.wait()
@@ -167,7 +167,7 @@ func (w *Watcher) run() {
 
 // wait returns the watches whose processes exited; the error says that the
 // watcher was closed.
-func (w *Watcher) wait() (exited []*Watch, err error) {
+func (w *watcher) wait() (exited []*watch, err error) {
 	var events [64]unix.EpollEvent
 	n := 0
 	readErr := w.conn.Read(func(fd uintptr) bool {
@@ -189,7 +189,7 @@ func (w *Watcher) wait() (exited []*Watch, err error) {
 
 // control changes the epoll. It goes through the file, so that it can never
 // meet a descriptor number that was closed and used again.
-func (w *Watcher) control(op, fd int, event *unix.EpollEvent) error {
+func (w *watcher) control(op, fd int, event *unix.EpollEvent) error {
 	var err error
 	if controlErr := w.conn.Control(func(epoll uintptr) {
 		err = unix.EpollCtl(int(epoll), op, fd, event)

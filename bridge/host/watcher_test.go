@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-func newTestWatcher(t *testing.T, limit int, onExit func(int)) *Watcher {
+func newTestWatcher(t *testing.T, limit int, onExit func(int)) *watcher {
 	t.Helper()
-	w, err := NewWatcher(limit, onExit)
+	w, err := newWatcher(limit, onExit)
 	if err != nil {
 		t.Skipf("needs pidfds: %v", err)
 	}
@@ -67,7 +67,7 @@ func TestWatcherLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Watch(os.Getppid()); !errors.Is(err, ErrTooMany) {
+	if _, err := w.Watch(os.Getppid()); !errors.Is(err, errTooMany) {
 		t.Errorf("beyond the limit: %v", err)
 	}
 	watch.Close()

@@ -1,0 +1,74 @@
+package host
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/promscope/promscope/bridge/host/hosttest"
+)
+
+// Containers come and go, and their addresses with them; as long as nothing does, the
+// namespaces are not gone through.
+func TestLookup(t *testing.T) {
+	tree, m, clock := fixture(t)
+	expect := func(what, address string, want uint64) {
+		t.Helper()
+		if ns, ok := m.NetNSOf(netip.MustParseAddr(address)); ns != want || ok != (want != 0) {
+			t.Errorf("%s: %s is in %d (%v), want %d", what, address, ns, ok, want)
+		}
+	}
+	tree.Net(hosttest.InitNetNS, nil, []string{"192.168.1.2"})
+	tree.Net(containerNS, nil, []string{"172.17.0.2", "172.18.0.9"})
+	tree.Net(containerNS+1, nil, []string{"172.18.0.9"})
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "web", NetNS: containerNS})
+	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "web", NetNS: containerNS})
+	tree.Add(hosttest.Process{PID: 102, PPID: 1, Comm: "other", NetNS: containerNS + 1})
+	expect("a container", "172.17.0.2", containerNS)
+	expect("two containers", "172.18.0.9", 0)
+	expect("here", "192.168.1.2", hosttest.InitNetNS)
+
+	built := m.addresses.built
+	tree.Remove(100)
+	clock.advance(addressInterval)
+	expect("with its other process", "172.17.0.2", containerNS)
+	expect("still here", "192.168.1.2", hosttest.InitNetNS)
+	if m.addresses.built != built {
+		t.Error("all namespaces were gone through for addresses that are known")
+	}
+
+	tree.Remove(101)
+	tree.Net(containerNS+2, nil, []string{"172.17.0.2"})
+	tree.Add(hosttest.Process{PID: 110, PPID: 1, Comm: "web", NetNS: containerNS + 2})
+	expect("after a restart", "172.17.0.2", containerNS+2)
+	expect("of two containers one is left, which is too early to know of", "172.18.0.9", containerNS+1)
+
+	tree.Remove(110)
+	tree.Net(containerNS+2, nil, []string{"172.17.0.3"})
+	tree.Add(hosttest.Process{PID: 120, PPID: 1, Comm: "another", NetNS: containerNS + 2})
+	clock.advance(addressInterval)
+	expect("its namespace's number is another's", "172.17.0.2", 0)
+	expect("the other one", "172.17.0.3", containerNS+2)
+}
+
+func TestLookupAmbiguous(t *testing.T) {
+	tree, m, clock := fixture(t)
+	address := netip.MustParseAddr("172.18.0.9")
+	for i := range 2 {
+		tree.Net(containerNS+uint64(i), nil, []string{address.String()})
+		tree.Add(hosttest.Process{PID: 100 + i, PPID: 1, Comm: "web", NetNS: containerNS + uint64(i)})
+	}
+	for _, step := range []struct {
+		what string
+		do   func()
+		want uint64
+	}{
+		{"two containers", func() {}, 0},
+		{"one is left, too early to look again", func() { tree.Remove(100) }, 0},
+		{"looked again", func() { clock.advance(addressInterval) }, containerNS + 1},
+	} {
+		step.do()
+		if ns, ok := m.NetNSOf(address); ns != step.want || ok != (step.want != 0) {
+			t.Errorf("%s: in %d (%v), want %d", step.what, ns, ok, step.want)
+		}
+	}
+}
