@@ -171,10 +171,13 @@ func (b *Bridge) tryReload() (document.List, error) {
 }
 
 // meetProbe looks at a probe that polls for the first time: it knows best what
-// the host is called.
+// the host is called. Its first report is to have that name already: under another
+// one, Scope would show a second host for a while.
 func (b *Bridge) meetProbe(pid int) {
 	b.hostName.meet(pid)
-	b.report.SetHost(b.hostName.name())
+	if b.report.SetHost(b.hostName.name()) {
+		b.report.Publish(time.Now())
+	}
 }
 
 // ready tells whether promscope does its job: the socket listens, which New saw

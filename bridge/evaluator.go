@@ -7,6 +7,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/plugin"
+	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/mapping"
 )
 
@@ -28,6 +29,7 @@ const publishInterval = 200 * time.Millisecond
 // rules that are due, gives the report their points, and publishes it.
 type evaluator struct {
 	schedule *schedule
+	store    *store.Store
 	rules    *mapping.Evaluator
 	set      *mapping.Set
 	report   *plugin.Report
@@ -35,14 +37,16 @@ type evaluator struct {
 	logger   *slog.Logger
 	// pruneNow has room for one: whoever sees a process end must not wait.
 	pruneNow chan struct{}
-	// failed holds the last error of each rule that fails, so that only a
-	// change of state is logged.
-	failed map[int]string
+	// failing are the rules whose last evaluation failed: only a change is logged,
+	// since the same error is seldom worded the same.
+	failing map[int]bool
+	clock   wallClock
 }
 
-func newEvaluator(s *schedule, rules *mapping.Evaluator, set *mapping.Set, report *plugin.Report, machine *host.Machine, logger *slog.Logger) *evaluator {
+func newEvaluator(s *schedule, st *store.Store, rules *mapping.Evaluator, set *mapping.Set, report *plugin.Report, machine *host.Machine, logger *slog.Logger) *evaluator {
 	return &evaluator{
 		schedule: s,
+		store:    st,
 		rules:    rules,
 		set:      set,
 		report:   report,
@@ -56,7 +60,7 @@ func newEvaluator(s *schedule, rules *mapping.Evaluator, set *mapping.Set, repor
 		},
 		logger:   logger,
 		pruneNow: make(chan struct{}, 1),
-		failed:   make(map[int]string),
+		failing:  make(map[int]bool),
 	}
 }
 
@@ -65,6 +69,7 @@ func (e *evaluator) String() string { return "rules" }
 func (e *evaluator) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	began := time.Now()
 	var pruned, published time.Time
 	news := false // since the report was published
 	for {
@@ -82,6 +87,9 @@ func (e *evaluator) Run(ctx context.Context) error {
 		case <-e.pruneNow:
 			pruned = time.Time{}
 		case <-timer.C:
+		}
+		if by := e.clock.setBack(time.Now().Round(0), time.Since(began)); by > 0 {
+			e.startAnew(by)
 		}
 		due, wait := e.schedule.take(pruneInterval)
 		for _, d := range due {
@@ -104,6 +112,15 @@ func (e *evaluator) Run(ctx context.Context) error {
 		}
 		timer.Reset(wait)
 	}
+}
+
+// startAnew forgets what is of the future now: until the clock would be there again,
+// no sample could follow it, and the report would stand still.
+func (e *evaluator) startAnew(setBack time.Duration) {
+	e.logger.Warn("The clock was set back, all samples are forgotten and rates begin anew", "by", setBack.Round(time.Millisecond))
+	e.store.Forget()
+	e.schedule.forget()
+	e.report.Forget(time.Now())
 }
 
 // sleep returns false if ctx is done before.
@@ -133,17 +150,17 @@ func (e *evaluator) evaluate(ctx context.Context, d dueRule) {
 		return
 	}
 	rule := e.set.Rules()[d.rule]
-	last, failing := e.failed[d.rule]
+	failed := e.failing[d.rule]
 	switch {
 	case err != nil:
 		result = mapping.Result{Rule: d.rule, At: d.at}
-		if !failing || last != err.Error() {
+		if !failed {
 			e.logger.Warn("rule failed", "metric", rule.Metric, "rule", rule.Position.String(), "err", err)
 		}
-		e.failed[d.rule] = err.Error()
-	case failing:
+		e.failing[d.rule] = true
+	case failed:
 		e.logger.Info("rule works again", "metric", rule.Metric, "rule", rule.Position.String())
-		delete(e.failed, d.rule)
+		delete(e.failing, d.rule)
 	}
 	e.report.Apply(result)
 }

@@ -44,7 +44,7 @@ func newPipeline(cfg *config.Config, b *base) (*pipeline, error) {
 	p.close = sync.OnceValue(p.closeCollectors)
 
 	set := cfg.Rules
-	schedule := newSchedule(len(set.Rules()))
+	schedule := newSchedule(standing(set))
 	selection := store.NewSelection(selectors(set))
 	p.store = store.New(selection, store.Options{MaxSeries: cfg.Limits.MaxSeries, OnCommit: schedule.commit}, reg)
 	p.rules = mapping.NewEvaluator(set, p.store.Live(), nodes{b.machine}, b.logger, reg, mapping.EvaluatorOptions{
@@ -53,7 +53,7 @@ func newPipeline(cfg *config.Config, b *base) (*pipeline, error) {
 		MaxSamples:        cfg.Limits.MaxEvaluationSamples,
 		Timeout:           cfg.Limits.EvaluationTimeout,
 	})
-	p.evaluator = newEvaluator(schedule, p.rules, set, b.report, b.machine, b.logger)
+	p.evaluator = newEvaluator(schedule, p.store, p.rules, set, b.report, b.machine, b.logger)
 
 	p.collectors = openCollectors(&cfg.Collectors, b.machine, b.logger, reg)
 	var err error
@@ -131,6 +131,17 @@ func selectors(set *mapping.Set) []store.Selector {
 		list = append(list, store.Selector{Rule: s.Rule, Matchers: s.Matchers, Window: s.Window})
 	}
 	return list
+}
+
+// standing returns the intervals of the rules that need no samples, and 0 for others.
+func standing(set *mapping.Set) []time.Duration {
+	intervals := make([]time.Duration, len(set.Rules()))
+	for i, r := range set.Rules() {
+		if r.Standing() {
+			intervals[i] = r.Interval
+		}
+	}
+	return intervals
 }
 
 // reportOptions are the parts of the configuration that the report needs.

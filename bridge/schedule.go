@@ -18,9 +18,13 @@ import (
 // has passed since its last evaluation, and goes with the next samples that
 // arrive then. Should none arrive (the last target of a rule has vanished and
 // left its stale markers), it goes alone after 1.1 of the interval.
+//
+// A standing rule, which needs no samples to have a value, goes alone, too, where
+// none arrive.
 type schedule struct {
-	mu    sync.Mutex
-	rules []ruleSchedule
+	mu       sync.Mutex
+	rules    []ruleSchedule
+	standing []time.Duration // intervals of standing rules; 0 for those that need samples
 	// wake has room for one: a commit must not wait for an evaluation.
 	wake chan struct{}
 	now  func() time.Time
@@ -41,11 +45,14 @@ type dueRule struct {
 	at   time.Time
 }
 
-func newSchedule(rules int) *schedule {
+// newSchedule returns a schedule of rules by their indices. Of standing rules it is
+// given the interval, of others 0.
+func newSchedule(standing []time.Duration) *schedule {
 	return &schedule{
-		rules: make([]ruleSchedule, rules),
-		wake:  make(chan struct{}, 1),
-		now:   time.Now,
+		rules:    make([]ruleSchedule, len(standing)),
+		standing: standing,
+		wake:     make(chan struct{}, 1),
+		now:      time.Now,
 	}
 }
 
@@ -77,6 +84,13 @@ func (s *schedule) commit(c store.Commit) {
 	}
 }
 
+// forget forgets when rules were evaluated, and at which timestamps.
+func (s *schedule) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.rules)
+}
+
 // take returns the rules that are due, in rule order, and how long it is until
 // one that is pending goes alone; at most idle.
 func (s *schedule) take(idle time.Duration) (due []dueRule, wait time.Duration) {
@@ -86,12 +100,23 @@ func (s *schedule) take(idle time.Duration) (due []dueRule, wait time.Duration) 
 	wait = idle
 	for i := range s.rules {
 		r := &s.rules[i]
+		if interval := s.standing[i]; interval > 0 && !r.pending {
+			// At the start, it gives the samples that it may be about time to come.
+			begin := r.last
+			if begin.IsZero() {
+				begin = now
+			}
+			r.pending, r.overdue = true, begin.Add(interval*11/10)
+		}
 		if !r.pending {
 			continue
 		}
 		if left := r.overdue.Sub(now); !r.ready && left > 0 {
 			wait = min(wait, left)
 			continue
+		}
+		if r.at.IsZero() { // no samples
+			r.at = now.Round(0)
 		}
 		// Samples of a slow scrape may be older than the last evaluation; time
 		// never runs backwards in a report.
@@ -100,6 +125,9 @@ func (s *schedule) take(idle time.Duration) (due []dueRule, wait time.Duration) 
 		}
 		due = append(due, dueRule{rule: i, at: r.at})
 		*r = ruleSchedule{last: now, lastAt: r.at}
+		if s.standing[i] > 0 {
+			wait = min(wait, s.standing[i]*11/10)
+		}
 	}
 	return due, wait
 }

@@ -24,12 +24,13 @@ type arrival struct {
 	rules           []int
 }
 
-// evaluations plays scrapes against a schedule of two rules and returns the
+// evaluations plays scrapes against a schedule of two rules, and a standing one of
+// that interval if it is not 0, and returns the
 // timestamps, in seconds, at which each rule was evaluated. Between scrapes it
 // wakes up when the schedule says so, as the evaluator does.
-func evaluations(scrapes []arrival, until float64) map[int][]float64 {
+func evaluations(scrapes []arrival, standing time.Duration, until float64) map[int][]float64 {
 	var c clock
-	s := newSchedule(2)
+	s := newSchedule([]time.Duration{0, 0, standing})
 	s.now = func() time.Time { return c.t }
 	got := map[int][]float64{}
 	epoch := c.at(0)
@@ -41,7 +42,7 @@ func evaluations(scrapes []arrival, until float64) map[int][]float64 {
 		return wait
 	}
 	now := 0.0
-	wait := time.Hour
+	wait := take()
 	for _, sc := range append(scrapes, arrival{wall: until}) {
 		for now+wait.Seconds() < sc.wall {
 			now += wait.Seconds()
@@ -61,9 +62,10 @@ func evaluations(scrapes []arrival, until float64) map[int][]float64 {
 func TestSchedule(t *testing.T) {
 	const i = 5 * time.Second
 	for _, tt := range []struct {
-		name    string
-		scrapes []arrival
-		want    map[int][]float64
+		name     string
+		scrapes  []arrival
+		standing time.Duration
+		want     map[int][]float64
 	}{{
 		name:    "one target: at each of its scrapes",
 		scrapes: []arrival{{10, 10.1, i, []int{0}}, {15, 15.3, i, []int{0}}, {20, 20.1, i, []int{0}}},
@@ -92,9 +94,18 @@ func TestSchedule(t *testing.T) {
 		name:    "samples of a slow scrape do not turn time back",
 		scrapes: []arrival{{15, 15, i, []int{0}}, {11, 20, i, []int{0}}},
 		want:    map[int][]float64{0: {15, 15}},
+	}, {
+		name:     "a standing rule without samples",
+		standing: 10 * time.Second,
+		want:     map[int][]float64{2: {11, 22, 33, 44, 55}},
+	}, {
+		name:     "a standing rule goes with its samples while there are any",
+		scrapes:  []arrival{{9.5, 10, i, []int{2}}, {14.5, 15, i, []int{2}}, {19.5, 20, i, []int{2}}},
+		standing: i,
+		want:     map[int][]float64{2: {5.5, 9.5, 14.5, 19.5, 25.5, 31, 36.5, 42, 47.5, 53, 58.5}},
 	}} {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, evaluations(tt.scrapes, 60)); diff != "" {
+			if diff := cmp.Diff(tt.want, evaluations(tt.scrapes, tt.standing, 60)); diff != "" {
 				t.Errorf("evaluations (-want +got):\n%s", diff)
 			}
 		})
@@ -103,7 +114,7 @@ func TestSchedule(t *testing.T) {
 
 // A commit comes from a scrape loop, which must never wait for an evaluation.
 func TestCommitNeverBlocks(t *testing.T) {
-	s := newSchedule(1)
+	s := newSchedule(make([]time.Duration, 1))
 	for range 100 {
 		s.commit(store.Commit{Time: time.Now(), Interval: time.Second, Rules: []int{0}})
 	}

@@ -102,15 +102,12 @@ type metric struct {
 }
 
 // add appends a sample. A second one for the same time replaces the first; one
-// from before the last is refused, unless it is from so long before that the clock
-// must have been set back: then the window starts anew.
+// from before the last is refused.
 func (m *metric) add(s sample, opts Options) bool {
 	if last := len(m.samples) - 1; last >= 0 {
 		switch newest := m.samples[last].at; {
 		case s.at == newest:
 			m.samples = m.samples[:last]
-		case s.at < newest-int64(opts.MaxAge):
-			m.samples = m.samples[:0]
 		case s.at < newest:
 			return false
 		}

@@ -35,9 +35,8 @@ type pollers struct {
 	list []*Poller // in order of their first poll
 }
 
-// record takes note of a poll and reports whether the poller is a new one. Of a
-// known one, it allocates nothing.
-func (p *pollers) record(poll Poller) (isNew bool) {
+// record takes note of a poll. Of a known poller's, it allocates nothing.
+func (p *pollers) record(poll Poller) {
 	poll.ProbeID, poll.UserAgent = clip(poll.ProbeID), clip(poll.UserAgent)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,11 +53,9 @@ func (p *pollers) record(poll Poller) (isNew bool) {
 			First:     poll.Last,
 		}
 		p.list = append(p.list, poller)
-		isNew = true
 	}
 	poller.Polls++
 	poller.Last, poller.LastDuration, poller.LastBytes = poll.Last, poll.LastDuration, poll.LastBytes
-	return isNew
 }
 
 func (p *pollers) find(poll Poller) *Poller {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,16 +96,30 @@ func (r *Report) configure(opts Options, templates map[mapping.Topology][]mappin
 	r.changed = true
 }
 
-// SetHost gives the host another name, and with it the nodes that bear it.
-func (r *Report) SetHost(name string) {
+// SetHost gives the host another name, and with it the nodes that bear it. It
+// reports whether that is a change, which the next Publish makes visible.
+func (r *Report) SetHost(name string) (changed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if name == r.opts.Host {
-		return
+		return false
 	}
 	r.opts.Host = name
 	for ref, n := range r.nodes {
 		n.key = ref.topology.NodeKey(name, ref.id)
+		n.touch()
+	}
+	return true
+}
+
+// Forget drops the samples that are later than now, which the clock was set back to.
+func (r *Report) Forget(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.nodes {
+		for _, m := range n.metrics {
+			m.samples = slices.DeleteFunc(m.samples, func(s sample) bool { return s.at > now.UnixNano() })
+		}
 		n.touch()
 	}
 }

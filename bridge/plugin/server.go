@@ -32,10 +32,10 @@ const (
 
 // ServerOptions are what a Server takes besides its report.
 type ServerOptions struct {
-	// OnProbe is told the pid of each probe that polls for the first time, where
-	// the kernel lets it be known; a client that gives no probe_id is none. It is
-	// called for one probe after another, beside the polls, which do not wait for
-	// it.
+	// OnProbe is told the pid of the probe when it polls for the first time, where
+	// the kernel lets it be known; a client that gives no probe_id is none, and nor
+	// is a second one while the first goes on polling. The probe's poll waits for it
+	// for up to 150 ms, other polls do not.
 	OnProbe func(pid int)
 }
 
@@ -45,8 +45,9 @@ type Server struct {
 	logger  *slog.Logger
 	metrics *serverMetrics
 	pollers pollers
+	probe   probe
 	onProbe func(pid int)
-	probes  chan int
+	probes  chan meeting
 }
 
 // NewServer returns a server of the report.
@@ -56,9 +57,7 @@ func NewServer(report *Report, opts ServerOptions, logger *slog.Logger, reg prom
 		logger:  logger,
 		metrics: newServerMetrics(reg),
 		onProbe: opts.OnProbe,
-		// Room for all pollers of a machine at once; should more come, the hook
-		// misses some rather than a poll waits for it.
-		probes: make(chan int, maxPollers),
+		probes:  make(chan meeting, 1),
 	}
 }
 
@@ -103,15 +102,35 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// announceProbes calls the hook for new pollers until ctx is done.
+// announceProbes calls the hook for new probes until ctx is done: for one after
+// another, and however long it takes.
 func (s *Server) announceProbes(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case pid := <-s.probes:
-			s.onProbe(pid)
+		case m := <-s.probes:
+			s.onProbe(m.pid)
+			close(m.done)
 		}
+	}
+}
+
+// meet has a new probe announced before it is answered, so that already its first
+// report is what it makes of it; unless that takes too long.
+func (s *Server) meet(ctx context.Context, pid int) {
+	m := meeting{pid: pid, done: make(chan struct{})}
+	select {
+	case s.probes <- m:
+	default: // one hangs, and another waits already
+		s.probe.forget(pid)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	select {
+	case <-m.done:
+	case <-ctx.Done():
 	}
 }
 
@@ -123,6 +142,12 @@ func (s *Server) Handler() http.Handler {
 }
 
 func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
+	peer := peerFrom(r.Context())
+	probeID := queryValue(r.URL.RawQuery, "probe_id")
+	if s.onProbe != nil && probeID != "" && peer.PID > 0 && s.probe.polled(peer.PID, time.Now()) {
+		s.meet(r.Context(), peer.PID)
+	}
+
 	start := time.Now()
 	written, err := s.report.serve(w, r)
 	duration := time.Since(start)
@@ -133,9 +158,7 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 		// tells of it, not the log.
 		s.metrics.aborted.Inc()
 	}
-	peer := peerFrom(r.Context())
-	probeID := queryValue(r.URL.RawQuery, "probe_id")
-	isNew := s.pollers.record(Poller{
+	s.pollers.record(Poller{
 		ProbeID:      probeID,
 		UserAgent:    r.UserAgent(),
 		Peer:         peer,
@@ -143,12 +166,6 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 		LastDuration: duration,
 		LastBytes:    written,
 	})
-	if isNew && probeID != "" && peer.PID > 0 && s.onProbe != nil {
-		select {
-		case s.probes <- peer.PID:
-		default:
-		}
-	}
 }
 
 // Pollers returns who has polled, in the order in which they came.

@@ -143,6 +143,29 @@ func TestServerWaitsForNobody(t *testing.T) {
 	}
 }
 
+// A new probe's first answer is what was made of it; what takes too long is not
+// waited for.
+func TestServerMeetsProbe(t *testing.T) {
+	report := liveReport()
+	hang := make(chan struct{})
+	s := startServer(t, report, ServerOptions{OnProbe: func(int) {
+		time.Sleep(20 * time.Millisecond)
+		report.SetHost("as-the-probe-says")
+		report.Publish(start())
+		<-hang
+	}})
+	defer close(hang)
+	client := probetest.NewClient(s.socket, probetest.Options{Host: "as-the-probe-says", Now: start, Timeout: 400 * time.Millisecond})
+	defer client.Close()
+	got, err := client.Poll(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := got.Value("Host", "as-the-probe-says;<host>", "node_load"); !ok {
+		t.Errorf("the first answer has another host: %+v", got.Topologies["Host"])
+	}
+}
+
 // TestServerUnderPublication polls while the report changes all the time.
 func TestServerUnderPublication(t *testing.T) {
 	report := liveReport()

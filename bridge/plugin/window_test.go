@@ -70,11 +70,13 @@ func TestSlowRule(t *testing.T) {
 
 func TestClockSetBack(t *testing.T) {
 	h := newHarness(t, options())
-	h.apply(0, 3600, onHost(load, 1))
+	h.apply(0, 3590, onHost(load, 1))
+	h.apply(0, 3600, onHost(load, 2))
 	h.publish(3600)
-	h.apply(0, 0, onHost(load, 2))
+	h.Forget(second(3595))
+	h.apply(0, 3595, onHost(load, 3))
 	h.newChecker() // which holds that time does not go back
-	if diff := cmp.Diff([]float64{2}, values(h.publish(0).Metric("Host", "vm;<host>", "node_load"))); diff != "" {
+	if diff := cmp.Diff([]float64{1, 3}, values(h.publish(3595).Metric("Host", "vm;<host>", "node_load"))); diff != "" {
 		t.Errorf("samples (-want +got):\n%s", diff)
 	}
 }

@@ -128,6 +128,20 @@ func (s *Store) insert(n *Series) *Series {
 	return n
 }
 
+// Forget forgets all series. Handles stay good.
+func (s *Store) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, list := range s.byName {
+		for _, k := range list {
+			s.forget(k)
+		}
+	}
+	clear(s.byName)
+	s.newest, s.swept = 0, 0
+	s.metrics.series.Set(0)
+}
+
 // sweep forgets the series whose newest sample fell out of their window. The
 // mutex must be held for writing.
 func (s *Store) sweep(now int64) {
@@ -139,8 +153,7 @@ func (s *Store) sweep(now int64) {
 				kept = append(kept, k)
 				continue
 			}
-			s.metrics.samples.Sub(float64(k.n))
-			s.unlink(k)
+			s.forget(k)
 		}
 		clear(list[len(kept):])
 		if len(kept) == 0 {
@@ -151,8 +164,9 @@ func (s *Store) sweep(now int64) {
 	}
 }
 
-// unlink removes a series from the hash index and drops its samples.
-func (s *Store) unlink(k *Series) {
+// forget removes a series from the hash index and drops its samples.
+func (s *Store) forget(k *Series) {
+	s.metrics.samples.Sub(float64(k.n))
 	hash := k.labels.Hash()
 	if first := s.byHash[hash]; first != k {
 		for first.next != k {

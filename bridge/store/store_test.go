@@ -404,3 +404,33 @@ func TestConcurrency(t *testing.T) {
 	cancel()
 	readers.Wait()
 }
+
+// What was forgotten comes back by its handle, also with earlier times.
+func TestForget(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	st := store.New(store.NewSelection(selectors(t, time.Minute, "a", "b")), store.Options{}, reg)
+	a, b := series(t, st, "__name__", "a"), series(t, st, "__name__", "b")
+	batch := st.Batch()
+	batch.Append(a, 3_600_000, 1)
+	batch.Append(b, 3_600_000, 2)
+	batch.Commit(time.UnixMilli(3_600_000), time.Second)
+	st.Forget()
+	if n := st.Len(); n != 0 {
+		t.Errorf("%d series are left", n)
+	}
+	batch.Append(a, 1_000, 3)
+	if got := batch.Commit(time.UnixMilli(1_000), time.Second); got != (store.Appended{Samples: 1}) {
+		t.Errorf("appended: %+v", got)
+	}
+	if diff := cmp.Diff([]string{`{__name__="a"} 3 @1000`}, dump(t, st, 0, 1e9, "a")); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+	if got := dump(t, st, 0, 1e9, "b"); len(got) != 0 {
+		t.Errorf("samples of b: %v", got)
+	}
+	for name, want := range map[string]float64{"promscope_store_series": 1, "promscope_store_samples": 1} {
+		if got := testutil.ToFloat64(collector(t, reg, name)); got != want {
+			t.Errorf("%s = %v, want %v", name, got, want)
+		}
+	}
+}

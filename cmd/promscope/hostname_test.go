@@ -83,6 +83,19 @@ func TestHostName(t *testing.T) {
 			t.Errorf("nothing to warn of, but:\n%s", log)
 		}
 	})
+	t.Run("somebody else polls as a probe does", func(t *testing.T) {
+		p := startUnnamed(t)
+		startRole(t, syscall.CLONE_NEWUTS, environment, "probe "+p.socket+" another-name")
+		eventually(t, 5*time.Second, "the probe's name", hostIs(t, p, "node-a", "probe_environment"))
+		client := probetest.NewClient(p.socket, probetest.Options{Host: "node-a"})
+		defer client.Close()
+		if _, err := client.PollFor(t.Context(), 3, 100*time.Millisecond); err != nil {
+			t.Error(err)
+		}
+		if err := hostIs(t, p, "node-a", "probe_environment")(); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("host name of the probe", func(t *testing.T) {
 		p := startUnnamed(t)
 		startRole(t, syscall.CLONE_NEWUTS, nil, "probe "+p.socket+" another-name")

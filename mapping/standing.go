@@ -1,0 +1,48 @@
+package mapping
+
+import "github.com/prometheus/prometheus/promql/parser"
+
+// Standing reports whether the rule can have values while no series that it selects
+// has any, as with absent() or "or vector(0)": it is then to be evaluated also where
+// no sample arrives.
+func (r *Rule) Standing() bool { return standing(r.Expr) }
+
+func standing(expr parser.Expr) bool {
+	switch e := expr.(type) {
+	case *parser.NumberLiteral, *parser.StringLiteral:
+		return true
+	case *parser.VectorSelector, *parser.MatrixSelector:
+		return false
+	case *parser.Call:
+		switch e.Func.Name {
+		case "absent", "absent_over_time":
+			return true
+		}
+		// Without a vector, a function is of the time or of numbers.
+		for _, arg := range e.Args {
+			if !standing(arg) {
+				return false
+			}
+		}
+		return true
+	case *parser.BinaryExpr:
+		switch e.Op {
+		case parser.LOR:
+			return standing(e.LHS) || standing(e.RHS)
+		case parser.LUNLESS:
+			return standing(e.LHS)
+		}
+		return standing(e.LHS) && standing(e.RHS)
+	case *parser.AggregateExpr:
+		return standing(e.Expr)
+	case *parser.SubqueryExpr:
+		return standing(e.Expr)
+	case *parser.ParenExpr:
+		return standing(e.Expr)
+	case *parser.UnaryExpr:
+		return standing(e.Expr)
+	case *parser.StepInvariantExpr:
+		return standing(e.Expr)
+	}
+	return false
+}
