@@ -29,6 +29,7 @@ type appender struct {
 	batch  *store.Batch
 	cache  *cache
 	target labels.Labels // on all series of the target
+	origin labels.Labels // those of them that the user did not ask for
 	labels *preselector  // nil if relabelling may change labels
 	pids   pidTranslator
 	// observe, if not nil, is shown the series that are not in the cache.
@@ -67,9 +68,9 @@ func newAppender(t *target, s *shared) *appender {
 	}
 }
 
-// retarget changes the labels of the target.
-func (a *appender) retarget(l labels.Labels) {
-	a.target = l
+// retarget changes the labels of the target, among which are those of its origin.
+func (a *appender) retarget(l, origin labels.Labels) {
+	a.target, a.origin = l, origin
 	if a.labels != nil {
 		a.labels.target = l
 	}
@@ -273,12 +274,24 @@ func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.
 	return a.lb.Labels(), settled
 }
 
+// checkLabels holds the job's limits against the labels that Prometheus would have.
 func (a *appender) checkLabels(l labels.Labels) error {
 	name := l.Get(model.MetricNameLabel)
-	if n, limit := l.Len(), int(a.job.LabelLimit); limit > 0 && n > limit {
-		return fmt.Errorf("label_limit of %d exceeded: %.50s has %d labels", limit, name, n)
+	if limit := int(a.job.LabelLimit); limit > 0 && l.Len() > limit {
+		n := 0
+		l.Range(func(l labels.Label) {
+			if !a.origin.Has(l.Name) {
+				n++
+			}
+		})
+		if n > limit {
+			return fmt.Errorf("label_limit of %d exceeded: %.50s has %d labels", limit, name, n)
+		}
 	}
 	return l.Validate(func(l labels.Label) error {
+		if a.origin.Has(l.Name) {
+			return nil
+		}
 		if n, limit := len(l.Name), int(a.job.LabelNameLengthLimit); limit > 0 && n > limit {
 			return fmt.Errorf("label_name_length_limit of %d exceeded: a label of %.50s has a name of %d bytes, %.50s",
 				limit, name, n, l.Name)

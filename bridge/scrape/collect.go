@@ -109,7 +109,7 @@ func (l *loop) follow(origin labels.Labels) {
 		}
 	})
 	target := lb.Labels()
-	l.app.retarget(target)
+	l.app.retarget(target, origin)
 	l.app.cache.orphan(l.report.retarget(l.shared.store, l.target.job, target)...)
 	l.mu.Lock()
 	l.status.Labels = target

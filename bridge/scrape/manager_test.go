@@ -480,6 +480,21 @@ func TestOriginFollowsConnection(t *testing.T) {
 	}
 }
 
+// The labels that promscope adds do not count against the job's limits.
+func TestOriginIsNotLimited(t *testing.T) {
+	opts := scrape.Options{Origin: func(context.Context, net.Conn) labels.Labels {
+		return labels.FromStrings("target_container_id", strings.Repeat("a", 64), "target_pid", "100")
+	}}
+	addr := exporter(t, text, func() string { return "a{x=\"1\"} 1\n" })
+	j := job("j")
+	j.LabelLimit, j.LabelNameLengthLimit, j.LabelValueLengthLimit = 4, 8, 32
+	r := start(t, []*scrape.Config{j}, opts, `a`)
+	r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+	r.eventually(`{__name__!=""}`, map[string]string{
+		`{__name__="a", instance="` + addr + `", job="j", target_container_id="` + strings.Repeat("a", 64) + `", target_pid="100", x="1"}`: "1",
+	})
+}
+
 // A process that is not found when the connection is made is found later.
 func TestOriginIsAskedAgain(t *testing.T) {
 	var asked atomic.Int64
@@ -625,5 +640,8 @@ func TestTargets(t *testing.T) {
 		if s.LastError != "target_limit of 2 exceeded: the job has 3 targets" {
 			t.Errorf("%s: error %q", s.Labels, s.LastError)
 		}
+	}
+	if n := strings.Count(r.logs.String(), "Target cannot be scraped"); n != len(want) {
+		t.Errorf("%d targets were said not to be scraped, want %d, each once", n, len(want))
 	}
 }

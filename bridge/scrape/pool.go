@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 )
 
@@ -18,6 +19,7 @@ type pool struct {
 	mu      sync.Mutex
 	loops   map[string]*loop
 	dropped []DroppedTarget
+	refused map[string]bool // why targets could not be scraped, as logged
 }
 
 func newPool(job *Config, opts Options, s *shared) *pool {
@@ -52,10 +54,29 @@ func (p *pool) sync(ctx context.Context, wg *sync.WaitGroup, groups []*targetgro
 	for _, l := range loops {
 		l.force(over)
 	}
+	p.logRefused()
 	p.shared.metrics.dropped.WithLabelValues(p.job.JobName).Set(float64(len(p.dropped)))
 	if limit := int(p.job.KeepDroppedTargets); limit > 0 && len(p.dropped) > limit {
 		p.dropped = p.dropped[:limit]
 	}
+}
+
+// logRefused says once of each target that cannot be scraped why that is. Those that
+// relabelling drops are meant to be.
+func (p *pool) logRefused() {
+	refused := make(map[string]bool)
+	for _, d := range p.dropped {
+		if d.Error == "" {
+			continue
+		}
+		address := d.Discovered.Get(model.AddressLabel)
+		why := address + ": " + d.Error
+		if !p.refused[why] && !refused[why] {
+			p.shared.logger.Warn("Target cannot be scraped", "job", d.Job, "address", address, "err", d.Error)
+		}
+		refused[why] = true
+	}
+	p.refused = refused
 }
 
 // keep takes the target's loop over into loops, or starts one.
