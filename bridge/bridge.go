@@ -217,10 +217,17 @@ func loadConfig(opts Options, logger *slog.Logger) (*config.Config, document.Lis
 	cfg, diagnostics := load()
 	warnings := diagnostics.Warnings()
 	for _, d := range warnings {
-		logger.Warn(d.Message, "at", d.Position.String(), "hint", d.Hint)
+		attrs := []any{"at", d.Position.String()}
+		if d.Hint != "" {
+			attrs = append(attrs, "hint", d.Hint)
+		}
+		logger.Warn(d.Message, attrs...)
 	}
 	if err := diagnostics.Err(); err != nil {
 		return nil, nil, fmt.Errorf("loading the configuration:\n%w", err)
+	}
+	if err := config.CheckHost(opts.Host); err != nil {
+		return nil, nil, fmt.Errorf("--scope.host: %w", err)
 	}
 	override(&cfg.Scope.PluginsRoot, opts.PluginsRoot)
 	override(&cfg.Scope.PluginID, opts.PluginID)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -23,8 +24,9 @@ func (l *loader) scope() Scope {
 	l.require(pluginIDPattern.MatchString(raw.PluginID), section, "plugin_id",
 		"%q is not an id for Scope, which takes letters, digits and single dashes", raw.PluginID)
 	l.require(raw.Label != "", section, "label", "must not be empty")
-	l.require(!strings.ContainsAny(raw.Host, "; \t\n"), section, "host",
-		"%q must have no space and no semicolon", raw.Host)
+	if err := CheckHost(raw.Host); err != nil {
+		l.require(false, section, "host", "%s", err)
+	}
 	l.require(raw.Samples >= 1 && raw.Samples <= maxSamples, section, "samples",
 		"must be between 1 and %d", maxSamples)
 	l.require(raw.MaxAge > 0, section, "max_age", "must be positive")
@@ -37,6 +39,15 @@ func (l *loader) scope() Scope {
 		Samples:     raw.Samples,
 		MaxAge:      time.Duration(raw.MaxAge),
 	}
+}
+
+// CheckHost returns what is wrong with a name for the host: in node ids, a semicolon
+// follows it.
+func CheckHost(name string) error {
+	if strings.ContainsAny(name, "; \t\n") {
+		return fmt.Errorf("%q must have no space and no semicolon", name)
+	}
+	return nil
 }
 
 // maxReportSize is where Scope's probe stops reading (50 MiB), less a margin.

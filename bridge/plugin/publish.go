@@ -86,7 +86,8 @@ func (r *Report) print() *edition {
 
 // judge says it, once, when the report becomes full and when it no longer is.
 func (r *Report) judge(leftOut int) {
-	full := leftOut > 0 || len(r.nodes) >= r.opts.MaxNodes
+	r.crowded = r.crowded && len(r.nodes) >= r.opts.MaxNodes
+	full := leftOut > 0 || r.crowded
 	if full == r.full {
 		return
 	}

@@ -34,12 +34,13 @@ type Report struct {
 	opening  chunk
 	deflater *deflater
 	changed  bool // what belongs to no node, since the last edition
+	crowded  bool // a node was refused for want of room, and there is none yet
 	full     bool // something does not fit
 }
 
 // NewReport returns a report without nodes, published already. templates are those
 // that are known beforehand; they stay in the report whether or not a node has the
-// metric. Others come with the points that use them, and stay from then on.
+// metric. Others come with the points that use them, and go ten minutes after these.
 func NewReport(opts Options, templates map[mapping.Topology][]mapping.Template, logger *slog.Logger, reg prometheus.Registerer) *Report {
 	r := &Report{
 		logger:    logger,
@@ -92,6 +93,7 @@ func (r *Report) configure(opts Options, templates map[mapping.Topology][]mappin
 		for _, template := range templates[s.topology] {
 			s.define(template)
 		}
+		s.fixed = len(s.templates)
 	}
 	r.changed = true
 }
@@ -156,6 +158,7 @@ func (r *Report) apply(src *source, p *mapping.Point) (dropped string) {
 	n := r.nodes[ref]
 	if n == nil {
 		if len(r.nodes) >= r.opts.MaxNodes {
+			r.crowded = true
 			return dropNodes
 		}
 		n = &node{nodeRef: ref, key: ref.topology.NodeKey(r.opts.Host, ref.id)}

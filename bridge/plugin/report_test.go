@@ -263,3 +263,52 @@ promscope_report_samples 3
 		t.Errorf("lint: %v, %v", problems, err)
 	}
 }
+
+// Templates that came with points go when no metric has them any more; those that
+// were known beforehand stay.
+func TestTemplatesAreForgotten(t *testing.T) {
+	h := newHarness(t, options())
+	disk := func(name string) mapping.Point {
+		priority := 3 + float64(name[0])/1000
+		return mapping.Point{Topology: mapping.Host, Template: mapping.Template{ID: "disk_" + name, Label: name, Priority: priority}, Value: 1}
+	}
+	h.apply(0, 0, disk("a"), disk("b"))
+	if n := len(h.publish(0).Topologies["Host"].Templates); n != 4 {
+		t.Errorf("%d templates at first", n)
+	}
+	for _, step := range []struct{ second, templates int }{{60, 4}, {659, 4}, {720, 3}} {
+		h.apply(0, step.second, disk("b"))
+		h.newChecker() // which holds that templates stay
+		if n := len(h.publish(step.second).Topologies["Host"].Templates); n != step.templates {
+			t.Errorf("%d templates after %d s, want %d", n, step.second, step.templates)
+		}
+	}
+	h.apply(0, 721, disk("a"), disk("b"))
+	if n := len(h.publish(721).Topologies["Host"].Templates); n != 4 {
+		t.Errorf("%d templates when it is back", n)
+	}
+}
+
+// A name that is back after a while may have another priority.
+func TestTemplateIsChanged(t *testing.T) {
+	h := newHarness(t, options())
+	disk := func(priority float64) mapping.Point {
+		return mapping.Point{Topology: mapping.Host, Template: mapping.Template{ID: "disk", Label: "Disk", Priority: priority}, Value: 1}
+	}
+	priority := func(second int) float64 {
+		h.newChecker() // which holds that templates stay
+		return h.publish(second).Topologies["Host"].Templates["disk"].Priority
+	}
+	h.apply(0, 0, disk(3))
+	h.apply(1, 0, disk(4))
+	if got := priority(0); got != 3 {
+		t.Errorf("priority %v, want the first", got)
+	}
+	h.apply(0, 60)
+	h.apply(1, 60)
+	h.publish(60)
+	h.apply(0, 120, disk(5))
+	if got := priority(120); got != 5 {
+		t.Errorf("priority %v when it is back", got)
+	}
+}
