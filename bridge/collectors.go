@@ -35,6 +35,7 @@ func openCollector(name string, settings *config.Collectors, logger *slog.Logger
 			MaxProcesses:   settings.HTTP.MaxProcesses,
 			MaxConnections: settings.HTTP.MaxConnections,
 			Clients:        settings.HTTP.Clients,
+			Interval:       time.Duration(settings.HTTP.Interval),
 			Logger:         logger,
 		})
 	}

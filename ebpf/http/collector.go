@@ -42,17 +42,20 @@ func New(o Options) (*Collector, error) {
 		stop:   stop,
 		done:   make(chan struct{}),
 		kernel: k,
-		table:  newTable(k, k.processes, k.counters),
+		table:  newTable(k, o.keep(), k.processes, k.counters),
 	}
 	o.Logger.Info("counting HTTP in the kernel", "receive", k.hooks.Receive, "send", k.hooks.Send, "refused", refused)
 	go c.sweep(ctx)
 	return c, nil
 }
 
+// sweepEvery is how long a slot waits, at most, for each of the two steps that free it.
+const sweepEvery = time.Second
+
 // sweep gives slots of processes that are gone to others, whether anyone gathers or not.
 func (c *Collector) sweep(ctx context.Context) {
 	defer close(c.done)
-	ticker := time.NewTicker(keep)
+	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -83,16 +86,6 @@ func (c *Collector) sweepOnce() {
 		}
 	}
 	c.sweepErr = err
-}
-
-// Hooks returns the kernel hooks that serve.
-func (c *Collector) Hooks() (receive, send string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.kernel == nil {
-		return "", ""
-	}
-	return c.kernel.hooks.Receive, c.kernel.hooks.Send
 }
 
 // Close detaches the programs. A gather gives nothing from then on.

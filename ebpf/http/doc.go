@@ -4,7 +4,9 @@
 // Two BPF programs look at the first bytes of what TCP sockets read and write. A state machine per
 // connection, in the socket's own storage, pairs a request with the status line that answers it;
 // counters per process and CPU lie in an array that this process maps. No event is copied per
-// request, and a gather makes no system calls.
+// request, and a gather reads the counters where they are: it makes a few system calls, for its
+// series about itself and the clock, however many processes and requests there are. Only statuses
+// so rare that they have no counter in that array are read by system calls, two a status and process.
 //
 // What is counted, and where its edges are:
 //   - A request counts when it is answered. What looks like a request of HTTP, but is answered by

@@ -2,7 +2,6 @@ package http
 
 import (
 	"slices"
-	"time"
 
 	"github.com/promscope/promscope/ebpf/hook"
 )
@@ -13,7 +12,7 @@ func Describe() hook.Description {
 	d := hook.Description{
 		Name:         "http",
 		Help:         "HTTP/1.x requests, responses and latency by process, from the kernel.",
-		Interval:     time.Second,
+		Interval:     DefaultInterval,
 		Capabilities: hook.Capabilities(),
 	}
 	for _, h := range alternatives() {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -153,28 +154,33 @@ func TestOpenBefore(t *testing.T) {
 // TestOtherProtocolOpenBefore keeps a connection of another protocol, and sees it dropped.
 func TestOtherProtocolOpenBefore(t *testing.T) {
 	newCollector(t, Options{}).Close()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	near := dial(t, listener.Addr().String())
-	far, err := listener.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer far.Close()
-	c := newCollector(t, Options{})
-	before := own(t, c, "promscope_http_connections")
-	follow(t, near, far, []step{client("*1\r\n$4\r\nPING\r\n"), answer("+PONG\r\n"), client("*1\r\n$4\r\nPING\r\n"), answer("+PONG\r\n")})
-	if after := own(t, c, "promscope_http_connections"); after > before-2 {
-		t.Errorf("connections: %v, then %v: want both sides dropped", before, after)
+	ping := []step{client("*1\r\n$4\r\nPING\r\n"), answer("+PONG\r\n")}
+	for _, tt := range []struct {
+		name    string
+		clients bool
+		steps   []step
+		want    float64 // sides dropped
+	}{
+		{"servers", false, slices.Concat(ping, ping), 2},
+		{"clients", true, slices.Concat(ping, ping), 2},
+		// A server that has read what could be a request is kept: it may be amid a response.
+		{"commands like requests", true, []step{answer("220 ready\r\n"), client("EHLO me\r\n"), answer("250 you\r\n")}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := connected(t)
+			c := newCollector(t, Options{Clients: tt.clients, Ports: only(t, e.near.LocalAddr().String(), e.far.LocalAddr().String())})
+			before := own(t, c, "promscope_http_connections")
+			follow(t, e.near, e.far, tt.steps)
+			if after := own(t, c, "promscope_http_connections"); after != before-tt.want {
+				t.Errorf("connections: %v, then %v: want %v dropped", before, after, tt.want)
+			}
+		})
 	}
 }
 
 func TestExit(t *testing.T) {
 	address := freeAddress(t)
-	c := newCollector(t, Options{Ports: only(t, address)})
+	c := newCollector(t, Options{Ports: only(t, address), Interval: 1500 * time.Millisecond})
 	pid := startGo(t, address)
 	request(t, dial(t, address), "/200")
 	if got := gather(t, c, servers)[pid]; got.Requests != 1 || got.Comm != "http.test" {
@@ -187,14 +193,15 @@ func TestExit(t *testing.T) {
 		var slot uint32
 		return errors.Is(c.kernel.collection.Maps[bpfMapSlots].Lookup(owner{uint32(pid), roleServer}, &slot), ebpf.ErrKeyNotExist)
 	}, "the kernel still has the process")
+	time.Sleep(2500 * time.Millisecond)
 	if got := gather(t, c, servers)[pid]; got.Requests != 1 {
-		t.Errorf("the last counts are lost: %+v", got)
+		t.Errorf("the last counts are lost before two intervals: %+v", got)
 	}
-	time.Sleep(keep)
+	time.Sleep(500 * time.Millisecond)
 	if got, ok := gather(t, c, servers)[pid]; ok {
-		t.Errorf("still there after a second: %+v", got)
+		t.Errorf("still there after two intervals: %+v", got)
 	}
-	eventually(t, 5*keep, func() bool { return own(t, c, "promscope_http_processes") == 0 }, "the slot is never freed")
+	eventually(t, 5*sweepEvery, func() bool { return own(t, c, "promscope_http_processes") == 0 }, "the slot is never freed")
 }
 
 // TestReusedPID gives a pid to a second process right after the first has ended.
@@ -217,7 +224,7 @@ func TestReusedPID(t *testing.T) {
 		t.Skipf("the pid was %d, and then %d: another process was faster", pid, again)
 	}
 	request(t, dial(t, address), "/200")
-	// For a second the two have the pid together: the one that has ended makes room at once.
+	// For a while the two have the pid together: the one that has ended makes room at once.
 	if got := gather(t, c, servers)[pid]; got.Requests != 1 {
 		t.Errorf("%d requests: the counts of the last process with this pid", got.Requests)
 	}
@@ -262,7 +269,7 @@ func TestProcessLimit(t *testing.T) {
 		t.Fatalf("%v requests lost", got)
 	}
 	last := dial(t, addresses[2])
-	eventually(t, 5*keep, func() bool {
+	eventually(t, 5*sweepEvery, func() bool {
 		request(t, last, "/200")
 		return gather(t, c, servers)[pids[2]].Requests > 0
 	}, "the third process never gets a slot")

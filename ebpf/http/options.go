@@ -4,14 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 )
 
 // Defaults of the options of the same names.
 const (
 	DefaultMaxProcesses   = 1024
 	DefaultMaxConnections = 65536
+	DefaultInterval       = time.Second
 
 	maxProcesses = 1 << 16
+	keepAtLeast  = 2 * time.Second
 )
 
 // Ports selects connections by port: the server's own, for both sides. Exclude wins; an empty
@@ -32,7 +35,10 @@ type Options struct {
 	MaxConnections int
 	// Clients also counts requests sent, by the process that sends them.
 	Clients bool
-	Logger  *slog.Logger
+	// Interval at which the collector is gathered. A process that has exited is reported for two of
+	// them, and for two seconds at least, so that a gather has its last counts even if it comes late.
+	Interval time.Duration
+	Logger   *slog.Logger
 
 	// hook restricts the choice to one set of hooks, for tests.
 	hook string
@@ -46,16 +52,27 @@ func (o Options) validate() (Options, error) {
 	if o.MaxConnections == 0 {
 		o.MaxConnections = DefaultMaxConnections
 	}
+	if o.Interval == 0 {
+		o.Interval = DefaultInterval
+	}
 	if o.MaxProcesses < 1 || o.MaxProcesses > maxProcesses {
 		errs = append(errs, fmt.Errorf("max_processes is %d: must be between 1 and %d", o.MaxProcesses, maxProcesses))
 	}
 	if o.MaxConnections < 1 || o.MaxConnections > 1<<24 {
 		errs = append(errs, fmt.Errorf("max_connections is %d: must be between 1 and %d", o.MaxConnections, 1<<24))
 	}
+	if o.Interval < 0 {
+		errs = append(errs, fmt.Errorf("interval is %s: must not be negative", o.Interval))
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o, errors.Join(errs...)
+}
+
+// keep returns how long a process that has exited is still reported.
+func (o Options) keep() time.Duration {
+	return max(2*o.Interval, keepAtLeast)
 }
 
 // excluded returns the ports to leave alone, one bit each.

@@ -3,6 +3,7 @@ package http
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestOptions(t *testing.T) {
@@ -14,6 +15,7 @@ func TestOptions(t *testing.T) {
 		{Options{MaxProcesses: 65536, MaxConnections: 1}, ""},
 		{Options{MaxProcesses: -1}, "max_processes is -1: must be between 1 and 65536"},
 		{Options{MaxProcesses: 65537}, "max_processes is 65537: must be between 1 and 65536"},
+		{Options{Interval: -time.Second}, "interval is -1s: must not be negative"},
 		{Options{MaxConnections: -5}, "max_connections is -5: must be between 1 and 16777216"},
 		{Options{MaxProcesses: -1, MaxConnections: -1}, "max_processes is -1: must be between 1 and 65536\nmax_connections is -1: must be between 1 and 16777216"},
 	} {
@@ -25,12 +27,30 @@ func TestOptions(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%+v: %q, want %q", tt.options, got, tt.want)
 		}
-		if err == nil && (o.MaxProcesses == 0 || o.MaxConnections == 0 || o.Logger == nil) {
+		if err == nil && (o.MaxProcesses == 0 || o.MaxConnections == 0 || o.Interval == 0 || o.Logger == nil) {
 			t.Errorf("%+v: no defaults: %+v", tt.options, o)
 		}
 	}
 	if _, err := New(Options{MaxProcesses: -1}); err == nil || !strings.HasPrefix(err.Error(), "http collector: max_processes") {
 		t.Errorf("New: %v", err)
+	}
+}
+
+// A process that exits right after a gather is there at the next, however long that takes.
+func TestKeep(t *testing.T) {
+	for interval, want := range map[time.Duration]time.Duration{
+		0:                      2 * time.Second,
+		100 * time.Millisecond: 2 * time.Second,
+		time.Second:            2 * time.Second,
+		15 * time.Second:       30 * time.Second,
+	} {
+		o, err := Options{Interval: interval}.validate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := o.keep(); got != want {
+			t.Errorf("gathered every %s, kept for %s, want %s", interval, got, want)
+		}
 	}
 }
 

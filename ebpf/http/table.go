@@ -9,10 +9,6 @@ import (
 	"time"
 )
 
-// keep is how long a process that has exited is still reported: long enough for the next
-// gather to take its last counts.
-const keep = time.Second
-
 // slotMaps are the kernel's maps that decide who holds which slot.
 type slotMaps interface {
 	// release takes the slot from its owner, if it has it still.
@@ -32,6 +28,7 @@ type slotMaps interface {
 // when none can be in the middle of an addition, it is zeroed and freed.
 type table struct {
 	maps      slotMaps
+	keep      time.Duration // that a process is reported after it has exited
 	cpus      int
 	processes []process
 	counters  []counters // slots × CPUs
@@ -39,9 +36,10 @@ type table struct {
 	evictions uint64
 }
 
-func newTable(maps slotMaps, processes []process, all []counters) *table {
+func newTable(maps slotMaps, keep time.Duration, processes []process, all []counters) *table {
 	return &table{
 		maps:      maps,
+		keep:      keep,
 		cpus:      len(all) / len(processes),
 		processes: processes,
 		counters:  all,
@@ -61,7 +59,7 @@ func (t *table) live(slot int, now time.Duration) bool {
 		return false
 	}
 	exited := atomic.LoadUint64(&p.Exited)
-	return exited == 0 || now < time.Duration(exited)+keep
+	return exited == 0 || now < time.Duration(exited)+t.keep
 }
 
 // reported returns the slots to be reported at the time now. Of processes that had the same pid
@@ -108,17 +106,36 @@ func (t *table) exited(slot int) uint64 {
 // and none is about to be free, it takes those of the processes that have had none for the longest.
 func (t *table) sweep(now time.Duration, lost bool) error {
 	underway := false
+	free := 0 // slots, or about to be
+	var exited []slotUse
 	for slot := range t.processes {
 		switch {
 		case atomic.LoadUint32(&t.processes[slot].Taken) == 0:
+			free++
 		case t.draining[slot]:
 			underway = true
+			free++
 			if err := t.recycle(slot); err != nil {
 				return err
 			}
 		case !t.live(slot, now):
 			underway = true
+			free++
 			t.drain(slot)
+		default:
+			at := atomic.LoadUint64(&t.processes[slot].Exited)
+			if at != 0 && now >= time.Duration(at)+keepAtLeast {
+				exited = append(exited, slotUse{slot, at})
+			}
+		}
+	}
+	// To keep those that have exited must not be at the cost of those that live: when few slots are
+	// left, those that exited the longest ago, whose last counts are the likeliest to be taken, go.
+	if few := min(len(exited), len(t.processes)/4-free); few > 0 {
+		underway = true
+		slices.SortFunc(exited, func(a, b slotUse) int { return cmp.Compare(a.last, b.last) })
+		for _, use := range exited[:few] {
+			t.drain(use.slot)
 		}
 	}
 	if lost && !underway {
@@ -153,7 +170,7 @@ func (t *table) recycle(slot int) error {
 
 type slotUse struct {
 	slot int
-	last uint64 // monotonic clock, nanoseconds
+	last uint64 // when it was used, or its process exited: monotonic clock, nanoseconds
 }
 
 // evict takes a sixteenth of the slots from those who have used theirs the least lately.

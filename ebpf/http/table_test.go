@@ -40,7 +40,7 @@ const fakeCPUs = 2
 // newFakeTable returns a table of slots, of which the first n are taken by processes 1 to n.
 func newFakeTable(slots, n int) (*table, *fakeMaps) {
 	f := &fakeMaps{rare: map[rareCode]uint64{}}
-	t := newTable(f, make([]process, slots), make([]counters, slots*fakeCPUs))
+	t := newTable(f, keepAtLeast, make([]process, slots), make([]counters, slots*fakeCPUs))
 	for slot := range n {
 		t.take(slot, uint32(slot+1))
 	}
@@ -87,12 +87,13 @@ func TestTableExit(t *testing.T) {
 	exited := 10 * time.Second
 	table.processes[0].Exited = uint64(exited)
 
-	if got := table.reported(exited + keep - 1); !slices.Equal(got, []int{0, 1}) {
-		t.Errorf("within the second: %v", got)
+	table.keep = time.Minute
+	if got := table.reported(exited + table.keep - 1); !slices.Equal(got, []int{0, 1}) {
+		t.Errorf("within the minute: %v", got)
 	}
-	later := exited + keep
+	later := exited + table.keep
 	if got := table.reported(later); !slices.Equal(got, []int{1}) {
-		t.Errorf("after the second: %v", got)
+		t.Errorf("after the minute: %v", got)
 	}
 	for range 2 {
 		if len(f.freed) != 0 {
@@ -112,6 +113,42 @@ func TestTableExit(t *testing.T) {
 	}
 	if table.processes[0] != (process{Epoch: 1}) {
 		t.Errorf("not forgotten: %+v", table.processes[0])
+	}
+}
+
+// TestTableFull keeps processes that have exited only while there is room, and those that live anyway.
+func TestTableFull(t *testing.T) {
+	table, f := newFakeTable(32, 28)
+	table.keep = time.Hour
+	exited := time.Minute
+	for slot := range 6 { // the last of them exited first
+		table.processes[slot].Exited = uint64(exited) - uint64(slot)
+	}
+	sweep := func(now time.Duration) {
+		t.Helper()
+		for range 3 {
+			if err := table.sweep(now, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		slices.Sort(f.freed)
+	}
+	sweep(exited + keepAtLeast - 6)
+	if len(f.freed) != 0 {
+		t.Errorf("freed %v, of which no gather may have the last counts", f.freed)
+	}
+	sweep(exited + keepAtLeast)
+	if !slices.Equal(f.freed, []uint32{2, 3, 4, 5}) {
+		t.Errorf("freed %v, and then a quarter of all are free", f.freed)
+	}
+
+	for slot := range 32 {
+		table.take(slot, 1)
+	}
+	f.freed = nil
+	sweep(exited + keepAtLeast)
+	if len(f.freed) != 0 || len(f.released) != 0 {
+		t.Errorf("taken from processes that live: %v, %v", f.freed, f.released)
 	}
 }
 

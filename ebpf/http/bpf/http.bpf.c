@@ -58,7 +58,7 @@ __u64 unreadable;    // heads that could not be read
 
 // connection is the state machine. The socket is locked when on_receive and on_send come by.
 struct connection {
-	__u64 started; // when the first byte of the last request was read (a client's: written)
+	__u64 started; // when the first byte of the last request was read (a client's: written); 0 before the first
 	__u32 tgid;    // whose request that was
 	__u32 slot;
 	__u32 epoch;
@@ -76,7 +76,7 @@ struct connection {
 	bool brief;   // the last response was without a body, or to a pipelined request
 	bool wrote;   // it was a write that `kept` is from
 	bool open_before; // this collector
-	bool missed;      // read what begins no request, while the role is unknown
+	bool missed;      // what came begins no request, while the role is unknown
 };
 
 struct {
@@ -437,6 +437,15 @@ static __always_inline void response(struct connection *c, __u32 code)
 	counters->buckets[bucket]++;
 }
 
+// owed takes a response whose request was there before the collector. It does not count: when that
+// began is not known, nor which method it had.
+static __always_inline void owed(struct connection *c, int code)
+{
+	c->kept.bytes = 0;
+	c->proven = true;
+	c->deaf = c->mute = code == 101;
+}
+
 // not_http gives up a connection whose first answer is no status line.
 static __noinline int not_http(struct sock *sk, struct connection *c)
 {
@@ -453,12 +462,17 @@ static __always_inline struct connection *answer(struct sock *sk, struct connect
 	int code = status_code(h);
 
 	if (code > 0) {
-		response(c, code);
+		if (likely(c->started))
+			response(c, code);
+		else
+			owed(c, code);
 	} else if (code == STATUS_PARTIAL) {
 		keep(c, h, wrote, next_seq);
 	} else {
 		c->kept.bytes = 0;
-		if (c->pending && !c->proven && !c->open_before) {
+		// One that was open before may be amid a body. A client that has read some is not: it
+		// would not have asked again.
+		if (c->pending && !c->proven && (!c->open_before || (c->role == CLIENT && c->missed))) {
 			not_http(sk, c);
 			return NULL;
 		}
@@ -474,7 +488,8 @@ static __always_inline struct connection *question(struct sock *sk, struct conne
 	if (verdict == NOT_HTTP || !h->bytes) {
 		if (c) {
 			c->kept.bytes = 0;
-			c->missed = true;
+			if (!wrote || !c->open_before) // else it may be amid a body
+				c->missed = true;
 		}
 		return c;
 	}
@@ -573,6 +588,8 @@ static __noinline int received(struct sk_buff *skb, struct connection *c, __u32 
 			request(c, SERVER, verdict);
 			return 0;
 		}
+		if (clients && c->role == UNKNOWN && status_code(&h) && !port_excluded(bpf_ntohs(sk->__sk_common.skc_dport)))
+			c->role = CLIENT; // open before: what this answers was written before, too
 	}
 	if (c)
 		c->get_bytes = 0;
@@ -686,19 +703,20 @@ static __noinline struct connection *wrote(struct sock *sk, struct connection *c
 		return answer(sk, c, &h, true, 0);
 	}
 	if (c && c->role == UNKNOWN) {
-		if (status_code(&h) > 0) {
+		int code = status_code(&h);
+
+		if (code > 0) {
 			c->role = SERVER; // open before: what this answers was read before, too
-			c->proven = true;
-			c->kept.bytes = 0;
+			owed(c, code);
 			return c;
-		}
-		if (c->missed) {
-			forget(sk); // it reads no requests, and writes no responses
-			return NULL;
 		}
 	}
 	if (clients && !port_excluded(bpf_ntohs(sk->__sk_common.skc_dport)))
-		return question(sk, c, &h, true, 0);
+		c = question(sk, c, &h, true, 0);
+	if (c && c->role == UNKNOWN && c->missed && !c->kept.bytes) {
+		forget(sk); // it reads no requests, and writes neither responses nor requests
+		return NULL;
+	}
 	return c;
 }
 
