@@ -28,7 +28,7 @@ type Nodes interface {
 // EvaluatorOptions bound what rules may do. Zero values stand for the defaults.
 type EvaluatorOptions struct {
 	MaxNodes          int           // nodes per rule; default 5,000
-	MaxMetricsPerRule int           // distinct values of ${label} per rule; default 20
+	MaxMetricsPerRule int           // distinct values of ${label} per rule at a time; default 20
 	MaxSamples        int           // samples that an evaluation may hold in memory; default 1,000,000
 	Timeout           time.Duration // of one evaluation; default 5 s
 }
@@ -74,8 +74,7 @@ type ruleState struct {
 
 // NewEvaluator returns an evaluator of the set's rules over the samples of q.
 // Nodes tells the living; if nil, as in tests of rules, every node lives. Logger
-// and reg may be nil. An evaluator that follows another on the same registerer, as
-// after a reload, continues its metrics.
+// and reg may be nil. Each evaluator needs a registerer of its own.
 func NewEvaluator(set *Set, q storage.Queryable, nodes Nodes, logger *slog.Logger, reg prometheus.Registerer, opts EvaluatorOptions) *Evaluator {
 	if logger == nil {
 		logger = promslog.NewNopLogger()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/promslog"
@@ -257,7 +258,8 @@ func TestStaticMetricsHaveTheirLabels(t *testing.T) {
 	}
 }
 
-// TestMetricLimit: the first values stay, also when they are gone and others come.
+// TestMetricLimit: the first values stay, also when they have just gone and others
+// come.
 func TestMetricLimit(t *testing.T) {
 	set := mustSet(t, `
 - {metric: 'd_${d}', label: '${d} (B/s)', format: filesize, expr: x, node: host}
@@ -304,6 +306,116 @@ func TestMetricLimit(t *testing.T) {
 	}
 	if next := set.Rules()[1].Priority; next <= got[1].Priority {
 		t.Errorf("the next rule's priority %v is not behind %v", next, got[1].Priority)
+	}
+}
+
+// TestMetricOfAValueThatIsGone: a new value gets it after a minute, and the old one,
+// should it come back, whatever is free then.
+func TestMetricOfAValueThatIsGone(t *testing.T) {
+	set := mustSet(t, `[{metric: 'd_${d}', label: '${d}', expr: x, node: host}]`)
+	store := load(t, `
+		x{d="a"} 1 stale _x30 1x30
+		x{d="b"} 1x5 stale
+		x{d="c"} _x5 1x60
+		x{d="d"} _x5 1x28 stale`)
+	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 2})
+	const a, b, c, d = "vm;<host> d_a = 1", "vm;<host> d_b = 1", "vm;<host> d_c = 1", "vm;<host> d_d = 1"
+	for _, step := range []struct {
+		after  time.Duration
+		points []string
+	}{
+		{0, []string{a, b}},
+		{25 * time.Second, []string{b}},
+		{60 * time.Second, nil},
+		{65 * time.Second, []string{c}},     // a has been gone for more than a minute,
+		{85 * time.Second, []string{c}},     // and b for just one,
+		{90 * time.Second, []string{c, d}},  // and for more
+		{165 * time.Second, []string{c, d}}, // a is back
+		{170 * time.Second, []string{c}},
+		{225 * time.Second, []string{c}},
+		{230 * time.Second, []string{a, c}}, // d has been gone
+	} {
+		points, dropped := evaluate(t, e, 0, step.after)
+		if diff := cmp.Diff(step.points, points); diff != "" {
+			t.Errorf("after %s (-want +got):\n%s", step.after, diff)
+		}
+		for reason := range dropped {
+			if reason != DropMetricLimit {
+				t.Errorf("after %s: dropped %v", step.after, dropped)
+			}
+		}
+	}
+	result, err := e.Evaluate(t.Context(), 0, start.Add(235*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	priorities := map[float64]bool{}
+	for _, p := range result.Points {
+		priorities[p.Template.Priority] = true
+	}
+	if len(priorities) != 2 {
+		t.Errorf("priorities %v of %d points", priorities, len(result.Points))
+	}
+	names, none := e.rules[0].mapper.names, newNamespace(nil)
+	if len(names.ids) != len(none.ids)+2 || len(names.labels) != len(none.labels)+2 {
+		t.Errorf("ids %v, labels %v", names.ids, names.labels)
+	}
+}
+
+// TestMetricOfASlowRule: a value that a single evaluation misses keeps its metric,
+// however long ago the one before was.
+func TestMetricOfASlowRule(t *testing.T) {
+	rules, list := parseText(t, `[{metric: 'd_${d}', label: '${d}', expr: x, node: host}]`,
+		Options{Interval: func([]*labels.Matcher) time.Duration { return 2 * time.Minute }})
+	if err := list.Err(); err != nil {
+		t.Fatal(err)
+	}
+	set, _ := NewSet(rules)
+	store := load(t, `
+		x{d="a"} 1 stale _x46 1
+		x{d="b"} _x24 1x24`)
+	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 1})
+	for _, step := range []struct {
+		after  time.Duration
+		points []string
+	}{
+		{0, []string{"vm;<host> d_a = 1"}},
+		{2 * time.Minute, nil},
+		{4 * time.Minute, []string{"vm;<host> d_a = 1"}},
+	} {
+		points, _ := evaluate(t, e, 0, step.after)
+		if diff := cmp.Diff(step.points, points); diff != "" {
+			t.Errorf("after %s (-want +got):\n%s", step.after, diff)
+		}
+	}
+}
+
+// TestRefusalEnds: an id that was given back is free for the value that was refused
+// because of it, also if that is another rule's.
+func TestRefusalEnds(t *testing.T) {
+	set := mustSet(t, `
+- {metric: 'd_${d}', label: 'X ${d}', expr: x, node: host}
+- {metric: 'd_${e}', label: 'Y ${e}', expr: y, node: host}
+`)
+	store := load(t, `
+		x{d="a"} 1 stale
+		x{d="b"} _ 1x30
+		y{e="a"} 1x30`)
+	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 1})
+	for _, step := range []struct {
+		after  time.Duration
+		points []string
+	}{
+		{0, []string{"vm;<host> d_a = 1"}},
+		{5 * time.Second, nil},
+		{65 * time.Second, []string{"vm;<host> d_a = 1", "vm;<host> d_b = 1"}},
+	} {
+		points, _ := evaluate(t, e, 0, step.after)
+		more, _ := evaluate(t, e, 1, step.after)
+		points = append(more, points...)
+		if diff := cmp.Diff(step.points, points, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("after %s (-want +got):\n%s", step.after, diff)
+		}
 	}
 }
 
@@ -502,12 +614,11 @@ func TestFailureReasons(t *testing.T) {
 	}
 }
 
-// TestReload: a second evaluator on the same registry continues the metrics.
-func TestReload(t *testing.T) {
+func TestDroppedElementsAreCounted(t *testing.T) {
 	set := mustSet(t, `[{metric: m, label: M, expr: x, node: host}]`)
 	reg := prometheus.NewRegistry()
+	e := NewEvaluator(set, load(t, "x NaN"), nil, nil, reg, EvaluatorOptions{})
 	for range 2 {
-		e := NewEvaluator(set, load(t, "x NaN"), nil, nil, reg, EvaluatorOptions{})
 		evaluate(t, e, 0, 0)
 	}
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(`

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,9 +28,7 @@ func (r *Rule) lint(opts Options) (list document.List) {
 		lintWindow(s, opts, warn)
 		lintCounter(s, warn)
 		lintName(s, warn)
-		if opts.Fed != nil && !opts.Fed(s.node.LabelMatchers) {
-			warn(int(s.node.PosRange.Start), fmt.Sprintf("no job and no collector has series for %s", s.node), "")
-		}
+		lintFed(s, opts, warn)
 	}
 	lintBuckets(r.expression, warn)
 	if r.Format == FormatPercent && r.Max <= 100 {
@@ -96,6 +95,16 @@ func lintName(s selection, warn warnFunc) {
 		"name the metric, or some by {__name__=~\"…\"}")
 }
 
+// lintFed looks for selectors that nothing feeds.
+func lintFed(s selection, opts Options, warn warnFunc) {
+	if opts.Fed == nil {
+		return
+	}
+	if fed, hint := opts.Fed(s.node.LabelMatchers); !fed {
+		warn(int(s.node.PosRange.Start), fmt.Sprintf("no job and no collector has series for %s", s.node), hint)
+	}
+}
+
 // lintBuckets looks for quantiles of classic histograms whose buckets were summed
 // into one: nothing would ever come out.
 func lintBuckets(e *expression, warn warnFunc) {
@@ -109,7 +118,8 @@ func lintBuckets(e *expression, warn warnFunc) {
 		if l == nil || !selectsBuckets(vector) {
 			return nil
 		}
-		warn(int(l.at.PositionRange().Start), fmt.Sprintf("%s() needs the label le: %s", call.Func.Name, l.reason), l.hint)
+		warn(int(l.at.PositionRange().Start), fmt.Sprintf("%s() needs the label le: %s", call.Func.Name, l.reason),
+			cmp.Or(l.hint, "it says which bucket a series is: keep it up to there"))
 		return nil
 	})
 }

@@ -40,7 +40,7 @@ const (
 	DropDuplicate      = "duplicate"       // another element has the same node and metric
 	DropIDCollision    = "id_collision"    // another value or rule made the same metric id
 	DropLabelCollision = "label_collision" // another metric of the topology has the same label
-	DropMetricLimit    = "metric_limit"    // more values of ${label} than MaxMetricsPerRule
+	DropMetricLimit    = "metric_limit"    // more values of ${label} at a time than MaxMetricsPerRule
 	DropNodeLimit      = "node_limit"      // more nodes than MaxNodes
 )
 
@@ -48,23 +48,35 @@ const (
 // hundredths; beyond ±9.2e16 it shows garbage.
 const MaxValue = 9e16
 
+// minIdle is how long a value of ${label} has to be gone at least before another
+// one may take its place: well above the 15 s for which Scope shows what was there.
+const minIdle = time.Minute
+
 // A mapper maps the elements of one rule's results to points. What it remembers
 // between evaluations: ids that a regex found, and the metrics of ${label}.
 type mapper struct {
-	rule    *Rule
-	nodes   Nodes
-	names   *namespace
-	limits  EvaluatorOptions
-	static  Template             // of a rule without ${label}
-	metrics map[string]*Template // of a rule with, by the labels' values; nil if refused
-	refused map[string]string    // and why, with the same keys
-	ids     map[string]string    // regex results by label value; "" for no match
+	rule      *Rule
+	nodes     Nodes
+	names     *namespace
+	limits    EvaluatorOptions
+	static    Template                // of a rule without ${label}
+	metrics   map[string]*valueMetric // of a rule with, by the labels' values; none if refused
+	refused   map[string]string       // and why, with the same keys
+	clearedAt int                     // names.released when refused was last cleared
+	ids       map[string]string       // regex results by label value; "" for no match
 
 	// Scratch space: the point of a node and metric, the element of a point, and a
 	// key of metrics.
 	seen     map[pointKey]int
 	elements []int
 	key      []byte
+}
+
+// A valueMetric is the metric that a set of values of ${label} has.
+type valueMetric struct {
+	template Template
+	index    int       // below MaxMetricsPerRule; no other metric of the rule has it
+	used     time.Time // when the value was last there
 }
 
 type pointKey struct {
@@ -79,7 +91,7 @@ func newMapper(r *Rule, nodes Nodes, names *namespace, opts EvaluatorOptions) *m
 		seen:   map[pointKey]int{},
 	}
 	if len(r.metric.names) > 0 {
-		m.metrics, m.refused = map[string]*Template{}, map[string]string{}
+		m.metrics, m.refused = map[string]*valueMetric{}, map[string]string{}
 	}
 	if r.Regex != nil {
 		m.ids = map[string]string{}
@@ -97,7 +109,7 @@ type fate struct {
 // what became of it in fates, whose space it takes.
 func (m *mapper) points(vector promql.Vector, at time.Time, fates []fate) ([]Point, []fate) {
 	fates = slices.Grow(fates[:0], len(vector))[:len(vector)]
-	m.admit(vector)
+	m.admit(vector, at)
 	clear(m.seen)
 	m.elements = m.elements[:0]
 	points := make([]Point, 0, len(vector))
@@ -153,12 +165,14 @@ func (m *mapper) place(s *promql.Sample, at time.Time) (id string, t *Template, 
 		if !ok {
 			return "", nil, DropNoLabel
 		}
-		if t = m.metrics[string(key)]; t == nil {
+		own := m.metrics[string(key)]
+		if own == nil {
 			if reason = m.refused[string(key)]; reason == "" {
 				reason = DropMetricLimit
 			}
 			return "", nil, reason
 		}
+		t = &own.template
 	}
 	if m.rule.Topology != Host && m.nodes != nil && !m.nodes.Alive(m.rule.Topology, id, at) {
 		return "", nil, DropDead
@@ -215,10 +229,18 @@ func (m *mapper) metricKey(l labels.Labels) ([]byte, bool) {
 }
 
 // admit gives values of ${label} that are new a metric of their own, as long as
-// there is room. A metric stays for the mapper's life, so that Scope never sees a
-// template vanish. New values are taken in order, since elements come in none.
-func (m *mapper) admit(vector promql.Vector) {
+// there is room, or a value that has been gone for long makes some. Until then a
+// metric stays, so that Scope does not see a template come and go. New values are
+// taken in order, since elements come in none.
+func (m *mapper) admit(vector promql.Vector, at time.Time) {
 	if m.metrics == nil {
+		return
+	}
+	if m.clearedAt != m.names.released { // what another value had may be free
+		clear(m.refused)
+		m.clearedAt = m.names.released
+	}
+	if !m.use(vector, at) || m.full() && m.idle(at) == "" {
 		return
 	}
 	var unknown []string
@@ -228,9 +250,6 @@ func (m *mapper) admit(vector promql.Vector) {
 		if !ok || m.metrics[string(key)] != nil || m.refused[string(key)] != "" {
 			continue
 		}
-		if len(m.metrics) >= m.limits.MaxMetricsPerRule {
-			return
-		}
 		if _, ok := examples[string(key)]; !ok {
 			examples[string(key)] = vector[i].Metric
 			unknown = append(unknown, string(key))
@@ -238,20 +257,66 @@ func (m *mapper) admit(vector promql.Vector) {
 	}
 	slices.Sort(unknown)
 	for _, key := range unknown {
-		if len(m.metrics) >= m.limits.MaxMetricsPerRule {
-			return
+		index, idle := len(m.metrics), ""
+		if m.full() {
+			if idle = m.idle(at); idle == "" {
+				return
+			}
+			index = m.metrics[idle].index
 		}
-		t := m.instance(examples[key], len(m.metrics))
+		t := m.instance(examples[key], index)
 		if reason := m.names.claim(m.rule.Topology, &t, m.rule); reason != "" {
 			m.refuse(key, reason)
 			continue
 		}
-		m.metrics[key] = &t
+		if idle != "" {
+			m.names.release(m.rule.Topology, &m.metrics[idle].template)
+			delete(m.metrics, idle)
+		}
+		m.metrics[key] = &valueMetric{template: t, index: index, used: at}
 	}
 }
 
-// refuse remembers why a value has no metric. Collisions are for ever, but the
-// memory of them is bounded like everything that values can make grow.
+// use notes which values are there, and reports whether one has no metric that
+// could have one.
+func (m *mapper) use(vector promql.Vector, at time.Time) (unknown bool) {
+	for i := range vector {
+		key, ok := m.metricKey(vector[i].Metric)
+		if !ok {
+			continue
+		}
+		if own := m.metrics[string(key)]; own != nil {
+			own.used = at
+		} else if m.refused[string(key)] == "" {
+			unknown = true
+		}
+	}
+	return unknown
+}
+
+func (m *mapper) full() bool { return len(m.metrics) >= m.limits.MaxMetricsPerRule }
+
+// idle returns the value that has been gone for longest, if that is long enough for
+// another to take its place, else "". A rule that is seldom evaluated may miss one
+// for as long as a sample stands for its series.
+func (m *mapper) idle(at time.Time) string {
+	longest := ""
+	for key, own := range m.metrics {
+		if at.Sub(own.used) <= max(minIdle, m.rule.Lookback()) {
+			continue
+		}
+		if longest != "" {
+			if c := own.used.Compare(m.metrics[longest].used); c > 0 || c == 0 && key > longest {
+				continue
+			}
+		}
+		longest = key
+	}
+	return longest
+}
+
+// refuse remembers why a value has no metric. Collisions last, but the memory of
+// them is bounded like everything that values can make grow.
 func (m *mapper) refuse(key, reason string) {
 	if len(m.refused) >= m.limits.MaxMetricsPerRule {
 		clear(m.refused)
@@ -316,6 +381,7 @@ func (m *mapper) limitNodes(points []Point, fates []fate) ([]Point, []fate) {
 // that those of ${label} rules, which only data tells, collide with none.
 type namespace struct {
 	ids, labels map[key]*Rule // the owner; nil for Scope itself
+	released    int           // how many templates were given back
 }
 
 func newNamespace(rules []*Rule) *namespace {
@@ -345,4 +411,11 @@ func (n *namespace) claim(topology Topology, t *Template, r *Rule) string {
 	}
 	n.ids[id], n.labels[label] = r, r
 	return ""
+}
+
+// release gives a template's id and label back.
+func (n *namespace) release(topology Topology, t *Template) {
+	delete(n.ids, key{topology, t.ID})
+	delete(n.labels, key{topology, t.Label})
+	n.released++
 }

@@ -26,8 +26,9 @@ type Options struct {
 	Interval func(matchers []*labels.Matcher) time.Duration
 
 	// Fed tells whether any job or collector can have series that the matchers
-	// select. Nil means that it is not known, and a rule that starves is not warned of.
-	Fed func(matchers []*labels.Matcher) bool
+	// select, and if not, what to do about it. Nil means that it is not known, and a
+	// rule that starves is not warned of.
+	Fed func(matchers []*labels.Matcher) (fed bool, hint string)
 
 	// MaxWindow is the longest window (range, offset and enclosing subqueries)
 	// that an expression may look back. 0 means DefaultMaxWindow.

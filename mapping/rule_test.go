@@ -266,11 +266,12 @@ func TestWindows(t *testing.T) {
 }
 
 func TestFed(t *testing.T) {
-	opts := Options{Fed: func(matchers []*labels.Matcher) bool { return metricName(matchers) != "y" }}
+	opts := Options{Fed: func(matchers []*labels.Matcher) (bool, string) { return metricName(matchers) != "y", "there is x" }}
 	_, list := parseText(t, "[{metric: a, label: A, expr: x + y, node: host}]", opts)
 	want := `rules.yml:1:34: warning: no job and no collector has series for y
     1 | [{metric: a, label: A, expr: x + y, node: host}]
-      |                                  ^`
+      |                                  ^
+there is x`
 	if got := list.Error(); got != want {
 		t.Errorf("got %s", got)
 	}

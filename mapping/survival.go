@@ -170,54 +170,65 @@ func changesSchema(op parser.ItemType) bool {
 // group_right() fetches from the "one" side.
 func lostInJoin(e *parser.BinaryExpr, label string) *loss {
 	m := e.VectorMatching
-	many, one, oneSide := e.LHS, e.RHS, "right"
-	if m.Card == parser.CardOneToMany {
-		many, one, oneSide = e.RHS, e.LHS, "left"
-	}
-	// Labels in the match must be equal on both sides, so one that a side can never
-	// have is absent from all pairs. Metric names are never part of ignoring().
 	listed := slices.Contains(m.MatchingLabels, label)
-	inMatch := listed
-	if !m.On {
-		inMatch = !listed && !isMetadata(label)
+	many, one := e.LHS, e.RHS
+	if m.Card == parser.CardOneToMany {
+		many, one = e.RHS, e.LHS
 	}
-	if slices.Contains(m.Include, label) {
-		if inMatch {
+	switch {
+	case slices.Contains(m.Include, label):
+		if isMatched(m, label) {
 			if l := lost(many, label); l != nil {
 				return l
 			}
 		}
 		return lost(one, label)
-	}
-	filled := m.FillValues.LHS != nil || m.FillValues.RHS != nil
-	if m.Card == parser.CardOneToOne && m.On != listed {
+	case m.Card == parser.CardOneToOne && m.On != listed:
 		return &loss{
 			at:     e,
 			reason: fmt.Sprintf("%s %s drops it", e.Op, matchClause(m)),
 			hint:   fmt.Sprintf("keep the left side's labels with %s %s group_left ()", e.Op, matchClause(m)),
 		}
+	case isMatched(m, label):
+		return lostInMatch(e, many, one, label)
 	}
-	manyLoss := lost(many, label)
-	if inMatch && (manyLoss == nil || filled) {
-		oneLoss := lost(one, label)
+	return lost(many, label)
+}
+
+// isMatched reports whether the label must be equal on both sides. Metric names are
+// never part of ignoring().
+func isMatched(m *parser.VectorMatching, label string) bool {
+	listed := slices.Contains(m.MatchingLabels, label)
+	if m.On {
+		return listed
+	}
+	return !listed && !isMetadata(label)
+}
+
+// lostInMatch is about a label that must be equal on both sides: one that a side
+// can never have is absent from all pairs. But where a fill value stands for a side
+// that is missing, the other one is enough.
+func lostInMatch(e *parser.BinaryExpr, many, one parser.Expr, label string) *loss {
+	m := e.VectorMatching
+	manyLoss, oneLoss := lost(many, label), lost(one, label)
+	if m.FillValues.LHS != nil || m.FillValues.RHS != nil {
 		if oneLoss == nil {
-			if filled {
-				return nil
-			}
-			return manyLoss
+			return nil
 		}
-		if manyLoss == nil {
-			if filled {
-				return nil
-			}
-			return &loss{
-				at:     oneLoss.at,
-				reason: fmt.Sprintf("the %s side of %s has none (%s), but %s compares it", oneSide, e.Op, oneLoss.reason, compares(m)),
-				hint:   fmt.Sprintf("keep it on that side too, or match on the common labels only: %s on (…) %s ()", e.Op, grouping(m)),
-			}
-		}
+		return manyLoss
 	}
-	return manyLoss
+	if manyLoss != nil || oneLoss == nil {
+		return manyLoss
+	}
+	side := "right"
+	if m.Card == parser.CardOneToMany {
+		side = "left"
+	}
+	return &loss{
+		at:     oneLoss.at,
+		reason: fmt.Sprintf("the %s side of %s has none (%s), but %s compares it", side, e.Op, oneLoss.reason, compares(m)),
+		hint:   fmt.Sprintf("keep it on that side too, or match on the common labels only: %s on (…) %s ()", e.Op, grouping(m)),
+	}
 }
 
 // matchClause prints the on() or ignoring() of a match.

@@ -2,12 +2,15 @@ package config
 
 import (
 	_ "embed"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/prometheus/common/model"
 	promdiscovery "github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/mapping/document"
 )
 
 // ownMetrics lists promscope's own metrics, those of its collectors included. A
@@ -20,9 +23,9 @@ var ownMetrics string
 const ownPrefix = "promscope_"
 
 // Fed reports whether any job or collector can have series that the matchers
-// select. Where that cannot be known, because only the targets know what they
-// serve, it is true.
-func (c *Config) Fed(matchers []*labels.Matcher) bool {
+// select, and if not, which there are. Where that cannot be known, because only the
+// targets know what they serve, it is true.
+func (c *Config) Fed(matchers []*labels.Matcher) (fed bool, hint string) {
 	names := selectedNames(matchers)
 	for _, j := range c.Jobs {
 		if !j.mayBeNamed(matchers) {
@@ -30,13 +33,44 @@ func (c *Config) Fed(matchers []*labels.Matcher) bool {
 		}
 		// Metrics of another promscope come from a job only to rules that name it.
 		if names == nil || named(matchers, model.JobLabel) || slices.ContainsFunc(names, foreign) {
-			return true
+			return true, ""
 		}
 	}
-	if !admitsJob(matchers, builtInJob) {
-		return false
+	switch {
+	case !admitsJob(matchers, builtInJob):
+		return false, c.jobsHint()
+	case names == nil || slices.ContainsFunc(names, c.exports):
+		return true, ""
+	case slices.ContainsFunc(names, foreign):
+		return false, c.jobsHint()
 	}
-	return names == nil || slices.ContainsFunc(names, c.exports)
+	return false, c.ownHint(names)
+}
+
+// jobsHint says which jobs there are.
+func (c *Config) jobsHint() string {
+	if len(c.Jobs) == 0 {
+		return "scrape_configs has no job, and promscope has its own metrics only"
+	}
+	var names []string
+	for _, j := range c.Jobs {
+		names = append(names, j.Scrape.JobName)
+	}
+	return fmt.Sprintf("jobs are %s, and %s for its own metrics", strings.Join(names, ", "), builtInJob)
+}
+
+// ownHint says why promscope has none of the metrics, whose names are like those of
+// its own.
+func (c *Config) ownHint(names []string) string {
+	for _, b := range c.Collectors.All() {
+		if !b.Enabled && slices.ContainsFunc(names, b.hasMetric) {
+			return fmt.Sprintf("the collector %s is not enabled", b.Name)
+		}
+	}
+	if meant := document.Suggest(names[0], strings.Fields(ownMetrics)); meant != "" {
+		return fmt.Sprintf("did you mean %s?", meant)
+	}
+	return "docs/metrics.md lists promscope's own metrics"
 }
 
 // selectedNames returns the only metric names that the matchers can select; nil

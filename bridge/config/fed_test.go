@@ -47,8 +47,30 @@ scrape_configs:
 		{"scrape_configs: [{job_name: x, http_sd_configs: [{url: \"http://x/\"}]}]\n", `node_load1{job="y"}`, true},
 		{"scrape_configs: [{job_name: x, static_configs: [{targets: [a], labels: {job: y}}]}]\n", `node_load1{job="y"}`, true},
 	} {
-		if got := mustParse(t, tc.config).Fed(matchers(t, tc.selector)); got != tc.want {
-			t.Errorf("%s%s: got %t, want %t", tc.config, tc.selector, got, tc.want)
+		got, hint := mustParse(t, tc.config).Fed(matchers(t, tc.selector))
+		if got != tc.want || (hint == "") != got {
+			t.Errorf("%s%s: got %t, hint %q, want %t", tc.config, tc.selector, got, hint, tc.want)
+		}
+	}
+}
+
+// What to do about a rule that starves.
+func TestFedHint(t *testing.T) {
+	const jobs = `
+scrape_configs:
+  - {job_name: node, static_configs: [{targets: [a]}]}
+  - {job_name: local, listener_sd_configs: [{ports: [9090]}]}
+`
+	for _, tc := range []struct{ config, selector, want string }{
+		{jobs, `node_load1{job="lokal"}`, "jobs are node, local, and promscope for its own metrics"},
+		{jobs, `node_load1{job="promscope"}`, "jobs are node, local, and promscope for its own metrics"},
+		{"scrape_configs: []\n", `node_load1`, "scrape_configs has no job, and promscope has its own metrics only"},
+		{jobs, `promscope_cpu_secondss_total`, "did you mean promscope_cpu_seconds_total?"},
+		{jobs, `promscope_x`, "docs/metrics.md lists promscope's own metrics"},
+		{jobs + "collectors: {http: {enabled: false}}\n", `promscope_http_requests_total`, "the collector http is not enabled"},
+	} {
+		if _, got := mustParse(t, tc.config).Fed(matchers(t, tc.selector)); got != tc.want {
+			t.Errorf("%s%s: got %q, want %q", tc.config, tc.selector, got, tc.want)
 		}
 	}
 }
@@ -68,7 +90,8 @@ rules:
 	_, list := Parse("promscope.yml", []byte(config))
 	want := `promscope.yml:8:11: warning: no job and no collector has series for node_load1{job="nod"}
     8 |     expr: node_load1{job="nod"}
-      |           ^`
+      |           ^
+jobs are node, and promscope for its own metrics`
 	if len(list) != 1 || list[0].Error() != want {
 		t.Errorf("got %v, want:\n%s", list, want)
 	}

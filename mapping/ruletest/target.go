@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -63,11 +65,22 @@ func (t *target) scrape(store *memstore.Store, at time.Time, text string) error 
 // honor_labels off.
 func (t *target) label(exposed labels.Labels) labels.Labels {
 	b := labels.NewBuilder(exposed)
+	var clashes []labels.Label
 	t.labels.Range(func(l labels.Label) {
 		if value := exposed.Get(l.Name); value != "" {
-			b.Set("exported_"+l.Name, value)
+			clashes = append(clashes, labels.Label{Name: l.Name, Value: value})
 		}
 		b.Set(l.Name, l.Value)
 	})
+	// If exported_job is taken too, job becomes exported_exported_job: the shorter
+	// name first.
+	slices.SortStableFunc(clashes, func(x, y labels.Label) int { return len(x.Name) - len(y.Name) })
+	for _, l := range clashes {
+		name := model.ExportedLabelPrefix + l.Name
+		for b.Get(name) != "" {
+			name = model.ExportedLabelPrefix + name
+		}
+		b.Set(name, l.Value)
+	}
 	return b.Labels()
 }
