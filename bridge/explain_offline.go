@@ -165,6 +165,8 @@ func (r *replay) world(ctx context.Context) *view.World {
 		Targets:  []scrape.TargetStatus{r.status},
 		Now:      r.now,
 		Oldest:   view.LongestLookback(r.cfg.Rules),
+		Limits:   viewLimits(r.cfg),
+		Full:     r.store.Len() >= r.cfg.Limits.MaxSeries,
 		Exposed: func(_ context.Context, matchers []*labels.Matcher) ([]view.Series, []string) {
 			found := matching(r.exposed, matchers)
 			var problems []string

@@ -61,6 +61,9 @@ func (s *status) Status(context.Context) web.Status {
 		Series:      p.store.Len(),
 		SeriesLimit: p.config.Limits.MaxSeries,
 	}
+	if w.Series >= w.SeriesLimit {
+		w.Refused = p.refused()
+	}
 	if w.Revision == "unknown" {
 		w.Revision = "" // built without version control
 	}
@@ -173,6 +176,22 @@ func (s *status) reportSize(snapshot plugin.Snapshot) web.Report {
 		w.EncodeSeconds = h.GetSampleSum() / float64(h.GetSampleCount())
 	}
 	return w
+}
+
+// refused is how many samples the store had no room for.
+func (p *pipeline) refused() uint64 {
+	families, _ := p.registry.Gather() // what could not be gathered is not there
+	for _, f := range families {
+		if f.GetName() != "promscope_store_dropped_total" {
+			continue
+		}
+		for _, m := range f.Metric {
+			if slices.ContainsFunc(m.Label, func(l *dto.LabelPair) bool { return l.GetValue() == "series_limit" }) {
+				return uint64(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return 0
 }
 
 // histogram is one of promscope's own metrics; nil if it is not there.

@@ -179,6 +179,9 @@ func (m *meter) note(f *dto.MetricFamily) {
 		}
 		sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 	}
+	if sum == 0 && (name == "hook_runs_total" || name == "hook_run_seconds_total") {
+		return // the kernel does not count them unless kernel.bpf_stats_enabled is 1
+	}
 	name = strings.ReplaceAll(strings.TrimSuffix(name, "_total"), "_", " ")
 	m.facts = append(m.facts, web.Fact{Name: strings.ToUpper(name[:1]) + name[1:], Value: strconv.FormatFloat(sum, 'f', -1, 64)})
 }

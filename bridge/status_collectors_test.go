@@ -24,6 +24,9 @@ func TestMeter(t *testing.T) {
 	gauge("promscope_x_connections", nil, 4)
 	gauge("promscope_x_connections_lost_total", prometheus.Labels{"reason": "limit"}, 1)
 	gauge("promscope_x_connections_lost_total", prometheus.Labels{"reason": "memory"}, 2)
+	gauge("promscope_x_hook_runs_total", prometheus.Labels{"program": "a"}, 0) // not counted
+	gauge("promscope_x_hook_run_seconds_total", prometheus.Labels{"program": "a"}, 0)
+	gauge("promscope_x_hook_runs_missed_total", prometheus.Labels{"program": "a"}, 0)
 	gauge("promscope_x_requests_total", prometheus.Labels{"pid": "1"}, 9)
 	gauge("promscope_other", nil, 9)
 	var failure error
@@ -39,7 +42,7 @@ func TestMeter(t *testing.T) {
 	}
 	var got web.Collector
 	m.describe(&got)
-	want := web.Collector{Hook: "a+b", Errors: 1, Facts: []web.Fact{{Name: "Connections", Value: "4"}, {Name: "Connections lost", Value: "3"}}}
+	want := web.Collector{Hook: "a+b", Errors: 1, Facts: []web.Fact{{Name: "Connections", Value: "4"}, {Name: "Connections lost", Value: "3"}, {Name: "Hook runs missed", Value: "0"}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -73,6 +73,27 @@ func TestKernel(t *testing.T) {
 	expected{VerdictOK, "cannot be seen: operation not permitted"}.check(t, clock(0, 0, unix.EPERM).Clock())
 }
 
+// Whoever may not look into processes finds no target_pid, and is told so.
+func TestProcesses(t *testing.T) {
+	m := testPlugins(t).machine
+	if first, err := m.Process(1); err != nil || first.Container != "" {
+		t.Skip("this machine's first process is not to be seen")
+	}
+	rights := func(err error, bits ...uint) Kernel {
+		return Kernel{capget: func(_ *unix.CapUserHeader, data *unix.CapUserData) error {
+			for _, bit := range bits {
+				data.Effective |= 1 << bit
+			}
+			return err
+		}}
+	}
+	expected{VerdictOK, "process 1 is"}.check(t, rights(nil, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH).Processes(m))
+	expected{VerdictOK, "process 1 is"}.check(t, rights(nil, unix.CAP_SYS_PTRACE, unix.CAP_DAC_OVERRIDE).Processes(m))
+	expected{VerdictWarn, "CAP_DAC_READ_SEARCH missing"}.check(t, rights(nil, unix.CAP_SYS_PTRACE).Processes(m))
+	expected{VerdictWarn, "no target_pid for what they serve: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH missing → run as root"}.check(t, rights(nil).Processes(m))
+	expected{VerdictWarn, "not permitted"}.check(t, rights(unix.EPERM).Processes(m))
+}
+
 func testPlugins(t *testing.T) *Plugins {
 	t.Helper()
 	m, err := host.New(host.Options{}, slog.New(slog.DiscardHandler))

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -18,6 +19,7 @@ type Kernel struct {
 	spec         func() error
 	lockdownFile string
 	missing      func() ([]string, error)
+	capget       func(*unix.CapUserHeader, *unix.CapUserData) error
 	adjtimex     func(*unix.Timex) (state int, err error)
 }
 
@@ -31,6 +33,7 @@ func NewKernel() Kernel {
 		},
 		lockdownFile: "/sys/kernel/security/lockdown",
 		missing:      hook.MissingCapabilities,
+		capget:       unix.Capget,
 		adjtimex:     unix.Adjtimex,
 	}
 }
@@ -116,7 +119,36 @@ func (k Kernel) Processes(m *host.Machine) Finding {
 		return Warning(check, "let promscope see the host's processes (Docker: --pid=host, Kubernetes: hostPID)",
 			"only those of promscope's own container are to be seen: pids would be taken for those of other processes")
 	}
+	missing, err := k.lacking()
+	switch {
+	case err != nil:
+		return Warning(check, "", "%s", err)
+	case len(missing) > 0:
+		return Warning(check, "run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+			"cannot look into other users' processes: no target_pid for what they serve: %s missing", strings.Join(missing, " and "))
+	}
 	return Good(check, "process 1 is %s, promscope %d", first.Comm, m.PID())
+}
+
+// lacking names what this process lacks to find the process of any socket: the
+// descriptors of other users' processes are listed with one right, and followed with
+// another. The capabilities are asked, and no process: there are some that not even
+// root may look into, and process 1 can be one.
+func (k Kernel) lacking() ([]string, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := k.capget(&header, &data[0]); err != nil {
+		return nil, fmt.Errorf("reading capabilities: %w", err)
+	}
+	has := func(bit uint) bool { return data[0].Effective&(1<<bit) != 0 }
+	var missing []string
+	if !has(unix.CAP_SYS_PTRACE) {
+		missing = append(missing, "CAP_SYS_PTRACE")
+	}
+	if !has(unix.CAP_DAC_READ_SEARCH) && !has(unix.CAP_DAC_OVERRIDE) {
+		missing = append(missing, "CAP_DAC_READ_SEARCH")
+	}
+	return missing, nil
 }
 
 // Clock tells whether the clock is synchronized: Scope shows samples by their

@@ -3,6 +3,7 @@ package scrape
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/prometheus/common/model"
@@ -72,7 +73,11 @@ func (p *pool) logRefused() {
 		address := d.Discovered.Get(model.AddressLabel)
 		why := address + ": " + d.Error
 		if !p.refused[why] && !refused[why] {
-			p.shared.logger.Warn("Target cannot be scraped", "job", d.Job, "address", address, "err", d.Error)
+			err := d.Error
+			if at := strings.LastIndexByte(address, '@'); at >= 0 { // credentials are not for the log
+				address, err = address[at+1:], "a user name and password belong into basic_auth"
+			}
+			p.shared.logger.Warn("Target cannot be scraped", "job", d.Job, "address", address, "err", err)
 		}
 		refused[why] = true
 	}

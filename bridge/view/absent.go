@@ -2,17 +2,20 @@ package view
 
 import (
 	"context"
-	"fmt"
 	"regexp"
+	"slices"
 	"strings"
-	"time"
 
+	"github.com/promscope/promscope/bridge/web"
 	"github.com/promscope/promscope/mapping"
 )
 
 // NodeID reads a node's key or id by its form alone. What could be anything is no
-// node.
+// node. The host's id is empty, as in points.
 func NodeID(subject, hostName string) (mapping.Topology, string) {
+	if hostName != "" && (subject == hostName || subject == "host" || subject == mapping.Host.NodeKey(hostName, "")) {
+		return mapping.Host, ""
+	}
 	id := subject
 	for _, t := range mapping.Topologies() {
 		if suffix := ";<" + strings.ToLower(string(t)) + ">"; strings.HasSuffix(subject, suffix) {
@@ -38,23 +41,34 @@ var (
 	podID       = regexp.MustCompile(`^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
 )
 
-// DropsOf tells which rules had a value for a node and dropped it, and why.
-func (w *World) DropsOf(ctx context.Context, t mapping.Topology, id string) []string {
-	var drops []string
+// DropsOf tells which rules had values for a node and dropped them, and why.
+func (w *World) DropsOf(ctx context.Context, t mapping.Topology, id string) []web.Drop {
+	var drops []web.Drop
 	statuses := w.Rules.Status()
-	for i, r := range w.Set.Rules() {
-		if r.Topology != t || len(statuses[i].Dropped) == 0 {
+	for i, rule := range w.Set.Rules() {
+		if rule.Topology != t || len(statuses[i].Dropped) == 0 {
 			continue
 		}
-		x, err := w.Rules.Explain(ctx, i, time.Time{})
-		if err != nil {
+		r := w.result(ctx, i)
+		if r.err != nil {
 			continue // the rule's own explanation says so
 		}
-		for _, element := range x.Elements {
-			if element.Dropped != "" && strings.Contains(element.Labels.Get(r.NodeLabel), id) {
-				drops = append(drops, fmt.Sprintf("rule %s has a value for it, and drops it (%s)", r, element.Dropped))
-				break
+		of := len(drops) // those of this rule begin here
+		for j := range r.Elements {
+			element := &r.Elements[j]
+			if element.Dropped == "" || !namesID(rule, element.Labels, id) {
+				continue
 			}
+			d := web.Drop{Rule: rule.String(), Reason: element.Dropped, Why: w.whyDropped(rule, element), Elements: 1}
+			same := slices.IndexFunc(drops[of:], func(o web.Drop) bool { return o.Reason == d.Reason && o.Why == d.Why })
+			if same >= 0 {
+				drops[of+same].Elements++
+				continue
+			}
+			if len(drops) == explainedDrops {
+				return drops
+			}
+			drops = append(drops, d)
 		}
 	}
 	return drops

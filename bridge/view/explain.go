@@ -25,6 +25,7 @@ const (
 	explainedElements = 100
 	explainedTargets  = 20
 	explainedNodes    = 20
+	explainedDrops    = 20
 )
 
 // World is what a question is answered from: a running pipeline, or a
@@ -39,6 +40,8 @@ type World struct {
 	Targets  []scrape.TargetStatus
 	Now      time.Time
 	Oldest   time.Duration // how far back samples are worth a look
+	Limits   Limits
+	Full     bool // the store keeps as many series as it may
 
 	// Exposed returns the series that targets serve now, rules or not, and a
 	// sentence for each thing that kept it from asking.
@@ -46,6 +49,28 @@ type World struct {
 
 	// Absent says why a node is not reported; nil if the subject is no node.
 	Absent func(ctx context.Context, subject string) *web.NodeExplanation
+
+	results map[int]*result // of rules, by index: one question asks for them often
+}
+
+// result is what an evaluation for an explanation gave.
+type result struct {
+	mapping.Explanation
+	err error
+}
+
+// result evaluates a rule once more, or returns what that gave before.
+func (w *World) result(ctx context.Context, rule int) *result {
+	if r := w.results[rule]; r != nil {
+		return r
+	}
+	r := &result{}
+	r.Explanation, r.err = w.Rules.Explain(ctx, rule, time.Time{})
+	if w.results == nil {
+		w.results = map[int]*result{}
+	}
+	w.results[rule] = r
+	return r
 }
 
 // Explain answers a question. A subject may name a rule, a node and a metric at
@@ -145,7 +170,7 @@ func (w *World) explainSeries(ctx context.Context, e *web.Explanation, matchers 
 			e.More = len(all) - i
 			break
 		}
-		x := w.explainOne(s.Labels)
+		x := w.explainOne(ctx, s)
 		// A view model's number is finite: the last one of a series that is at
 		// infinity is the largest there is. NaN has no such stand-in.
 		if s.kept && !math.IsNaN(s.Value) {
@@ -179,90 +204,132 @@ func mergeSeries(kept, exposed []Series) []knownSeries {
 }
 
 // explainOne tells where one series comes from and goes to.
-func (w *World) explainOne(series labels.Labels) web.SeriesExplanation {
-	x := web.SeriesExplanation{Labels: RedactLabels(series), Selected: []web.Selection{}}
-	if t := targetOf(series, w.Targets); t != nil {
+func (w *World) explainOne(ctx context.Context, series knownSeries) web.SeriesExplanation {
+	x := web.SeriesExplanation{Labels: RedactLabels(series.Labels), Selected: []web.Selection{}}
+	if t := targetOf(series.Labels, w.Targets); t != nil {
 		ref := TargetRef(t)
 		x.Target = &ref
 	}
 	rules, statuses := w.Set.Rules(), w.Rules.Status()
-	for _, v := range w.Set.Judge(series) {
+	for _, v := range w.Set.Judge(series.Labels) {
 		rule := rules[v.Rule]
 		if len(v.Refused) == 0 {
-			s := web.Selection{Rule: rule.String(), Selector: SelectorText(v.Matchers), Nodes: w.nodesOf(rule, series)}
+			s := web.Selection{Rule: rule.String(), Selector: SelectorText(v.Matchers), Nodes: []string{}}
 			if err := statuses[v.Rule].Err; err != nil {
 				s.Error = RedactText(cause(err).Error())
+			} else if series.kept && !statuses[v.Rule].At.IsZero() {
+				w.follow(ctx, &s, v.Rule, series.Labels)
 			}
 			x.Selected = append(x.Selected, s)
 			continue
 		}
 		for _, m := range v.Refused {
 			x.Refused = append(x.Refused, web.Refusal{
-				Rule: rule.String(), Selector: SelectorText(v.Matchers), Matcher: m.String(), Value: redactLabel(m.Name, series.Get(m.Name)),
+				Rule: rule.String(), Selector: SelectorText(v.Matchers), Matcher: m.String(), Value: redactLabel(m.Name, series.Labels.Get(m.Name)),
 			})
 		}
+	}
+	if !series.kept && len(x.Selected) > 0 {
+		x.NotStored = w.notStored()
 	}
 	return x
 }
 
-// nodesOf returns the keys of the nodes that a rule puts values on: of all of
-// them the one that the series itself names, if it names one.
-func (w *World) nodesOf(rule *mapping.Rule, series labels.Labels) []string {
-	id := series.Get(rule.NodeLabel)
-	if rule.Regex != nil && id != "" {
-		if groups := rule.Regex.FindStringSubmatch(id); groups != nil {
-			id = groups[1]
+// notStored says why a series that a target serves and a rule selects is not in the
+// store.
+func (w *World) notStored() string {
+	if w.Full {
+		return fmt.Sprintf("limit: the store keeps as many series as limits.max_series = %d allows", w.Limits.Series)
+	}
+	return "no scrape has brought it yet"
+}
+
+// follow adds what became of the elements of a rule's result that a series is part of.
+func (w *World) follow(ctx context.Context, s *web.Selection, index int, series labels.Labels) {
+	r := w.result(ctx, index)
+	if r.err != nil {
+		s.Error = RedactText(cause(r.err).Error())
+		return
+	}
+	for _, i := range elementsOf(r.Elements, series) {
+		if len(s.Elements) == explainedNodes {
+			break
+		}
+		e := w.element(index, &r.Elements[i])
+		s.Elements = append(s.Elements, e)
+		if e.Node != "" && !slices.Contains(s.Nodes, e.Node) {
+			s.Nodes = append(s.Nodes, e.Node)
 		}
 	}
-	keys := []string{}
-	for i := range w.Nodes {
-		n := &w.Nodes[i]
-		if n.Topology != string(rule.Topology) {
-			continue
-		}
-		if !slices.ContainsFunc(n.Metrics, func(m web.Metric) bool { return m.Rule == rule.String() }) {
-			continue
-		}
-		if id != "" && n.ID == id {
-			return []string{n.Key}
-		}
-		if len(keys) < explainedNodes {
-			keys = append(keys, n.Key)
+}
+
+// elementsOf returns the indices of the elements that a series is part of: all labels
+// of theirs are the series's too. If there are none, the expression may have given
+// them others: then those are, of which no label contradicts the series.
+func elementsOf(elements []mapping.Element, series labels.Labels) []int {
+	var own, maybe []int
+	for i := range elements {
+		strange, contrary := false, false
+		elements[i].Labels.Range(func(l labels.Label) {
+			switch value := series.Get(l.Name); value {
+			case l.Value:
+			case "":
+				strange = true
+			default:
+				contrary = true
+			}
+		})
+		switch {
+		case contrary:
+		case strange:
+			maybe = append(maybe, i)
+		default:
+			own = append(own, i)
 		}
 	}
-	if id != "" {
-		return []string{} // it names a node, and that one has no value
+	if len(own) == 0 {
+		return maybe
 	}
-	return keys
+	return own
+}
+
+// element is an element of a rule's result as the pages show it.
+func (w *World) element(index int, element *mapping.Element) web.Element {
+	rule := w.Set.Rules()[index]
+	e := web.Element{Labels: RedactLabels(element.Labels), Value: web.Float(element.Value), Dropped: element.Dropped}
+	if element.Dropped != "" {
+		e.Why = w.whyDropped(rule, element)
+		return e
+	}
+	e.Node = rule.Topology.NodeKey(w.HostName, element.Point.ID)
+	if strings.Contains(rule.Metric, "${") {
+		e.Metric = element.Point.Template.ID
+	}
+	return e
 }
 
 // explainRule tells how a rule comes to its points.
 func (w *World) explainRule(ctx context.Context, index int, model web.Rule) web.RuleExplanation {
 	x := web.RuleExplanation{Rule: model, Targets: []web.TargetRef{}, Results: []web.Element{}}
-	rule := w.Set.Rules()[index]
 	x.Targets = append(x.Targets, w.feeders(ctx, index, nil)...)
+	x.Hints = w.missing(ctx, index)
 	if model.LastEvaluation.IsZero() {
 		return x
 	}
-	explanation, err := w.Rules.Explain(ctx, index, time.Time{})
-	if err != nil {
+	r := w.result(ctx, index)
+	if r.err != nil {
 		if x.Error == "" {
-			x.Error = RedactText(err.Error())
+			x.Error = RedactText(r.err.Error())
 		}
 		return x
 	}
 	dropped := 0
-	for _, element := range explanation.Elements {
-		r := web.Element{Labels: RedactLabels(element.Labels), Value: web.Float(element.Value), Dropped: element.Dropped}
-		if element.Dropped == "" {
-			r.Node = rule.Topology.NodeKey(w.HostName, element.Point.ID)
-			if strings.Contains(rule.Metric, "${") {
-				r.Metric = element.Point.Template.ID
-			}
-		} else {
+	for i := range r.Elements {
+		e := w.element(index, &r.Elements[i])
+		if e.Dropped != "" {
 			dropped++
 		}
-		x.Results = append(x.Results, r)
+		x.Results = append(x.Results, e)
 	}
 	// Of both kinds some, if there are too many: what was dropped is the riddle.
 	if over := len(x.Results) - explainedElements; over > 0 {
@@ -313,9 +380,13 @@ func (w *World) feeders(ctx context.Context, rule int, filter func(labels.Labels
 	return refs
 }
 
-// explainNode tells what is behind a node's metrics.
+// explainNode tells what is behind a node's metrics, and which it lacks.
 func (w *World) explainNode(ctx context.Context, n *web.Node, models []web.Rule) web.NodeExplanation {
-	x := web.NodeExplanation{Node: *n, Origins: []web.MetricOrigin{}}
+	id := n.ID
+	if n.Topology == string(mapping.Host) {
+		id = ""
+	}
+	x := web.NodeExplanation{Node: *n, Origins: []web.MetricOrigin{}, Drops: w.DropsOf(ctx, mapping.Topology(n.Topology), id)}
 	for _, m := range n.Metrics {
 		origin := web.MetricOrigin{Metric: m.ID, Rule: m.Rule, Targets: []web.TargetRef{}}
 		for i := range models {
@@ -323,7 +394,7 @@ func (w *World) explainNode(ctx context.Context, n *web.Node, models []web.Rule)
 				continue
 			}
 			origin.Expr = models[i].Expr
-			origin.Targets = w.behind(ctx, i, n.ID)
+			origin.Targets = w.behind(ctx, i, id)
 		}
 		x.Origins = append(x.Origins, origin)
 	}
@@ -332,12 +403,12 @@ func (w *World) explainNode(ctx context.Context, n *web.Node, models []web.Rule)
 
 // behind are the targets behind a rule's value on one node: those whose series
 // name the node, if any does, else all that feed the rule.
-func (w *World) behind(ctx context.Context, rule int, id string) []web.TargetRef {
-	if label := w.Set.Rules()[rule].NodeLabel; label != "" {
-		refs := w.feeders(ctx, rule, func(l labels.Labels) bool { return strings.Contains(l.Get(label), id) })
+func (w *World) behind(ctx context.Context, index int, id string) []web.TargetRef {
+	if rule := w.Set.Rules()[index]; rule.NodeLabel != "" {
+		refs := w.feeders(ctx, index, func(l labels.Labels) bool { return namesID(rule, l, id) })
 		if len(refs) > 0 {
 			return refs
 		}
 	}
-	return w.feeders(ctx, rule, nil)
+	return w.feeders(ctx, index, nil)
 }

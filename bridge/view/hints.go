@@ -1,9 +1,12 @@
 package view
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/common/model"
@@ -14,8 +17,11 @@ import (
 	"github.com/promscope/promscope/mapping/document"
 )
 
-// hintedNames is how many similar names are worth showing.
-const hintedNames = 8
+// How many similar names, and values of a label, are worth showing.
+const (
+	hintedNames  = 8
+	hintedValues = 5
+)
 
 // hints say what to try for a subject that nothing goes by.
 func (w *World) hints(ctx context.Context, subject string, matchers []*labels.Matcher) []string {
@@ -30,10 +36,130 @@ func (w *World) hints(ctx context.Context, subject string, matchers []*labels.Ma
 	if hint := idlePreset(w.Set, subject); hint != "" {
 		hints = append(hints, hint)
 	}
-	if names := w.similar(ctx, subject, matchers); len(names) > 0 {
+	if len(matchers) > 1 {
+		if name := nameMatcher(matchers); name != nil {
+			series, _ := w.Exposed(ctx, []*labels.Matcher{name}) // the problems are known already
+			hints = append(hints, refusals(matchers, series)...)
+		}
+	}
+	word := metricOf(matchers)
+	if names := w.similar(ctx, cmp.Or(word, subject), word != ""); len(names) > 0 {
 		hints = append(hints, "Similar names: "+strings.Join(names, ", ")+".")
 	}
 	return hints
+}
+
+// missing says why selectors of a rule find nothing.
+func (w *World) missing(ctx context.Context, rule int) []string {
+	var empty []mapping.Selector
+	var names []string
+	for i, s := range w.Set.Selectors() {
+		if s.Rule == rule && w.Counts[i] == 0 {
+			empty = append(empty, s)
+			if name := metricOf(s.Matchers); name != "" {
+				names = append(names, regexp.QuoteMeta(name))
+			}
+		}
+	}
+	if len(empty) == 0 {
+		return nil
+	}
+	var hints []string
+	add := func(more ...string) {
+		for _, hint := range more {
+			if !slices.Contains(hints, hint) {
+				hints = append(hints, hint)
+			}
+		}
+	}
+	for _, s := range empty {
+		add(DownTargets(admitted(w.Targets, s.Matchers))...)
+	}
+	if len(names) == 0 {
+		return hints
+	}
+	like, err := labels.NewMatcher(labels.MatchRegexp, model.MetricNameLabel, strings.Join(names, "|"))
+	if err != nil {
+		return hints
+	}
+	exposed, problems := w.Exposed(ctx, []*labels.Matcher{like}) // once for all: each asking takes a second
+	others := DownTargets(w.Targets)                             // also those of jobs that the rule does not ask
+	add(slices.DeleteFunc(problems, func(p string) bool { return slices.Contains(others, p) })...)
+	for _, s := range empty {
+		name := metricOf(s.Matchers)
+		if name == "" {
+			continue
+		}
+		named := slices.DeleteFunc(slices.Clone(exposed), func(x Series) bool { return x.Labels.Get(model.MetricNameLabel) != name })
+		if len(named) == 0 {
+			hint := fmt.Sprintf("No target that is up serves %s.", name)
+			if like := w.similar(ctx, name, true); len(like) > 0 {
+				hint += " Similar names: " + strings.Join(like, ", ") + "."
+			}
+			add(hint)
+			continue
+		}
+		add(refusals(s.Matchers, named)...)
+		if n := len(named) - countRefused(s.Matchers, named); n > 0 {
+			add(fmt.Sprintf("Of what %s selects, %d series %s exposed, but not stored: %s.", SelectorText(s.Matchers), n, isOrAre(n), w.notStored()))
+		}
+	}
+	return hints
+}
+
+// admitted are the targets that can serve what matchers select, by their own labels.
+func admitted(targets []scrape.TargetStatus, matchers []*labels.Matcher) []scrape.TargetStatus {
+	return slices.DeleteFunc(slices.Clone(targets), func(t scrape.TargetStatus) bool {
+		return slices.ContainsFunc(matchers, func(m *labels.Matcher) bool {
+			return t.Labels.Has(m.Name) && !m.Matches(t.Labels.Get(m.Name))
+		})
+	})
+}
+
+// countRefused is how many of some series the matchers do not select.
+func countRefused(matchers []*labels.Matcher, series []Series) int {
+	n := 0
+	for _, s := range series {
+		if slices.ContainsFunc(matchers, func(m *labels.Matcher) bool { return !m.Matches(s.Labels.Get(m.Name)) }) {
+			n++
+		}
+	}
+	return n
+}
+
+// refusals say which matchers refuse series of the metric that they ask for, and what
+// those have instead.
+func refusals(matchers []*labels.Matcher, series []Series) []string {
+	var sentences []string
+	for _, m := range matchers {
+		refused, lacking := 0, 0
+		var values []string
+		for _, s := range series {
+			value := s.Labels.Get(m.Name)
+			if m.Matches(value) {
+				continue
+			}
+			if refused++; value == "" {
+				lacking++
+			} else if value = strconv.Quote(redactLabel(m.Name, value)); !slices.Contains(values, value) {
+				values = append(values, value)
+			}
+		}
+		if refused == 0 {
+			continue
+		}
+		slices.Sort(values)
+		has := strings.Join(values[:min(len(values), hintedValues)], ", ")
+		if n := len(values) - hintedValues; n > 0 {
+			has += fmt.Sprintf(" and %d more", n)
+		}
+		if lacking > 0 {
+			has = strings.TrimPrefix(has+", or no such label", ", or ")
+		}
+		sentences = append(sentences, fmt.Sprintf("Of %d series of %s, %d %s refused by %s: there it is %s.",
+			len(series), metricOf(matchers), refused, isOrAre(refused), m, has))
+	}
+	return sentences
 }
 
 // idlePreset tells of a preset rule that is not in force.
@@ -57,13 +183,9 @@ func idlePreset(set *mapping.Set, subject string) string {
 	return ""
 }
 
-// similar returns the names of rules, their metrics, and metrics of targets that
-// look like the subject.
-func (w *World) similar(ctx context.Context, subject string, matchers []*labels.Matcher) []string {
-	word := subject
-	if name := metricOf(matchers); name != "" {
-		word = name
-	}
+// similar returns other names of rules, their metrics, and metrics of targets that
+// look like a word. If that is a metric, targets are asked.
+func (w *World) similar(ctx context.Context, word string, metric bool) []string {
 	known := map[string]bool{}
 	for _, r := range w.Set.Rules() {
 		known[r.String()], known[r.Metric] = true, true
@@ -73,38 +195,75 @@ func (w *World) similar(ctx context.Context, subject string, matchers []*labels.
 			known[name] = true
 		}
 	}
-	// Of the targets only names that contain the word, or nearly all of it: asking
-	// for all of them would parse all there is.
-	if name := metricOf(matchers); len(name) >= 4 {
-		stem := name[:max(4, len(name)*2/3)]
-		if like, err := labels.NewMatcher(labels.MatchRegexp, model.MetricNameLabel, "(?i:.*"+stem+".*)"); err == nil {
+	// Of the targets only names that have a piece of the word: asking for all of them
+	// would parse all there is.
+	if pieces := piecesOf(word); metric && len(pieces) > 0 {
+		if like, err := labels.NewMatcher(labels.MatchRegexp, model.MetricNameLabel, "(?i:.*("+strings.Join(pieces, "|")+").*)"); err == nil {
 			series, _ := w.Exposed(ctx, []*labels.Matcher{like})
 			for _, s := range series {
 				known[s.Labels.Get(model.MetricNameLabel)] = true
 			}
 		}
 	}
+	delete(known, word)
 	var names, all []string
+	longer := false
 	for name := range known {
 		all = append(all, name)
-		if strings.Contains(strings.ToLower(name), strings.ToLower(word)) || len(name) >= 4 && strings.HasPrefix(word, name) {
+		contains := strings.Contains(strings.ToLower(name), strings.ToLower(word))
+		if longer = longer || contains; contains || len(name) >= 4 && strings.HasPrefix(word, name) {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
 	slices.Sort(all)
-	if meant := document.Suggest(word, all); meant != "" && !slices.Contains(names, meant) {
+	// A word that is part of a name was hardly misspelled.
+	if meant := document.Suggest(word, all); !longer && meant != "" && !slices.Contains(names, meant) {
 		names = slices.Insert(names, 0, meant)
 	}
 	return names[:min(len(names), hintedNames)]
 }
 
-// metricOf is the metric name that matchers ask for; "" if they name none.
-func metricOf(matchers []*labels.Matcher) string {
+func isOrAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+// piecesOf are the pieces of a word of which a slip of the pen leaves one whole: its
+// two ends, and of a long word the middle too. They are quoted for a regex; a short
+// word has none.
+func piecesOf(word string) []string {
+	if len(word) < 4 {
+		return nil
+	}
+	const long = 9
+	n := max(3, len(word)/3)
+	pieces := []string{word[:n], word[len(word)-n:]}
+	if len(word) >= long {
+		pieces = append(pieces, word[n:len(word)-n])
+	}
+	for i, piece := range pieces {
+		pieces[i] = regexp.QuoteMeta(piece)
+	}
+	return pieces
+}
+
+// nameMatcher is the matcher for the metric's name; nil if there is none.
+func nameMatcher(matchers []*labels.Matcher) *labels.Matcher {
 	for _, m := range matchers {
 		if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
-			return m.Value
+			return m
 		}
+	}
+	return nil
+}
+
+// metricOf is the metric name that matchers ask for; "" if they name none.
+func metricOf(matchers []*labels.Matcher) string {
+	if m := nameMatcher(matchers); m != nil {
+		return m.Value
 	}
 	return ""
 }

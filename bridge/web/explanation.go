@@ -1,5 +1,11 @@
 package web
 
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
 // Explanation tells where a series comes from and goes to, what became of a
 // rule, or what is behind the metrics of a node. One subject can name several
 // of them.
@@ -33,6 +39,9 @@ type SeriesExplanation struct {
 	Target *TargetRef `json:"target,omitempty"`
 	// Last is its last sample in the store; nil if it is not kept.
 	Last *Sample `json:"last,omitempty"`
+	// NotStored is why the store has not got it though a rule selects it and a
+	// target serves it.
+	NotStored string `json:"not_stored,omitempty"`
 	// Selected are the rules that select it, Refused the ones that ask for its
 	// metric, but not for this series.
 	Selected []Selection `json:"selected"`
@@ -43,8 +52,10 @@ type SeriesExplanation struct {
 type Selection struct {
 	Rule     string   `json:"rule"`     // Rule.Name
 	Selector string   `json:"selector"` // the one of the rule's that does
-	Nodes    []string `json:"nodes"`    // keys of the nodes that the rule puts values on
+	Nodes    []string `json:"nodes"`    // keys of the nodes that what the rule makes of it is on
 	Error    string   `json:"error,omitempty"`
+	// Elements are those of the rule's last result that the series is part of.
+	Elements []Element `json:"elements,omitempty"`
 }
 
 // Refusal says which matcher of a rule's selector refuses a series.
@@ -62,6 +73,9 @@ type RuleExplanation struct {
 	Results []Element   `json:"results"` // of the last evaluation
 	// More is how many elements were left out.
 	More int `json:"more_results,omitempty"`
+	// Hints say why selectors find nothing: targets that are down, matchers that
+	// refuse what there is, similar names.
+	Hints []string `json:"hints,omitempty"`
 }
 
 // Element is an element of a rule's last result: on a node, or dropped.
@@ -71,6 +85,18 @@ type Element struct {
 	Node    string `json:"node,omitempty"`    // the node's key
 	Metric  string `json:"metric,omitempty"`  // its metric's id, where ${label} makes several
 	Dropped string `json:"dropped,omitempty"` // the reason
+	Why     string `json:"why,omitempty"`     // the reason in words
+}
+
+// Fate is why the element is on no node, in a line.
+func (e Element) Fate() string { return reasonInWords(e.Dropped, e.Why) }
+
+// reasonInWords is a reason for which an element is dropped, and what it means.
+func reasonInWords(reason, why string) string {
+	if why == "" {
+		return reason
+	}
+	return reason + ": " + why
 }
 
 // NodeExplanation is about one node.
@@ -81,6 +107,25 @@ type NodeExplanation struct {
 	Note string `json:"note,omitempty"`
 	// Origins are what is behind the metrics, in their order.
 	Origins []MetricOrigin `json:"origins"`
+	// Drops are what rules have for the node, and do not put on it.
+	Drops []Drop `json:"drops,omitempty"`
+}
+
+// Drop says why elements of a rule's result are not on a node that they are about.
+type Drop struct {
+	Rule     string `json:"rule"`
+	Reason   string `json:"reason"`
+	Why      string `json:"why,omitempty"` // the reason in words
+	Elements int    `json:"elements"`
+}
+
+// Fate is the reason in a line.
+func (d Drop) Fate() string {
+	text := reasonInWords(d.Reason, d.Why)
+	if d.Elements > 1 {
+		text += " (" + plural(d.Elements, "element", "elements") + ")"
+	}
+	return text
 }
 
 // MetricOrigin says where a metric of a node comes from.
@@ -96,7 +141,13 @@ func (s SeriesExplanation) Verdict() string {
 	var verdict string
 	nodes := map[string]bool{}
 	failing := 0
+	dropped := map[string]bool{}
 	for _, selection := range s.Selected {
+		for _, e := range selection.Elements {
+			if e.Dropped != "" {
+				dropped[e.Dropped] = true
+			}
+		}
 		for _, node := range selection.Nodes {
 			nodes[node] = true
 		}
@@ -111,6 +162,10 @@ func (s SeriesExplanation) Verdict() string {
 		return "No rule selects it: " + plural(len(s.Refused), "rule asks", "rules ask") + " for the metric, but with matchers that refuse it."
 	case failing == len(s.Selected):
 		verdict = "Selected by " + plural(failing, "rule", "rules") + ", but evaluation fails."
+	case s.NotStored != "":
+		verdict = "Selected by " + plural(len(s.Selected), "rule", "rules") + " and exposed, but not stored: " + s.NotStored + "."
+	case len(nodes) == 0 && len(dropped) > 0:
+		verdict = "Selected by " + plural(len(s.Selected), "rule", "rules") + ", but what comes of it is dropped: " + strings.Join(slices.Sorted(maps.Keys(dropped)), ", ") + "."
 	case len(nodes) == 0:
 		verdict = "Selected by " + plural(len(s.Selected), "rule", "rules") + ", but no value comes to a node."
 	default:
@@ -129,11 +184,11 @@ func (r RuleExplanation) Verdict() string {
 	case r.Error != "":
 		return "The last evaluation failed."
 	case r.LastEvaluation.IsZero() && r.Series == 0:
-		return "Never evaluated: no series that it selects has arrived."
+		return "Never evaluated: no series that it selects is in the store."
 	case r.LastEvaluation.IsZero():
 		return "Not evaluated yet."
 	case r.Elements == 0 && r.Series == 0:
-		return "No series matched at the last evaluation."
+		return "No series that it selects was in the store at the last evaluation."
 	case r.Elements == 0:
 		return "Matches " + plural(r.Series, "series", "series") + ", but the expression yields nothing."
 	case r.Points == 0:

@@ -149,13 +149,13 @@ func example(now time.Time) *fake {
 	f.rules[8].Elements, f.rules[8].Dropped = 6, map[string]int{"value": 1}
 	rule("Host", "node_memory_available", "Memory available", "percent", `100 * node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes`, "", "node_exporter", 2, 1, 0.00006, ms(1840))
 	rule("Host", "node_disk_busy_${device}", "Disk ${device} busy", "percent", `100 * rate(node_disk_io_time_seconds_total{device!~"loop.*|ram.*"}[25s])`, "", "node_exporter", 2, 2, 0.00007, ms(1840))
-	rule("Host", "node_network_receive_${device}", "${device} received/s", "filesize", `rate(node_network_receive_bytes_total{device!~"lo|veth.*"}[25s])`, "", "node_exporter", 3, 3, 0.00007, ms(1840))
+	rule("Host", "node_network_receive_${device}", "Network ${device} in (/s)", "filesize", `rate(node_network_receive_bytes_total{device!~"lo|veth.*"}[25s])`, "", "node_exporter", 3, 3, 0.00007, ms(1840))
 	rule("Process", "go_goroutines", "Goroutines", "integer", `go_goroutines`, "target_pid", "client_golang", 7, 5, 0.00005, ms(420))
 	f.rules[12].Elements, f.rules[12].Dropped = 7, map[string]int{"dead": 1, "no_label": 1}
 	f.rules[12].Warnings = []string{"go_goroutines of job cadvisor has no label target_pid"}
-	rule("Process", "go_heap", "Go heap", "filesize", `go_memstats_heap_inuse_bytes`, "target_pid", "client_golang", 6, 6, 0.00005, ms(420))
-	rule("Process", "open_fds", "Open fds of limit", "percent", `100 * process_open_fds / process_max_fds`, "target_pid", "client_golang", 12, 6, 0.00006, ms(420))
-	rule("Container", "container_cpu", "CPU (cadvisor)", "percent", `100 * sum by (id) (rate(container_cpu_usage_seconds_total[25s]))`, "id", "cadvisor", 48, 2, 0.00016, ms(4480))
+	rule("Process", "go_heap", "Go heap in use", "filesize", `go_memstats_heap_inuse_bytes`, "target_pid", "client_golang", 6, 6, 0.00005, ms(420))
+	rule("Process", "open_fds", "File descriptors used", "percent", `100 * process_open_fds / process_max_fds`, "target_pid", "client_golang", 12, 6, 0.00006, ms(420))
+	rule("Container", "container_cpu", "CPU throttled", "percent", `100 * sum by (id) (rate(container_cpu_cfs_throttled_periods_total[25s])) / sum by (id) (rate(container_cpu_cfs_periods_total[25s]))`, "id", "cadvisor", 48, 2, 0.00016, ms(4480))
 	f.rules[15].Elements, f.rules[15].Dropped, f.rules[15].Regex = 48, map[string]int{"bad_id": 46}, `.*([0-9a-f]{64}).*`
 	rule("Process", "jvm_heap", "JVM heap", "filesize", `sum by (target_pid) (jvm_memory_used_bytes{area="heap"})`, "target_pid", "jvm", 0, 0, 0, 0)
 	rule("Process", "nodejs_eventloop_lag", "Event loop lag (ms)", "", `1000 * nodejs_eventloop_lag_p99_seconds`, "target_pid", "nodejs", 0, 0, 0, 0)
@@ -169,13 +169,13 @@ func example(now time.Time) *fake {
 		metric(3, "node_memory_available", "Memory available", "percent", 100, "host/node_memory_available", 5*time.Second, 54, 57),
 		metric(4, "node_disk_busy_nvme0n1", "Disk nvme0n1 busy", "percent", 100, "host/node_disk_busy_${device}", 5*time.Second, 0, 38),
 		metric(5, "node_disk_busy_sda", "Disk sda busy", "percent", 100, "host/node_disk_busy_${device}", 5*time.Second, 0, 2),
-		metric(6, "node_network_receive_eth0", "eth0 received/s", "filesize", 9e6, "host/node_network_receive_${device}", 5*time.Second, 2e5, 8e6),
-		metric(7, "node_network_receive_cni0", "cni0 received/s", "filesize", 9e6, "host/node_network_receive_${device}", 5*time.Second, 4e4, 2e6),
+		metric(6, "node_network_receive_eth0", "Network eth0 in (/s)", "filesize", 9e6, "host/node_network_receive_${device}", 5*time.Second, 2e5, 8e6),
+		metric(7, "node_network_receive_eth1", "Network eth1 in (/s)", "filesize", 9e6, "host/node_network_receive_${device}", 5*time.Second, 4e4, 2e6),
 	}}}
 	for i, c := range []string{shop, cache} {
 		f.nodes = append(f.nodes, Node{Key: c + ";<container>", Topology: "Container", ID: c, Name: []string{"shop-1", "shop-2"}[i], Metrics: []Metric{
 			metric(8+i, "shop_orders", "Orders/s", "", 60, "container/shop_orders", 5*time.Second, 12, 48),
-			metric(10+i, "container_cpu", "CPU (cadvisor)", "percent", 100, "container/container_cpu", 5*time.Second, 8, 44),
+			metric(10+i, "container_cpu", "CPU throttled", "percent", 100, "container/container_cpu", 5*time.Second, 8, 44),
 		}})
 	}
 	for i, process := range []struct {
@@ -193,8 +193,8 @@ func example(now time.Time) *fake {
 		if process.name != "nginx" {
 			n.Metrics = append(n.Metrics,
 				metric(51+i, "go_goroutines", "Goroutines", "integer", 300, "process/go_goroutines", 5*time.Second, 8, 30*float64(i+1)),
-				metric(58+i, "go_heap", "Go heap", "filesize", 2e8, "process/go_heap", 5*time.Second, 8e6, 3e7*float64(i+1)),
-				metric(65+i, "open_fds", "Open fds of limit", "percent", 100, "process/open_fds", 5*time.Second, 0.4, 1.9))
+				metric(58+i, "go_heap", "Go heap in use", "filesize", 2e8, "process/go_heap", 5*time.Second, 8e6, 3e7*float64(i+1)),
+				metric(65+i, "open_fds", "File descriptors used", "percent", 100, "process/open_fds", 5*time.Second, 0.4, 1.9))
 		}
 		f.nodes = append(f.nodes, n)
 	}
@@ -339,7 +339,7 @@ func exampleExplanation(f *fake, now time.Time, subject string) (Explanation, er
 	}
 	for _, n := range f.nodes {
 		if subject == n.Key || subject == n.ID {
-			x := NodeExplanation{Node: n}
+			x := NodeExplanation{Node: n, Drops: []Drop{{Rule: "process/shop_lag", Reason: "value", Why: "NaN is no number that Scope could show", Elements: 2}}}
 			for _, m := range n.Metrics {
 				o := MetricOrigin{Metric: m.ID, Rule: m.Rule, Targets: refs[:1]}
 				for _, r := range f.rules {
@@ -362,7 +362,7 @@ func exampleExplanation(f *fake, now time.Time, subject string) (Explanation, er
 		}
 		for _, reason := range slices.Sorted(maps.Keys(r.Dropped)) {
 			for i := range min(r.Dropped[reason], 3) {
-				x.Results = append(x.Results, Element{Labels: Labels{"target_pid": fmt.Sprint(31 + i)}, Value: Float(math.NaN()), Dropped: reason})
+				x.Results = append(x.Results, Element{Labels: Labels{"target_pid": fmt.Sprint(31 + i)}, Value: Float(math.NaN()), Dropped: reason, Why: map[string]string{"dead": "process 31 does not exist, or began after the sample"}[reason]})
 			}
 		}
 		e.Rules = append(e.Rules, x)
@@ -375,13 +375,18 @@ func exampleExplanation(f *fake, now time.Time, subject string) (Explanation, er
 			}
 			if mode == "iowait" {
 				x.Last = &Sample{Time: now.Add(-1840 * time.Millisecond), Value: 4127.61}
-				x.Selected = append(x.Selected, Selection{Rule: "host/cpu_iowait", Selector: `node_cpu_seconds_total{mode="iowait"}`, Nodes: []string{"vm-03;<host>"}})
+				x.Selected = append(x.Selected, Selection{Rule: "host/cpu_iowait", Selector: `node_cpu_seconds_total{mode="iowait"}`, Nodes: []string{"vm-03;<host>"}, Elements: []Element{{Node: "vm-03;<host>"}}})
 			} else {
 				x.Refused = append(x.Refused,
 					Refusal{Rule: "host/cpu_iowait", Selector: `node_cpu_seconds_total{mode="iowait"}`, Matcher: `mode="iowait"`, Value: "user"},
 					Refusal{Rule: "host/cpu_steal", Selector: `node_cpu_seconds_total{mode="steal", zone=~".+"}`, Matcher: `zone=~".+"`})
 			}
 			e.Series = append(e.Series, x)
+		}
+	}
+	for i := range e.Rules {
+		if e.Rules[i].Series == 0 {
+			e.Rules[i].Hints = []string{"No target that is up serves payments_lag_seconds."}
 		}
 	}
 	if !e.Found() {

@@ -30,6 +30,9 @@ type Status struct {
 	Series      int   `json:"series"`
 	SeriesLimit int   `json:"series_limit,omitempty"`
 	StoreBytes  int64 `json:"store_bytes,omitempty"`
+	// Refused is how many samples of further series a full store has refused
+	// since the configuration was loaded; not counted while there is room.
+	Refused uint64 `json:"refused_samples,omitempty"`
 }
 
 // Health is the state of a target.

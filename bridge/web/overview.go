@@ -87,7 +87,16 @@ func findIssues(v *view, config Configuration) []issue {
 	}
 	idle.Text = plural(idle.Count, "rule of the configuration shows nothing", "rules of the configuration show nothing")
 	report(idle)
-	if limit := v.Status.SeriesLimit; limit > 0 && v.Status.Series >= limit*9/10 {
+	switch limit := v.Status.SeriesLimit; {
+	case limit > 0 && v.Status.Series >= limit:
+		full := issue{Link: "series", Text: "The store is full", Count: 1}
+		full.Detail = []string{"Series: " + formatCount(v.Status.Series) + ", which is limits.max_series"}
+		if n := v.Status.Refused; n > 0 {
+			full.Bad = true
+			full.Detail[0] += "; " + formatCount(n) + " samples of others refused so far"
+		}
+		report(full)
+	case limit > 0 && v.Status.Series >= limit*9/10:
 		report(issue{Link: "series", Text: "The store is nearly full", Detail: []string{plural(v.Status.Series, "series", "series") + " of at most " + formatCount(limit)}, Count: 1})
 	}
 	if len(config.Warnings) > 0 {
@@ -108,6 +117,18 @@ func findIssues(v *view, config Configuration) []issue {
 		return 1
 	})
 	return issues
+}
+
+// polling is how many probes poll: those that have not stopped long before the last
+// poll.
+func (v *view) polling() int {
+	n := 0
+	for _, p := range v.scope.Pollers {
+		if v.polledLast().Sub(p.LastPoll) < pollLimit {
+			n++
+		}
+	}
+	return n
 }
 
 // polledLast is when a probe polled last.
@@ -166,7 +187,7 @@ func (p *pages) overview(r *http.Request, v *view) error {
 	}
 	if last := v.polledLast(); !last.IsZero() {
 		stages[4].Figure = strings.TrimSuffix(formatAgo(v.Now, last), " ago")
-		stages[4].Note = "ago, by " + plural(len(v.scope.Pollers), "probe", "probes")
+		stages[4].Note = "ago, by " + plural(v.polling(), "probe", "probes")
 		stages[4].Bad = v.Now.Sub(last) > pollLimit
 	}
 	var hosts []Node

@@ -86,8 +86,9 @@ func TestPages(t *testing.T) {
 		{"/scope", 200, []string{"6befab12ed9aaa96 scope (pid 1701) 0.4 s ago 1 s 11,482 310 µs 11.5 KiB", "Nodes 10 Metrics 52", "60.3 KiB 11.5 KiB as gzip", "The report speaks of vm-03 , a name from the probe's environment (SCOPE_HOSTNAME)", "vm-03.internal another name"}},
 		{"/configuration", 200, []string{"/etc/promscope/promscope.yml Loaded 41 min ago", "password: <secret>", "warning: the range of rate() is shorter"}},
 		{"/explain", 200, []string{"Why does a metric show up, or not?"}},
-		{"/explain?subject=vm-03%3B4127", 200, []string{"Node shop vm-03;4127", "Scope is told 7 metrics of this node.", "Queue length shop_queue 18 process/shop_queue max by (target_pid) (shop_queue_length) localhost:9100 node"}},
-		{"/explain?subject=go_goroutines", 200, []string{"Puts 5 values on nodes; 2 elements were dropped.", "go_goroutines 7 series, kept for 40 s", "Dropped: dead 1", "NaN dropped: no_label"}},
+		{"/explain?subject=vm-03%3B4127", 200, []string{"Node shop vm-03;4127", "Scope is told 7 metrics of this node.", "Queue length shop_queue 18 process/shop_queue max by (target_pid) (shop_queue_length) localhost:9100 node", "Dropped process/shop_lag value: NaN is no number that Scope could show (2 elements)"}},
+		{"/explain?subject=go_goroutines", 200, []string{"Puts 5 values on nodes; 2 elements were dropped.", "go_goroutines 7 series, kept for 40 s", "Dropped: dead 1", "NaN dropped: no_label", "NaN dropped: dead: process 31 does not exist, or began after the sample"}},
+		{"/explain?subject=process%2Fpayments_lag", 200, []string{"Never evaluated: no series that it selects is in the store. No target that is up serves payments_lag_seconds."}},
 		{"/explain?subject=node_cpu_seconds_total", 200, []string{
 			"Selected by 1 rule, shown on 1 node.", "host/cpu_iowait node_cpu_seconds_total{mode=\"iowait\"} → vm-03;<host>",
 			"No rule selects it: 2 rules ask for the metric, but with matchers that refuse it.", `wants mode="iowait" , the series has "user"`, `wants zone=~".+" , the series has no such label`,
@@ -114,6 +115,17 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// A probe that was ended goes on being known, but polls no more.
+func TestPollingProbes(t *testing.T) {
+	f := example(moment)
+	left := f.scope.Pollers[0]
+	left.LastPoll = moment.Add(-time.Minute)
+	f.scope.Pollers = append(f.scope.Pollers, left, f.scope.Pollers[0])
+	if _, body := get(t, newPages(t, f, PageOptions{}), "/"); !strings.Contains(text(body), "by 2 probes") {
+		t.Errorf("it does not say that 2 probes poll:\n%s", text(body))
+	}
+}
+
 func TestAllIsWell(t *testing.T) {
 	f := example(moment)
 	f.targets, f.rules, f.collectors, f.config.Warnings = f.targets[:7], f.rules[4:8], f.collectors[:2], nil
@@ -129,12 +141,14 @@ func TestIssues(t *testing.T) {
 		change func(*fake)
 		want   string
 	}{
-		"not ready":   {func(f *fake) { f.status.NotReady = "target node was not tried yet" }, "Not ready target node was not tried yet"},
-		"reload":      {func(f *fake) { f.config.ReloadError = "x.yml:1:1: error: no" }, "The last reload was refused; the configuration before it is in force x.yml:1:1: error: no"},
-		"no probe":    {func(f *fake) { f.scope.Pollers = nil }, "No probe has polled yet Scope's probe looks for /var/run/scope/plugins/promscope/promscope.sock every 5 s"},
-		"probe left":  {func(f *fake) { f.scope.Pollers[0].LastPoll = moment.Add(-16 * time.Second) }, "No probe polls any more The last poll was 16 s ago"},
-		"host name":   {func(f *fake) { f.scope.HostWarning = "--scope.host decides" }, "The host's name is doubtful --scope.host decides"},
-		"store":       {func(f *fake) { f.status.Series = 95000 }, "The store is nearly full 95,000 series of at most 100,000"},
+		"not ready":  {func(f *fake) { f.status.NotReady = "target node was not tried yet" }, "Not ready target node was not tried yet"},
+		"reload":     {func(f *fake) { f.config.ReloadError = "x.yml:1:1: error: no" }, "The last reload was refused; the configuration before it is in force x.yml:1:1: error: no"},
+		"no probe":   {func(f *fake) { f.scope.Pollers = nil }, "No probe has polled yet Scope's probe looks for /var/run/scope/plugins/promscope/promscope.sock every 5 s"},
+		"probe left": {func(f *fake) { f.scope.Pollers[0].LastPoll = moment.Add(-16 * time.Second) }, "No probe polls any more The last poll was 16 s ago"},
+		"host name":  {func(f *fake) { f.scope.HostWarning = "--scope.host decides" }, "The host's name is doubtful --scope.host decides"},
+		"store":      {func(f *fake) { f.status.Series = 95000 }, "The store is nearly full 95,000 series of at most 100,000"},
+		"full store": {func(f *fake) { f.status.Series, f.status.Refused = 100000, 2304 },
+			"The store is full Series: 100,000, which is limits.max_series; 2,304 samples of others refused so far"},
 		"many down":   {func(f *fake) { f.targets = crowd(moment, 90, 1, 1).targets; f.targets[0].Health = HealthDown }, "and 11 more"},
 		"idle preset": {func(f *fake) { f.rules = f.rules[:0:0] }, "All is well"},
 	} {
@@ -375,11 +389,12 @@ func evil(text string) *fake {
 	}
 	f.explain = func(string) (Explanation, error) {
 		ref := TargetRef{Job: text, Instance: text, URL: text, Health: HealthDown, Error: text}
+		elements := []Element{{Labels: labels, Node: text, Metric: text}, {Labels: labels, Dropped: text, Why: text}}
 		return Explanation{
 			Subject: text, Hints: []string{text},
-			Series: []SeriesExplanation{{Labels: labels, Target: &ref, Selected: []Selection{{text, text, []string{text}, text}}, Refused: []Refusal{{text, text, text, text}}}},
-			Rules:  []RuleExplanation{{Rule: f.rules[0], Targets: []TargetRef{ref}, Results: []Element{{Labels: labels, Node: text, Metric: text}, {Labels: labels, Dropped: text}}}},
-			Nodes:  []NodeExplanation{{Node: f.nodes[0], Note: text, Origins: []MetricOrigin{{text, text, text, []TargetRef{ref}}}}},
+			Series: []SeriesExplanation{{Labels: labels, Target: &ref, NotStored: text, Selected: []Selection{{text, text, []string{text}, text, elements}}, Refused: []Refusal{{text, text, text, text}}}},
+			Rules:  []RuleExplanation{{Rule: f.rules[0], Targets: []TargetRef{ref}, Results: elements, Hints: []string{text}}},
+			Nodes:  []NodeExplanation{{Node: f.nodes[0], Note: text, Origins: []MetricOrigin{{text, text, text, []TargetRef{ref}}}, Drops: []Drop{{text, text, text, 2}}}},
 		}, nil
 	}
 	return f

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,7 +25,7 @@ type Options struct {
 	// Ready tells whether promscope does its job: nil, or the reason why not yet.
 	Ready func() error
 	// Reload loads the configuration anew. POST /-/reload calls it; nil
-	// switches that endpoint off.
+	// forbids that.
 	Reload func() error
 	// Pages serves everything that is none of the endpoints above; nil for
 	// none.
@@ -40,7 +39,6 @@ type Server struct {
 	server   *http.Server
 	config   string
 	logger   *slog.Logger
-	serving  atomic.Bool
 }
 
 // New checks the web configuration file and listens.
@@ -75,16 +73,11 @@ func (s *Server) Address() string { return s.listener.Addr().String() }
 // String names the server among promscope's tasks.
 func (s *Server) String() string { return "debug server" }
 
-// Ready tells whether the server serves.
-func (s *Server) Ready() bool { return s.serving.Load() }
-
 // Run serves until ctx is done. Requests in flight are cut then: this is a
 // page for looking, and nobody waits a minute for it at exit.
 func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.server.Close() })
 	defer stop()
-	s.serving.Store(true)
-	defer s.serving.Store(false)
 	// The toolkit says where it listens at level info; promscope's own line
 	// says that already.
 	quiet := slog.New(atLeast{s.logger.Handler(), slog.LevelWarn})
@@ -125,15 +118,18 @@ func handler(opts Options) http.Handler {
 		}
 		say(w, "promscope is ready.")
 	})
-	if opts.Reload != nil {
-		mux.HandleFunc("POST /-/reload", func(w http.ResponseWriter, _ *http.Request) {
-			if err := opts.Reload(); err != nil {
-				http.Error(w, "reload: "+err.Error(), http.StatusInternalServerError)
-				return
-			}
-			say(w, "reloaded.")
-		})
-	}
+	mux.HandleFunc("POST /-/reload", func(w http.ResponseWriter, _ *http.Request) {
+		if opts.Reload == nil {
+			// As Prometheus says it, and with what its help would say.
+			http.Error(w, "Lifecycle API is not enabled: start promscope with --web.enable-lifecycle.", http.StatusForbidden)
+			return
+		}
+		if err := opts.Reload(); err != nil {
+			http.Error(w, "reload: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		say(w, "reloaded.")
+	})
 	if opts.Pages != nil {
 		mux.Handle("/", opts.Pages)
 	}

@@ -111,8 +111,8 @@ func TestEndpoints(t *testing.T) {
 
 func TestReloadIsOffByDefault(t *testing.T) {
 	s := start(t, Options{})
-	if status, _ := do(t, "POST", "http://"+s.Address()+"/-/reload"); status != http.StatusNotFound {
-		t.Errorf("POST /-/reload without the option: status %d, want 404", status)
+	if status, body := do(t, "POST", "http://"+s.Address()+"/-/reload"); status != http.StatusForbidden || !strings.Contains(body, "--web.enable-lifecycle") {
+		t.Errorf("POST /-/reload without the option: status %d, %q; want 403, and the flag", status, body)
 	}
 }
 

@@ -95,6 +95,9 @@ func (p *textPrinter) node(n NodeExplanation) {
 			p.fact(2, "last sample", "%s", formatAgo(p.now, last.Time))
 		}
 	}
+	for _, d := range n.Drops {
+		p.fact(1, "dropped", "%s  %s", d.Rule, d.Fate())
+	}
 }
 
 func (p *textPrinter) targets(depth int, targets []TargetRef) {
@@ -152,18 +155,25 @@ func (p *textPrinter) rule(r RuleExplanation) {
 		p.fact(1, "dropped", "%d: %s", r.Dropped[reason], reason)
 	}
 	for _, element := range r.Results {
-		target := "→ " + element.Node
-		if element.Metric != "" {
-			target += " " + element.Metric
-		}
-		if element.Dropped != "" {
-			target = "dropped: " + element.Dropped
-		}
-		p.line(2, "%s %s  %s", element.Labels, formatNumber(float64(element.Value)), target)
+		p.line(2, "%s %s  %s", element.Labels, formatNumber(float64(element.Value)), cameTo(element))
 	}
 	if r.More > 0 {
 		p.line(2, "and %s more", formatCount(r.More))
 	}
+	for _, hint := range r.Hints {
+		p.line(1, "%s", hint)
+	}
+}
+
+// cameTo is where an element went.
+func cameTo(e Element) string {
+	switch {
+	case e.Dropped != "":
+		return "dropped: " + e.Fate()
+	case e.Metric != "":
+		return "→ " + e.Node + " " + e.Metric
+	}
+	return "→ " + e.Node
 }
 
 func (p *textPrinter) series(s SeriesExplanation) {
@@ -180,8 +190,8 @@ func (p *textPrinter) series(s SeriesExplanation) {
 		if selection.Error != "" {
 			p.line(2, "error: %s", selection.Error)
 		}
-		for _, node := range selection.Nodes {
-			p.line(2, "→ %s", node)
+		for _, element := range selection.Elements {
+			p.line(2, "%s", cameTo(element))
 		}
 	}
 	for _, refusal := range s.Refused {

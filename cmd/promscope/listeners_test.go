@@ -140,8 +140,8 @@ func countedListener(t *testing.T, address string, answer func(net.Conn)) *count
 	return count
 }
 
-// Whatever listens is asked once. One that is no exporter costs that one
-// connection, and is never a target.
+// Whatever listens is asked with one connection, and is no target if it is no
+// exporter.
 func TestHostileListeners(t *testing.T) {
 	t.Parallel()
 	if !inSandbox(t, ownNetwork|ownProcesses) {
@@ -168,7 +168,8 @@ func TestHostileListeners(t *testing.T) {
 	began := time.Now()
 	await(t, client, "good")
 	t.Logf("the good one after %s", time.Since(began).Round(100*time.Millisecond))
-	time.Sleep(time.Until(began.Add(4*lookInterval + time.Second)))
+	// Over the next look. Those that may be starting are asked again after 10 s.
+	time.Sleep(time.Until(began.Add(lookInterval + 3*time.Second)))
 	poll(t, client, 1)
 
 	for name, count := range connections {

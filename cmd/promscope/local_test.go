@@ -83,7 +83,7 @@ func TestLocal(t *testing.T) {
 			[]string{"promscope_node_context_switches", "promscope_node_forks"}},
 		{"node_exporter itself", processNode(node), "Process",
 			[]string{"promscope_go_goroutines", "promscope_go_threads", "promscope_process_fds_used"},
-			[]string{"promscope_go_allocated", "promscope_process_network_in"}},
+			[]string{"promscope_go_allocated"}},
 		{"redis", processNode(redisServer), "Process",
 			[]string{"promscope_redis_clients", "promscope_redis_memory"},
 			[]string{"promscope_redis_commands", "promscope_redis_hits", "promscope_redis_evicted"}},

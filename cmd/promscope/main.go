@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -20,10 +21,23 @@ import (
 )
 
 func main() {
+	if version.Version == "" {
+		info, _ := debug.ReadBuildInfo()
+		version.Version = builtVersion(info)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
+}
+
+// builtVersion is the version for a build that was not told one: what Go made of
+// the module or of the tags in git. Where it does not know, as in go run, it is dev.
+func builtVersion(info *debug.BuildInfo) string {
+	if info == nil || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "dev"
+	}
+	return info.Main.Version
 }
 
 // environment is what every command works with.

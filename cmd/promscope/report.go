@@ -13,7 +13,7 @@ import (
 )
 
 func declareReport(app *kingpin.Application) (string, command) {
-	cmd := app.Command("report", "Do what run does for a few intervals, without a socket, then print one report as JSON and exit.")
+	cmd := app.Command("report", "Do what run does for a few intervals, without a socket, then print one report as JSON and exit. A target that is down is a warning on standard error; the exit code is 0 all the same.")
 	duration := cmd.Flag("duration", "For how long to collect (default: until each target was scraped three times, at most a minute).").
 		PlaceHolder("DURATION").Duration()
 	pretty := cmd.Flag("pretty", "Indent the JSON.").Bool()

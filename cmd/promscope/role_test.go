@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -187,6 +188,7 @@ func playCrowd(argument string) error {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
+	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<p>no exporter") })
 	held := make([]net.Listener, 0, sockets)
 	for len(held) < sockets {
 		port := 10000 + rand.IntN(50000)
@@ -198,7 +200,7 @@ func playCrowd(argument string) error {
 			continue
 		}
 		held = append(held, l)
-		go func() { _ = http.Serve(l, http.NotFoundHandler()) }()
+		go func() { _ = http.Serve(l, page) }()
 	}
 	fmt.Println("crowded")
 	return nil
