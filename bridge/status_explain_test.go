@@ -182,7 +182,7 @@ rules:
 			`Of 2 series of app_mode, 1 is refused by zone="a": there it is no such label.`,
 		}, []string{"No target"}},
 		"host/down":          {[]string{"Target payments payments:1 is down, so what it serves is not known: refused."}, []string{"Target shop"}},
-		"host/soon":          {[]string{"Of what soon selects, 1 series is exposed, but not stored: no scrape has brought it yet."}, nil},
+		"host/soon":          {[]string{"Of what soon selects, 1 series is exposed, but not stored: no scrape has brought a sample of it that is recent enough."}, nil},
 		"app_qeue":           {[]string{"Similar names: app_queue."}, nil},
 		"app_queu":           {[]string{"Similar names: app_queue."}, nil},
 		"app_speed_seconds":  {[]string{"Similar names: app_speed_seconds_total."}, nil},

@@ -38,7 +38,7 @@ type Limits struct {
 	MaxSeries            int           // kept at a time
 	MaxWindow            time.Duration // that a rule's expression may look back
 	MaxNodes             int           // per rule
-	MaxMetricsPerRule    int           // distinct values of ${label}
+	MaxMetricsPerRule    int           // distinct values of ${label} at a time
 	MaxEvaluationSamples int           // held in memory by one evaluation
 	EvaluationTimeout    time.Duration // of one rule
 	MaxReportNodes       int

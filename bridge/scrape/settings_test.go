@@ -26,7 +26,7 @@ func TestSettings(t *testing.T) {
 		Action: relabel.Replace, SourceLabels: model.LabelNames{"__name__"}, Regex: relabel.MustNewRegexp("old_(.*)"),
 		TargetLabel: "__name__", Replacement: "$1", Separator: ";",
 	}}
-	old := time.Now().Add(-time.Minute).UnixMilli()
+	old := time.Now().Add(-30 * time.Second).UnixMilli()
 	ahead := time.Now().Add(time.Hour).UnixMilli()
 	for name, c := range map[string]struct {
 		contentType string

@@ -31,6 +31,8 @@ type Appended struct {
 	OutOfOrder int
 	// Duplicates had the timestamp of their series's newest, but another value.
 	Duplicates int
+	// TooOld samples were, at the time of the scrape, older than any rule looks back.
+	TooOld int
 	// Limited samples would have begun a series beyond Options.MaxSeries.
 	Limited int
 }
@@ -90,7 +92,7 @@ func (b *Batch) Commit(at time.Time, interval time.Duration) Appended {
 	}
 	s.mu.Lock()
 	for i := range items {
-		change += s.append(&items[i], &res, &rules)
+		change += s.append(&items[i], at.UnixMilli(), &res, &rules)
 	}
 	s.newest = max(s.newest, at.UnixMilli())
 	if s.newest-s.swept >= sweepEvery.Milliseconds() {
@@ -108,9 +110,14 @@ func (b *Batch) Commit(at time.Time, interval time.Duration) Appended {
 	return res
 }
 
-// append takes one sample, and returns by how many the store's samples grew.
-func (s *Store) append(it *item, res *Appended, rules *ruleSet) (change int) {
+// append takes one sample of a scrape at that time, and returns by how many the
+// store's samples grew.
+func (s *Store) append(it *item, at int64, res *Appended, rules *ruleSet) (change int) {
 	k := it.series
+	if it.sample.t < at-k.match.Window.Milliseconds() {
+		res.TooOld++
+		return 0
+	}
 	if !k.known() {
 		if k = s.insert(k); k == nil {
 			res.Limited++

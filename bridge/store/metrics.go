@@ -32,7 +32,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Samples that the store did not take, by reason.",
 		}, []string{"reason"})),
 	}
-	for _, reason := range []string{"out_of_order", "duplicate", "series_limit"} {
+	for _, reason := range []string{"out_of_order", "duplicate", "too_old", "series_limit"} {
 		m.dropped.WithLabelValues(reason)
 	}
 	return m
@@ -42,6 +42,7 @@ func (m *metrics) count(a Appended) {
 	m.taken.Add(float64(a.Samples))
 	m.dropped.WithLabelValues("out_of_order").Add(float64(a.OutOfOrder))
 	m.dropped.WithLabelValues("duplicate").Add(float64(a.Duplicates))
+	m.dropped.WithLabelValues("too_old").Add(float64(a.TooOld))
 	m.dropped.WithLabelValues("series_limit").Add(float64(a.Limited))
 }
 

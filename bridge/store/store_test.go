@@ -227,7 +227,8 @@ func TestRefusedSamples(t *testing.T) {
 	b.Append(series(t, st, "__name__", "a", "i", "0"), 1000, 2)
 	b.Append(series(t, st, "__name__", "a", "i", "1"), 999, 2)
 	b.AppendHistogram(series(t, st, "__name__", "a", "i", "1"), 1000, &histogram.FloatHistogram{})
-	want := store.Appended{Samples: 2, OutOfOrder: 1, Duplicates: 2, Limited: 1}
+	b.Append(series(t, st, "__name__", "a", "i", "1"), 999-time.Minute.Milliseconds(), 2)
+	want := store.Appended{Samples: 2, OutOfOrder: 1, Duplicates: 2, TooOld: 1, Limited: 1}
 	if diff := cmp.Diff(want, b.Commit(at(1000), time.Second)); diff != "" {
 		t.Errorf("commit (-want +got):\n%s", diff)
 	}

@@ -241,7 +241,7 @@ func (w *World) notStored() string {
 	if w.Full {
 		return fmt.Sprintf("limit: the store keeps as many series as limits.max_series = %d allows", w.Limits.Series)
 	}
-	return "no scrape has brought it yet"
+	return "no scrape has brought a sample of it that is recent enough"
 }
 
 // follow adds what became of the elements of a rule's result that a series is part of.
