@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/promscope/promscope/bridge/scrape"
 )
 
 // expositionTarget gives series out of a file the labels that a scrape would.
@@ -65,15 +67,7 @@ func (t *expositionTarget) parse(content []byte) ([]exposedSample, error) {
 // it.
 func (t *expositionTarget) label(exposed labels.Labels) (labels.Labels, bool) {
 	b := labels.NewBuilder(exposed)
-	t.labels.Range(func(l labels.Label) {
-		switch value := exposed.Get(l.Name); {
-		case value != "" && t.honorLabels:
-			return
-		case value != "":
-			b.Set(model.ExportedLabelPrefix+l.Name, value)
-		}
-		b.Set(l.Name, l.Value)
-	})
+	scrape.AddTargetLabels(b, exposed, t.labels, t.honorLabels)
 	if len(t.relabel) == 0 {
 		return b.Labels(), true
 	}

@@ -24,9 +24,8 @@ func (l *loader) scope() Scope {
 	l.require(pluginIDPattern.MatchString(raw.PluginID), section, "plugin_id",
 		"%q is not an id for Scope, which takes letters, digits and single dashes", raw.PluginID)
 	l.require(raw.Label != "", section, "label", "must not be empty")
-	if err := CheckHost(raw.Host); err != nil {
-		l.require(false, section, "host", "%s", err)
-	}
+	err := CheckHost(raw.Host)
+	l.require(err == nil, section, "host", "%v", err)
 	l.require(raw.Samples >= 1 && raw.Samples <= maxSamples, section, "samples",
 		"must be between 1 and %d", maxSamples)
 	l.require(raw.MaxAge > 0, section, "max_age", "must be positive")

@@ -248,30 +248,36 @@ func (a *appender) series(ctx context.Context, p textparse.Parser, exposed []byt
 func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.Labels, settled bool) {
 	a.lb.Reset(exposed)
 	settled = a.pids == nil || a.pids(ctx, a.target, a.lb)
+	AddTargetLabels(a.lb, exposed, a.target, a.job.HonorLabels)
+	if !relabel.ProcessBuilder(a.lb, a.job.MetricRelabelConfigs...) {
+		return labels.EmptyLabels(), settled
+	}
+	return a.lb.Labels(), settled
+}
+
+// AddTargetLabels puts the labels of a target on a series, as Prometheus does: a label
+// that was exposed too stays with honor, and is renamed to exported_NAME without.
+func AddTargetLabels(b *labels.Builder, exposed, target labels.Labels, honor bool) {
 	var clashes []labels.Label
-	a.target.Range(func(l labels.Label) {
-		if a.job.HonorLabels && exposed.Has(l.Name) {
+	target.Range(func(l labels.Label) {
+		if honor && exposed.Has(l.Name) {
 			return
 		}
-		if v := a.lb.Get(l.Name); v != "" {
+		if v := b.Get(l.Name); v != "" {
 			clashes = append(clashes, labels.Label{Name: l.Name, Value: v})
 		}
-		a.lb.Set(l.Name, l.Value)
+		b.Set(l.Name, l.Value)
 	})
 	// A clash with exported_job, if that is exposed too, becomes
 	// exported_exported_job: the shorter name first.
 	slices.SortStableFunc(clashes, func(x, y labels.Label) int { return len(x.Name) - len(y.Name) })
 	for _, l := range clashes {
 		name := model.ExportedLabelPrefix + l.Name
-		for a.lb.Get(name) != "" {
+		for b.Get(name) != "" {
 			name = model.ExportedLabelPrefix + name
 		}
-		a.lb.Set(name, l.Value)
+		b.Set(name, l.Value)
 	}
-	if !relabel.ProcessBuilder(a.lb, a.job.MetricRelabelConfigs...) {
-		return labels.EmptyLabels(), settled
-	}
-	return a.lb.Labels(), settled
 }
 
 // checkLabels holds the job's limits against the labels that Prometheus would have.
