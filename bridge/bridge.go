@@ -1,3 +1,8 @@
+// Package bridge is promscope itself: it starts what a configuration asks for, runs
+// it, and loads the configuration anew.
+//
+// bridge/pipeline is the way of the data, bridge/plugin the socket that Scope's probe
+// polls. A poll is answered from bytes that are ready and waits for nothing else.
 package bridge
 
 import (
@@ -8,23 +13,19 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
-
 	"github.com/promscope/promscope/bridge/config"
+	"github.com/promscope/promscope/bridge/explain"
+	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/plugin"
+	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/bridge/web"
 	"github.com/promscope/promscope/mapping/document"
 )
 
-// Options are what the command line says. Where they are not empty, they win
-// over the configuration.
+// Options are what the command line says.
 type Options struct {
-	ConfigFile  string // empty for the default configuration
-	PluginsRoot string
-	PluginID    string
-	Host        string
-	Web         WebOptions
+	config.Flags
+	Web WebOptions
 }
 
 // WebOptions are those of the debug server.
@@ -36,59 +37,73 @@ type WebOptions struct {
 
 // Bridge is a running promscope.
 type Bridge struct {
-	*base
-
 	opts     Options
-	reloads  *reloads
+	logger   *slog.Logger
+	runtime  *pipeline.Runtime
+	loads    *loads
 	listener *plugin.Listener
 	server   *plugin.Server
 	web      *web.Server // nil if switched off
 
-	next   chan *pipeline // the pipeline of a reload
-	reload sync.Mutex     // one reload at a time
+	next   chan *pipeline.Pipeline // the pipeline of a reload
+	reload sync.Mutex              // one reload at a time
 }
 
 // New loads the configuration and takes the plugin's socket and the debug
 // address. Nothing is scraped before Run.
 func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
-	cfg, warnings, err := loadConfig(opts, logger)
+	cfg, warnings, err := loadConfig(opts.Flags, logger)
 	if err != nil {
 		return nil, err
 	}
-	base, err := newBase(cfg, logger)
+	runtime, err := pipeline.NewRuntime(cfg, logger)
 	if err != nil {
 		return nil, err
 	}
-	b := &Bridge{base: base, opts: opts, next: make(chan *pipeline)}
+	b := &Bridge{opts: opts, logger: logger, runtime: runtime, next: make(chan *pipeline.Pipeline)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
 		}
 	}()
-	b.reloads = newReloads(warnings, b.registry)
+	b.loads = newLoads(warnings, runtime.Registry)
 	if b.listener, err = plugin.Listen(cfg.Scope.PluginsRoot, cfg.Scope.PluginID, logger); err != nil {
 		return nil, err
 	}
-	b.server = plugin.NewServer(b.report, plugin.ServerOptions{OnProbe: b.meetProbe}, logger, b.registry)
+	b.server = plugin.NewServer(runtime.Report, plugin.ServerOptions{OnProbe: runtime.NewProbe}, logger, runtime.Registry)
 	if opts.Web.ListenAddress == "" {
 		return b, nil
 	}
-	webOptions := web.Options{
-		ListenAddress: opts.Web.ListenAddress,
-		ConfigFile:    opts.Web.ConfigFile,
-		Gatherer:      prometheus.GathererFunc(b.gather),
-		Ready:         b.ready,
-	}
-	if webOptions.Pages, err = web.NewPages(newStatus(b), web.PageOptions{}, logger); err != nil {
+	b.web, err = b.newWeb()
+	return b, err
+}
+
+func (b *Bridge) newWeb() (*web.Server, error) {
+	source := b.source()
+	pages, err := web.NewPages(source, web.PageOptions{}, b.logger)
+	if err != nil {
 		return nil, fmt.Errorf("setting up the status pages: %w", err)
 	}
-	if opts.Web.EnableLifecycle {
-		webOptions.Reload = b.Reload
+	opts := web.Options{
+		ListenAddress: b.opts.Web.ListenAddress,
+		ConfigFile:    b.opts.Web.ConfigFile,
+		Gatherer:      b.runtime,
+		Ready:         b.ready,
+		Pages:         pages,
 	}
-	if b.web, err = web.New(webOptions, logger); err != nil {
-		return nil, err
+	if b.opts.Web.EnableLifecycle {
+		opts.Reload = b.Reload
 	}
-	return b, nil
+	return web.New(opts, b.logger)
+}
+
+// source is what the pages and the API show.
+func (b *Bridge) source() web.Source {
+	facts := status.New(b.runtime, status.Options{Socket: b.listener.Path(), Pollers: b.server.Pollers, Loaded: b.loads.state})
+	return struct {
+		*status.Source
+		*explain.Live
+	}{facts, explain.NewLive(b.runtime, facts)}
 }
 
 // Run does what promscope is for, until ctx is done. Then the socket is gone.
@@ -98,18 +113,18 @@ func (b *Bridge) Run(ctx context.Context) error {
 			b.logger.Warn("Not everything could be closed", "err", err)
 		}
 	}()
-	status := "off"
-	tasks := []task{
-		named{"plugin", func(ctx context.Context) error { return b.server.Run(ctx, b.listener) }},
-		named{"pipeline", b.runPipelines},
+	address := "off"
+	tasks := []pipeline.Task{
+		{Name: "plugin", Run: func(ctx context.Context) error { return b.server.Run(ctx, b.listener) }},
+		{Name: "pipeline", Run: b.runPipelines},
 	}
 	if b.web != nil {
-		tasks = append(tasks, b.web)
-		status = "http://" + b.web.Address()
+		tasks = append(tasks, pipeline.Task{Name: b.web.String(), Run: b.web.Run})
+		address = "http://" + b.web.Address()
 	}
-	b.logger.Info("promscope is running", "socket", b.listener.Path(), "status", status,
-		"host", b.hostName.name(), "host_source", b.hostName.source())
-	return runTasks(ctx, tasks)
+	b.logger.Info("promscope is running", "socket", b.listener.Path(), "status", address,
+		"host", b.runtime.HostName.Name(), "host_source", b.runtime.HostName.Source())
+	return pipeline.RunTasks(ctx, tasks...)
 }
 
 // runPipelines runs the current pipeline, and after a reload the next one.
@@ -117,15 +132,14 @@ func (b *Bridge) runPipelines(ctx context.Context) error {
 	for {
 		running, cancel := context.WithCancel(ctx)
 		done := make(chan error, 1)
-		go func() { done <- b.pipeline.Load().Run(running) }()
+		go func() { done <- b.runtime.Pipeline().Run(running) }()
 		select {
 		case next := <-b.next:
 			cancel()
 			if err := <-done; err != nil {
 				b.logger.Warn("The pipeline of the last configuration ended with an error", "err", err)
 			}
-			b.report.Reconfigure(reportOptions(next.config, b.hostName.name()), next.config.Rules.Templates())
-			b.pipeline.Store(next)
+			b.runtime.Use(next)
 		case err := <-done:
 			cancel()
 			return err // nil if ctx is done
@@ -133,13 +147,13 @@ func (b *Bridge) runPipelines(ctx context.Context) error {
 	}
 }
 
-// Reload loads the configuration anew, builds what it asks for, and swaps it
-// in. If that fails, everything stays as it is.
+// Reload loads the configuration anew, builds what it asks for, and swaps it in. If
+// that fails, everything stays as it is.
 func (b *Bridge) Reload() error {
 	b.reload.Lock()
 	defer b.reload.Unlock()
 	warnings, err := b.tryReload()
-	b.reloads.done(warnings, err)
+	b.loads.done(warnings, err)
 	if err != nil {
 		b.logger.Error("Reload failed, the last configuration stays in force", "err", err)
 		return err
@@ -149,51 +163,33 @@ func (b *Bridge) Reload() error {
 }
 
 func (b *Bridge) tryReload() (document.List, error) {
-	cfg, warnings, err := loadConfig(b.opts, b.logger)
+	cfg, warnings, err := loadConfig(b.opts.Flags, b.logger)
 	if err != nil {
 		return nil, err
 	}
-	if old := b.pipeline.Load().config.Scope; old.PluginsRoot != cfg.Scope.PluginsRoot || old.PluginID != cfg.Scope.PluginID {
+	if old := b.runtime.Pipeline().Config.Scope; old.PluginsRoot != cfg.Scope.PluginsRoot || old.PluginID != cfg.Scope.PluginID {
 		b.logger.Warn("scope.plugins_root and scope.plugin_id take effect at the next start")
 		cfg.Scope.PluginsRoot, cfg.Scope.PluginID = old.PluginsRoot, old.PluginID
 	}
-	p, err := newPipeline(cfg, b.base)
+	p, err := b.runtime.NewPipeline(cfg)
 	if err != nil {
 		return nil, err
 	}
-	b.hostName.configure(cfg.Scope.Host)
 	select {
 	case b.next <- p:
 		return warnings, nil
 	case <-time.After(10 * time.Second):
-		return nil, errors.Join(errors.New("promscope is not running"), p.close())
+		return nil, errors.Join(errors.New("promscope is not running"), p.Close())
 	}
 }
 
-// meetProbe looks at a probe that polls for the first time: it knows best what
-// the host is called. Its first report is to have that name already: under another
-// one, Scope would show a second host for a while.
-func (b *Bridge) meetProbe(pid int) {
-	b.hostName.meet(pid)
-	if b.report.SetHost(b.hostName.name()) {
-		b.report.Publish(time.Now())
-	}
-}
-
-// ready tells whether promscope does its job: the socket listens, which New saw
-// to, and each target was tried. Targets that come later change nothing about it.
+// ready tells whether promscope does its job: the socket listens, which New saw to,
+// and each target was tried.
 func (b *Bridge) ready() error {
-	p := b.pipeline.Load()
-	if !p.ready.Load() && !p.scrape.Ready() {
+	if !b.runtime.Pipeline().Ready() {
 		return errors.New("not every target was tried yet")
 	}
-	p.ready.Store(true)
 	return nil
-}
-
-// gather collects promscope's own metrics and those of its collectors.
-func (b *Bridge) gather() ([]*dto.MetricFamily, error) {
-	return append(prometheus.Gatherers{b.registry}, b.pipeline.Load().gatherers()...).Gather()
 }
 
 // close gives back what New took.
@@ -205,16 +201,12 @@ func (b *Bridge) close() error {
 	if b.web != nil {
 		_ = b.web.Close() // closed already where Run was called
 	}
-	return errors.Join(append(errs, b.base.close())...)
+	return errors.Join(append(errs, b.runtime.Close())...)
 }
 
 // loadConfig loads the configuration and logs its warnings, which it returns too.
-func loadConfig(opts Options, logger *slog.Logger) (*config.Config, document.List, error) {
-	load := config.Default
-	if opts.ConfigFile != "" {
-		load = func() (*config.Config, document.List) { return config.Load(opts.ConfigFile) }
-	}
-	cfg, diagnostics := load()
+func loadConfig(flags config.Flags, logger *slog.Logger) (*config.Config, document.List, error) {
+	cfg, diagnostics := flags.Load()
 	warnings := diagnostics.Warnings()
 	for _, d := range warnings {
 		attrs := []any{"at", d.Position.String()}
@@ -226,17 +218,5 @@ func loadConfig(opts Options, logger *slog.Logger) (*config.Config, document.Lis
 	if err := diagnostics.Err(); err != nil {
 		return nil, nil, fmt.Errorf("loading the configuration:\n%w", err)
 	}
-	if err := config.CheckHost(opts.Host); err != nil {
-		return nil, nil, fmt.Errorf("--scope.host: %w", err)
-	}
-	override(&cfg.Scope.PluginsRoot, opts.PluginsRoot)
-	override(&cfg.Scope.PluginID, opts.PluginID)
-	override(&cfg.Scope.Host, opts.Host)
 	return cfg, warnings, nil
-}
-
-func override(value *string, flag string) {
-	if flag != "" {
-		*value = flag
-	}
 }

@@ -14,7 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/promslog"
 
+	"github.com/promscope/promscope/bridge/collector"
 	"github.com/promscope/promscope/bridge/config"
+	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/plugin"
 )
 
@@ -24,31 +26,31 @@ var update = flag.Bool("update", false, "write the generated documentation")
 // process and of Prometheus's discovery are documented elsewhere.
 const ownMetric = "promscope_"
 
-// testBase is everything that runs without a socket, with the default
+// testRuntime is everything that runs without a socket, with the default
 // configuration.
-func testBase(t *testing.T) *base {
+func testRuntime(t *testing.T) *pipeline.Runtime {
 	t.Helper()
 	cfg, diagnostics := config.Default()
 	if err := diagnostics.Err(); err != nil {
 		t.Fatal(err)
 	}
-	b, err := newBase(cfg, promslog.NewNopLogger())
+	b, err := pipeline.NewRuntime(cfg, promslog.NewNopLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := b.close(); err != nil {
+		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	newReloads(nil, b.registry)
-	plugin.NewServer(b.report, plugin.ServerOptions{}, b.logger, b.registry)
+	newLoads(nil, b.Registry)
+	plugin.NewServer(b.Report, plugin.ServerOptions{}, b.Logger, b.Registry)
 	return b
 }
 
 // docs/metrics.md is written from what is registered.
 func TestDocs(t *testing.T) {
-	b := testBase(t)
+	b := testRuntime(t)
 	const file = "../docs/metrics.md"
 	got := `# Metrics
 
@@ -74,11 +76,11 @@ What promscope tells of itself on ` + "`/metrics`" + ` of its debug address, bes
 
 // without leaves the rows of collectors out that cannot run here, and whose
 // metrics are therefore not registered.
-func without(b *base, doc string) string {
+func without(b *pipeline.Runtime, doc string) string {
 	var lines []string
 	for line := range strings.Lines(doc) {
-		if !slices.ContainsFunc(b.pipeline.Load().collectors, func(c *collector) bool {
-			return c.err != nil && strings.HasPrefix(line, "| `"+ownMetric+c.name+"_")
+		if !slices.ContainsFunc(b.Pipeline().Collectors, func(c *collector.Collector) bool {
+			return c.Err != nil && strings.HasPrefix(line, "| `"+ownMetric+c.Name+"_")
 		}) {
 			lines = append(lines, line)
 		}
@@ -88,16 +90,16 @@ func without(b *base, doc string) string {
 
 var descPattern = regexp.MustCompile(`^Desc\{fqName: "([^"]*)", help: "(.*?)", unit: ".*", constLabels: \{.*\}, variableLabels: \{(.*)\}\}$`)
 
-func metricRows(t *testing.T, b *base) []string {
+func metricRows(t *testing.T, b *pipeline.Runtime) []string {
 	t.Helper()
 	descs := make(chan *prometheus.Desc)
 	go func() {
 		defer close(descs)
-		p := b.pipeline.Load()
-		b.registry.Describe(descs)
-		p.registry.Describe(descs)
-		for _, c := range p.collectors {
-			c.registry.Describe(descs)
+		p := b.Pipeline()
+		b.Registry.Describe(descs)
+		p.Registry.Describe(descs)
+		for _, c := range p.Collectors {
+			c.Registry.Describe(descs)
 		}
 	}()
 	var rows []string
@@ -123,8 +125,8 @@ func metricRows(t *testing.T, b *base) []string {
 
 // What is on /metrics is as the linter of Prometheus wants it.
 func TestMetricsLint(t *testing.T) {
-	b := testBase(t)
-	families, err := append(prometheus.Gatherers{b.registry}, b.pipeline.Load().gatherers()...).Gather()
+	b := testRuntime(t)
+	families, err := b.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,30 +6,23 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/mapping/document"
 )
 
-// reloads remembers what became of loading the configuration: for the pages, and
-// as metrics that are named as Prometheus names its own.
-type reloads struct {
+// loads remembers what became of loading the configuration, for the pages and as
+// metrics. The metrics have the names of Prometheus's own.
+type loads struct {
 	successful prometheus.Gauge
 	last       prometheus.Gauge
 
 	mu   sync.Mutex
-	kept reloadState
+	kept status.Loaded
 }
 
-// reloadState is what the last attempts to load the configuration came to.
-type reloadState struct {
-	loaded   time.Time     // when the configuration in force was loaded
-	warnings document.List // about it
-	tried    time.Time     // when a reload was last tried; zero if never
-	err      error         // why that one was refused; nil if it was not
-}
-
-// newReloads begins with the configuration that was loaded at the start.
-func newReloads(warnings document.List, reg prometheus.Registerer) *reloads {
-	r := &reloads{
+// newLoads begins with the configuration that was loaded at the start.
+func newLoads(warnings document.List, reg prometheus.Registerer) *loads {
+	l := &loads{
 		successful: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "promscope_config_last_reload_successful",
 			Help: "Whether the last attempt to load the configuration succeeded.",
@@ -39,29 +32,29 @@ func newReloads(warnings document.List, reg prometheus.Registerer) *reloads {
 			Help: "When the configuration in force was loaded.",
 		}),
 	}
-	reg.MustRegister(r.successful, r.last)
-	r.successful.Set(1)
-	r.last.SetToCurrentTime()
-	r.kept = reloadState{loaded: time.Now(), warnings: warnings}
-	return r
+	reg.MustRegister(l.successful, l.last)
+	l.successful.Set(1)
+	l.last.SetToCurrentTime()
+	l.kept = status.Loaded{At: time.Now(), Warnings: warnings}
+	return l
 }
 
 // done takes note of a reload. The warnings are those about the new configuration.
-func (r *reloads) done(warnings document.List, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.kept.tried, r.kept.err = time.Now(), err
+func (l *loads) done(warnings document.List, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept.Tried, l.kept.Err = time.Now(), err
 	if err != nil {
-		r.successful.Set(0)
+		l.successful.Set(0)
 		return
 	}
-	r.successful.Set(1)
-	r.last.SetToCurrentTime()
-	r.kept.loaded, r.kept.warnings = r.kept.tried, warnings
+	l.successful.Set(1)
+	l.last.SetToCurrentTime()
+	l.kept.At, l.kept.Warnings = l.kept.Tried, warnings
 }
 
-func (r *reloads) state() reloadState {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.kept
+func (l *loads) state() status.Loaded {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.kept
 }

@@ -69,3 +69,12 @@ func (c *Config) DiscoveryJobs() []discovery.Job {
 	}
 	return jobs
 }
+
+// LongestInterval returns the scrape interval of the slowest job, at least 1 s.
+func (c *Config) LongestInterval() time.Duration {
+	longest := time.Second
+	for _, job := range c.Jobs {
+		longest = max(longest, time.Duration(job.Scrape.ScrapeInterval))
+	}
+	return longest
+}

@@ -194,3 +194,10 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestHostFlagIsChecked(t *testing.T) {
+	_, list := Flags{Host: "a;b"}.Load()
+	if err := list.Err(); err == nil || !strings.Contains(err.Error(), "--scope.host: error: \"a;b\" must have no space and no semicolon") {
+		t.Errorf("error: %v", err)
+	}
+}

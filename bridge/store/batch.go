@@ -103,6 +103,7 @@ func (b *Batch) Commit(at time.Time, interval time.Duration) Appended {
 	s.mu.Unlock()
 
 	s.metrics.count(res)
+	s.refused.Add(uint64(res.Limited))
 	b.Reset()
 	if list := rules.list(); len(list) > 0 && s.opts.OnCommit != nil {
 		s.opts.OnCommit(Commit{Time: at, Interval: interval, Rules: list})

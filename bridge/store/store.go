@@ -2,6 +2,7 @@ package store
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,6 +48,7 @@ type Store struct {
 	metrics *metrics
 	arenas  sync.Pool // of *arena: memory of closed queries
 	items   sync.Pool // of *[]item: memory of committed batches
+	refused atomic.Uint64
 
 	mu     sync.RWMutex
 	byHash map[uint64]*Series
@@ -81,6 +83,9 @@ func (s *Store) Len() int {
 	defer s.mu.RUnlock()
 	return s.series
 }
+
+// Refused returns how many samples of further series the full store has refused.
+func (s *Store) Refused() uint64 { return s.refused.Load() }
 
 // Series returns the handle for a label set, or false if no rule selects it.
 // The series is not in the store before a sample of it is committed.

@@ -88,7 +88,7 @@ func example(now time.Time) *fake {
 	f := &fake{
 		status: Status{
 			Version: "0.4.0", Revision: "8c2f1e7", GoVersion: "go1.26.8", Started: ago(3*time.Hour + 12*time.Minute),
-			Series: 412, SeriesLimit: 100000, StoreBytes: 412 * 640,
+			Series: 412, SeriesLimit: 100000,
 		},
 		targets: []Target{
 			target("node", "localhost:9100", 812, "", 1204, 61, ms(8.7), ms(1840), 94_300),
@@ -202,15 +202,15 @@ func example(now time.Time) *fake {
 		{
 			Name: "http", Help: "HTTP requests, responses and latency by process, counted in the kernel.", State: CollectorOn,
 			Hook: "fentry", Hooks: []Hook{{Name: "fentry"}, {Name: "kprobe", Error: "not tried: fentry serves"}, {Name: "tracepoint", Error: "not tried: fentry serves"}},
-			Requires: []string{"BTF", "CAP_BPF", "CAP_PERFMON"}, IntervalSeconds: 1, LastGather: ago(ms(770)), LastDurationSeconds: 0.00048, KernelCPU: 0.0031,
+			Requires: []string{"BTF", "CAP_BPF", "CAP_PERFMON"}, IntervalSeconds: 1, LastGather: ago(ms(770)), LastDurationSeconds: 0.00048,
 			Series: 190, Kept: 152, Facts: []Fact{{"Processes tracked", "6"}, {"Connections", "212"}, {"Evicted", "0"}},
 		},
 		{
 			Name: "iowait", Help: "CPU time of this host by mode, from /proc/stat.", State: CollectorOn, IntervalSeconds: 1,
-			LastGather: ago(ms(310)), LastDurationSeconds: 0.00021, KernelCPU: -1, Series: 27, Kept: 27,
+			LastGather: ago(ms(310)), LastDurationSeconds: 0.00021, Series: 27, Kept: 27,
 		},
 		{
-			Name: "tcp", Help: "Retransmits and round-trip times of TCP connections by process.", State: CollectorFailed, KernelCPU: -1, IntervalSeconds: 1,
+			Name: "tcp", Help: "Retransmits and round-trip times of TCP connections by process.", State: CollectorFailed, IntervalSeconds: 1,
 			Error: "loading the program: operation not permitted (kernel lockdown: confidentiality)", Remedy: "Boot with lockdown=integrity, or switch the collector off: collectors: {tcp: {enabled: false}}.",
 			Requires: []string{"BTF", "CAP_BPF", "CAP_PERFMON"}, Errors: 1,
 		},

@@ -156,20 +156,6 @@ func formatAgo(now, t time.Time) string {
 	return formatSeconds(age) + " ago"
 }
 
-// formatRatio is a share of one as percent.
-func formatRatio(v float64) string {
-	switch p := 100 * v; {
-	case p == 0:
-		return "0%"
-	case p < 0.01:
-		return "<0.01%"
-	case p < 10:
-		return strconv.FormatFloat(p, 'f', 2, 64) + "%"
-	default:
-		return strconv.FormatFloat(p, 'f', 0, 64) + "%"
-	}
-}
-
 // plural is a number with its noun.
 func plural(n int, one, many string) string {
 	if n == 1 {

@@ -25,11 +25,9 @@ type Status struct {
 	Started   time.Time `json:"started,omitzero"`
 	// NotReady is why promscope is not ready; empty when it is.
 	NotReady string `json:"not_ready,omitempty"`
-	// Series is how many series the store keeps, SeriesLimit how many it may,
-	// StoreBytes what they take.
-	Series      int   `json:"series"`
-	SeriesLimit int   `json:"series_limit,omitempty"`
-	StoreBytes  int64 `json:"store_bytes,omitempty"`
+	// Series is how many series the store keeps, SeriesLimit how many it may.
+	Series      int `json:"series"`
+	SeriesLimit int `json:"series_limit,omitempty"`
 	// Refused is how many samples of further series a full store has refused
 	// since the configuration was loaded; not counted while there is room.
 	Refused uint64 `json:"refused_samples,omitempty"`
@@ -189,12 +187,9 @@ type Collector struct {
 	IntervalSeconds     float64   `json:"interval_seconds"`
 	LastGather          time.Time `json:"last_gather,omitzero"`
 	LastDurationSeconds float64   `json:"last_duration_seconds"`
-	// KernelCPU is the share of one CPU that its programs take in the kernel;
-	// negative if that is not measured.
-	KernelCPU float64 `json:"kernel_cpu_ratio"`
-	Series    int     `json:"series"`
-	Kept      int     `json:"kept"`
-	Errors    uint64  `json:"errors"` // gatherings that failed since the start
+	Series              int       `json:"series"`
+	Kept                int       `json:"kept"`
+	Errors              uint64    `json:"errors"` // gatherings that failed since the start
 	// Facts are figures of its own: tracked processes, lost connections.
 	Facts []Fact `json:"facts,omitempty"`
 }

@@ -251,7 +251,6 @@ func (p *pages) functions() template.FuncMap {
 		"polls":   formatCount[uint64],
 		"bytes":   func(n int64) string { return formatBytes(float64(n)) },
 		"seconds": formatSeconds,
-		"ratio":   formatRatio,
 		"number":  func(v Float) string { return formatNumber(float64(v)) },
 		"metric":  formatMetric,
 		"ago":     formatAgo,

@@ -205,9 +205,6 @@ func (p *pages) nodes(r *http.Request, v *view) error {
 	return nil
 }
 
-// Measured tells whether KernelCPU is known.
-func (c Collector) Measured() bool { return c.State == CollectorOn && c.KernelCPU >= 0 }
-
 func (p *pages) collectors(_ *http.Request, v *view) error {
 	v.Title, v.API = "Collectors", "api/v1/collectors"
 	v.Body = v.collectors

@@ -18,8 +18,8 @@ func declareCheck(app *kingpin.Application) (string, command) {
 	files := cmd.Arg("file", "Configuration files (default: that of --config.file).").Strings()
 
 	return cmd.FullCommand(), func(_ context.Context, env *environment) error {
-		if len(*files) == 0 && env.options.ConfigFile != "" {
-			*files = []string{env.options.ConfigFile}
+		if len(*files) == 0 && env.options.File != "" {
+			*files = []string{env.options.File}
 		}
 		if len(*files) == 0 {
 			return errors.New("name the configuration files to check")

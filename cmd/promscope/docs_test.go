@@ -13,7 +13,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	gocmp "github.com/google/go-cmp/cmp"
 
-	"github.com/promscope/promscope/bridge"
+	"github.com/promscope/promscope/bridge/collector"
 	"github.com/promscope/promscope/mapping"
 )
 
@@ -78,7 +78,7 @@ func flagsSection(t *testing.T) string {
 func collectorsSection() string {
 	var b strings.Builder
 	b.WriteString("| Collector | | By default | Rights | Kernel, best first |\n|---|---|---|---|---|\n")
-	for _, d := range bridge.Collectors() {
+	for _, d := range collector.Descriptions() {
 		var rights, hooks []string
 		for _, c := range d.Capabilities {
 			rights = append(rights, "`"+c.Name+"`")

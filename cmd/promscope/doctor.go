@@ -8,7 +8,8 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
-	"github.com/promscope/promscope/bridge"
+	"github.com/promscope/promscope/bridge/doctor"
+	"github.com/promscope/promscope/bridge/pipeline"
 )
 
 // errDoctorFailed is the summary of findings that are printed already.
@@ -19,10 +20,10 @@ func declareDoctor(app *kingpin.Application) (string, command) {
 	asJSON := cmd.Flag("json", "Print JSON.").Bool()
 
 	return cmd.FullCommand(), func(ctx context.Context, env *environment) error {
-		var progress bridge.Progress = func(elapsed, total time.Duration) {
+		var progress pipeline.Progress = func(elapsed, total time.Duration) {
 			fmt.Fprintf(env.stderr, "promscope: looking for exporters, %s of at most %s\n", elapsed.Round(time.Second), total)
 		}
-		diagnosis, err := bridge.Doctor(ctx, env.options, progress)
+		diagnosis, err := doctor.Diagnose(ctx, env.options.Flags, progress)
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
-	"github.com/promscope/promscope/bridge"
+	"github.com/promscope/promscope/bridge/explain"
 	"github.com/promscope/promscope/bridge/web"
 )
 
@@ -25,8 +25,8 @@ func declareExplain(app *kingpin.Application) (string, command) {
 Asks the promscope that runs; with --exposition or --config.file it answers from files instead.`)
 	subject := cmd.Arg("subject", "A metric, a selector like 'node_cpu_seconds_total{mode=\"iowait\"}', a rule (host/cpu_iowait, or its metric or label), or a node (pid, container id, pod UID, host name).").
 		Required().String()
-	var remote bridge.Remote
-	offline := bridge.Offline{Labels: map[string]string{}}
+	var remote explain.Remote
+	offline := explain.Offline{Labels: map[string]string{}}
 	cmd.Flag("url", "Debug address of the promscope to ask.").Default("http://127.0.0.1:4041").StringVar(&remote.URL)
 	cmd.Flag("http.config.file", "File that says how to authenticate there, as for promtool.").PlaceHolder("FILE").StringVar(&remote.HTTPConfigFile)
 	cmd.Flag("exposition", "What a target serves, in a file. Each further one is the next scrape of the same target; rates need two.").
@@ -40,8 +40,8 @@ Asks the promscope that runs; with --exposition or --config.file it answers from
 		defer cancel()
 		var explanation web.Explanation
 		var err error
-		if len(offline.Expositions) > 0 || env.options.ConfigFile != "" {
-			explanation, err = bridge.ExplainOffline(ctx, env.options, offline, *subject)
+		if len(offline.Expositions) > 0 || env.options.File != "" {
+			explanation, err = explain.ReplayFiles(ctx, env.options.Flags, offline, *subject)
 		} else {
 			explanation, err = remote.Explain(ctx, *subject)
 		}

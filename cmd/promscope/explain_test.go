@@ -17,8 +17,8 @@ import (
 	"github.com/promscope/promscope/bridge/web"
 )
 
-// explain asks a running promscope by the command.
-func explain(t *testing.T, p *plugin, subject string) (string, web.Explanation) {
+// askWhy asks a running promscope by the command.
+func askWhy(t *testing.T, p *plugin, subject string) (string, web.Explanation) {
 	t.Helper()
 	var text, data, stderr bytes.Buffer
 	ctx := context.WithoutCancel(t.Context())
@@ -78,7 +78,7 @@ func TestExplain(t *testing.T) {
 	await(t, probe(t, p), "cpu_user")
 
 	// A series that a rule takes, and one that the same rule refuses.
-	text, e := explain(t, p, `node_cpu_seconds_total{cpu="0"}`)
+	text, e := askWhy(t, p, `node_cpu_seconds_total{cpu="0"}`)
 	byMode := map[string]web.SeriesExplanation{}
 	for _, s := range e.Series {
 		byMode[s.Labels["mode"]] = s
@@ -99,31 +99,31 @@ func TestExplain(t *testing.T) {
 	contains(t, text, `wants mode="user", the series has "idle"`, "No rule selects it", "→ vm;<host>", "served by    node "+address+", up")
 
 	// One that no rule asks for, and what is not known at all.
-	text, _ = explain(t, p, "node_load5")
+	text, _ = askWhy(t, p, "node_load5")
 	contains(t, text, "No rule asks for this metric.", "served by    node "+address)
-	text, _ = explain(t, p, "node_cpu_seconds")
+	text, _ = askWhy(t, p, "node_cpu_seconds")
 	contains(t, text, "Similar names: node_cpu_seconds_total", "Target gone ", "is down, so what it serves is not known", "connection refused")
-	text, _ = explain(t, p, "shop_debug_x")
+	text, _ = askWhy(t, p, "shop_debug_x")
 	contains(t, text, "Job shop serves shop_debug_x, but its metric_relabel_configs drop or rename it.")
 
 	// Rules: what became of each element.
-	text, e = explain(t, p, "process/shop_queue")
+	text, e = askWhy(t, p, "process/shop_queue")
 	if len(e.Rules) != 1 || e.Rules[0].Dropped["dead"] != 1 || e.Rules[0].Dropped["no_label"] != 1 || e.Rules[0].Points != 1 {
 		t.Errorf("process/shop_queue: %+v", e.Rules)
 	}
 	contains(t, text, "dropped: dead", "dropped: no_label", fmt.Sprintf("→ vm;%d", pid), "shop_queue_length  3 series, kept for", "promscope.yml:", "targets      shop ")
-	text, _ = explain(t, p, "Shop ratio")
+	text, _ = askWhy(t, p, "Shop ratio")
 	contains(t, text, "The last evaluation failed.", "many-to-many matching not allowed")
 
 	// Nodes: one that is reported, one that is not.
-	text, e = explain(t, p, strconv.Itoa(pid))
+	text, e = askWhy(t, p, strconv.Itoa(pid))
 	if len(e.Nodes) != 1 || len(e.Nodes[0].Origins) != 1 || e.Nodes[0].Origins[0].Rule != "process/shop_queue" {
 		t.Errorf("node %d: %+v", pid, e.Nodes)
 	}
 	contains(t, text, "Shop queue = 3", "expression   shop_queue_length", "targets      shop "+shop.address())
-	text, _ = explain(t, p, dead)
+	text, _ = askWhy(t, p, dead)
 	contains(t, text, "Scope is told nothing about process "+dead+": rule process/shop_queue has a value for it, and drops it (dead).")
-	text, _ = explain(t, p, "host")
+	text, _ = askWhy(t, p, "host")
 	contains(t, text, "node vm;<host>", "CPU user =")
 }
 

@@ -82,7 +82,7 @@ func newApp(env *environment) (*kingpin.Application, map[string]command) {
 	flag.AddFlags(app, &env.logging)
 	o := &env.options
 	app.Flag("config.file", "Configuration file. Without one: the built-in collectors and every exporter that listens on this machine in the port range 9090-9999, with all preset rules.").
-		PlaceHolder("FILE").StringVar(&o.ConfigFile)
+		PlaceHolder("FILE").StringVar(&o.File)
 	app.Flag("scope.plugins-root", "Directory in which Scope's probe looks for plugins (default /var/run/scope/plugins). Wins over scope.plugins_root of the configuration.").
 		PlaceHolder("DIR").StringVar(&o.PluginsRoot)
 	app.Flag("scope.plugin-id", "Id of the plugin, and the name of its socket (default promscope). Wins over scope.plugin_id of the configuration.").

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/promslog"
 
 	"github.com/promscope/promscope/bridge"
+	"github.com/promscope/promscope/bridge/pipeline"
 )
 
 func declareReport(app *kingpin.Application) (string, command) {
@@ -19,10 +20,10 @@ func declareReport(app *kingpin.Application) (string, command) {
 	pretty := cmd.Flag("pretty", "Indent the JSON.").Bool()
 
 	return cmd.FullCommand(), func(ctx context.Context, env *environment) error {
-		var progress bridge.Progress = func(elapsed, total time.Duration) {
+		var progress pipeline.Progress = func(elapsed, total time.Duration) {
 			fmt.Fprintf(env.stderr, "promscope: collecting, %s of %s\n", elapsed.Round(time.Second), total)
 		}
-		report, err := bridge.Report(ctx, env.options, *duration, progress, promslog.New(&env.logging))
+		report, err := bridge.Report(ctx, env.options.Flags, *duration, progress, promslog.New(&env.logging))
 		if err != nil {
 			return err
 		}

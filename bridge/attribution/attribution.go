@@ -1,0 +1,138 @@
+// Package attribution says whose a series is: it gives a target the labels of the
+// process that serves it and of the process that it speaks of, translates the
+// pids that an exporter exposes, and connects to targets in their network
+// namespaces. docs/discovery.md describes the labels.
+package attribution
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/discovery"
+	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/mapping"
+)
+
+// The labels that a target gets from the process that serves it.
+const (
+	LabelPID       = "target_pid"
+	LabelContainer = "target_container_id"
+	LabelPod       = "target_pod_uid"
+	// LabelSubjectPID is the process that the target speaks of: the server that an
+	// exporter watches. Where there is none, it is the process that serves the target.
+	LabelSubjectPID = "target_subject_pid"
+)
+
+// UnknownPID stands behind a pid that no living process has. It keeps rules from
+// taking the number for another process's.
+const UnknownPID = "@unknown"
+
+// ScrapeOptions tie scraping to a machine. The targets in process are missing.
+func ScrapeOptions(m *host.Machine, rules *mapping.Set) scrape.Options {
+	return scrape.Options{
+		Origin:    origin(m),
+		Subject:   subject(m),
+		PIDLabels: pidLabels(rules),
+		PID:       translatePID(m),
+		Dial:      dial(m),
+	}
+}
+
+// Nodes tells rules and the report which nodes exist.
+type Nodes struct{ Machine *host.Machine }
+
+// Alive reports whether the node exists now and did so at the given time.
+func (n Nodes) Alive(t mapping.Topology, id string, at time.Time) bool {
+	return n.Machine.Alive(string(t), id, at)
+}
+
+// origin finds the process at the other end of a scrape's connection.
+func origin(m *host.Machine) func(ctx context.Context, conn net.Conn) labels.Labels {
+	return func(ctx context.Context, conn net.Conn) labels.Labels {
+		p, ok := m.OwnerOf(ctx, conn)
+		if !ok {
+			return labels.EmptyLabels()
+		}
+		return processLabels(p)
+	}
+}
+
+// subject adds the process that a target speaks of.
+func subject(m *host.Machine) func(ctx context.Context, origin labels.Labels) labels.Labels {
+	return func(ctx context.Context, origin labels.Labels) labels.Labels {
+		pid, err := strconv.Atoi(origin.Get(LabelPID))
+		if err != nil {
+			return origin
+		}
+		p, ok := m.Upstream(ctx, pid)
+		if !ok {
+			return origin
+		}
+		b := labels.NewBuilder(origin)
+		b.Set(LabelSubjectPID, strconv.Itoa(p.PID))
+		return b.Labels()
+	}
+}
+
+// processLabels are the labels that a process gives to what it serves.
+func processLabels(p host.Process) labels.Labels {
+	b := labels.NewScratchBuilder(4)
+	if p.Container != "" {
+		b.Add(LabelContainer, p.Container)
+	}
+	b.Add(LabelPID, strconv.Itoa(p.PID))
+	b.Add(LabelSubjectPID, strconv.Itoa(p.PID))
+	if p.Pod != "" {
+		b.Add(LabelPod, p.Pod)
+	}
+	b.Sort()
+	return b.Labels()
+}
+
+// pidLabels are the labels that rules take for process ids. promscope's own need
+// no translation.
+func pidLabels(set *mapping.Set) []string {
+	names := []string{LabelPID, LabelSubjectPID}
+	for _, r := range set.Rules() {
+		if r.Topology == mapping.Process && !slices.Contains(names, r.NodeLabel) {
+			names = append(names, r.NodeLabel)
+		}
+	}
+	return names[2:]
+}
+
+// translatePID gives the pids that an exporter exposes from its own pid namespace
+// the numbers that they have on this machine. A pid that no process has there
+// becomes no number: as it is, it would name another process here. That is not
+// settled, since a process that has just started is not found at once.
+func translatePID(m *host.Machine) func(ctx context.Context, target labels.Labels, label, value string) (translated string, settled bool) {
+	return func(_ context.Context, target labels.Labels, _, value string) (string, bool) {
+		exporter, err := strconv.Atoi(target.Get(LabelPID))
+		if err != nil {
+			return value, true // the target is not of this machine
+		}
+		pid, err := strconv.Atoi(value)
+		if err != nil {
+			return value, true
+		}
+		translated, ok := m.TranslatePID(exporter, pid)
+		if !ok {
+			return value + UnknownPID, false
+		}
+		return strconv.Itoa(translated), true
+	}
+}
+
+// dial connects to a target in its network namespace.
+func dial(m *host.Machine) func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
+		netns, _ := strconv.ParseUint(target.Get(discovery.LabelNetNS), 10, 64) // 0 is our own
+		return m.DialContext(ctx, netns, network, address)
+	}
+}

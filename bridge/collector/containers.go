@@ -1,0 +1,111 @@
+package collector
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/promscope/promscope/bridge/attribution"
+	"github.com/promscope/promscope/bridge/host"
+)
+
+// labelPID is the label by which collectors name processes.
+const labelPID = "pid"
+
+// containersKept is how long the container and the pod of a process are remembered.
+// A pid that is used again within that time in another container is told wrong.
+const containersKept = 10 * time.Second
+
+// containerGatherer gives series with a pid the container and the pod of that
+// process, so that rules can add up processes: Scope does not.
+type containerGatherer struct {
+	gatherer prometheus.Gatherer
+	lookUp   func(pid int) (container, pod string)
+	foreign  bool // the pids are of another pid namespace
+
+	mu    sync.Mutex
+	known map[string]group // by pid
+	since time.Time
+}
+
+// group is the container and the pod of a process; empty where it has none.
+type group struct{ container, pod string }
+
+func newContainerGatherer(g prometheus.Gatherer, m *host.Machine) *containerGatherer {
+	return &containerGatherer{
+		gatherer: g,
+		foreign:  !m.KernelPIDs(),
+		lookUp: func(pid int) (container, pod string) {
+			container, pod, _ = m.ContainerOf(pid) // none if it has ended, or is not to be seen
+			return container, pod
+		},
+	}
+}
+
+// Gather implements prometheus.Gatherer.
+func (g *containerGatherer) Gather() ([]*dto.MetricFamily, error) {
+	families, err := g.gatherer.Gather()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.since) > containersKept {
+		g.known, g.since = make(map[string]group), time.Now()
+	}
+	for _, family := range families {
+		for _, metric := range family.Metric {
+			if g.foreign {
+				metric.Label = withoutPID(metric.Label)
+				continue
+			}
+			of := g.groupOf(metric)
+			metric.Label = withLabel(metric.Label, attribution.LabelContainer, of.container)
+			metric.Label = withLabel(metric.Label, attribution.LabelPod, of.pod)
+		}
+	}
+	return families, err
+}
+
+func (g *containerGatherer) groupOf(metric *dto.Metric) group {
+	i := slices.IndexFunc(metric.Label, func(l *dto.LabelPair) bool { return l.GetName() == labelPID })
+	if i < 0 {
+		return group{}
+	}
+	value := metric.Label[i].GetValue()
+	of, found := g.known[value]
+	if !found {
+		if pid, err := strconv.Atoi(value); err == nil {
+			of.container, of.pod = g.lookUp(pid)
+		}
+		g.known[value] = of
+	}
+	return of
+}
+
+// withoutPID returns the labels with a pid that is no process's here: the number is
+// that of another process, or of none.
+func withoutPID(pairs []*dto.LabelPair) []*dto.LabelPair {
+	i := slices.IndexFunc(pairs, func(l *dto.LabelPair) bool { return l.GetName() == labelPID })
+	if i < 0 {
+		return pairs
+	}
+	pairs = slices.Clone(pairs)
+	pairs[i] = &dto.LabelPair{Name: proto.String(labelPID), Value: proto.String(pairs[i].GetValue() + attribution.UnknownPID)}
+	return pairs
+}
+
+// withLabel inserts a label in the order of names, unless its value is empty. It
+// copies the slice, which metrics may share.
+func withLabel(pairs []*dto.LabelPair, name, value string) []*dto.LabelPair {
+	if value == "" {
+		return pairs
+	}
+	i, _ := slices.BinarySearchFunc(pairs, name, func(l *dto.LabelPair, name string) int {
+		return strings.Compare(l.GetName(), name)
+	})
+	return slices.Insert(slices.Clone(pairs), i, &dto.LabelPair{Name: proto.String(name), Value: proto.String(value)})
+}

@@ -1,0 +1,67 @@
+package collector
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func TestContainerGatherer(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	requests := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "requests", Help: "Requests."}, []string{"pid", "zone"})
+	requests.WithLabelValues("7", "a").Set(1)
+	requests.WithLabelValues("8", "a").Set(2)
+	requests.WithLabelValues("none", "a").Set(3)
+	hosts := prometheus.NewGauge(prometheus.GaugeOpts{Name: "hosts", Help: "Hosts."})
+	reg.MustRegister(requests, hosts)
+
+	lookUps := 0
+	g := &containerGatherer{gatherer: reg, lookUp: func(pid int) (container, pod string) {
+		lookUps++
+		if pid == 7 {
+			return "c7", "p7"
+		}
+		return "", ""
+	}}
+	want := `# HELP hosts Hosts.
+# TYPE hosts gauge
+hosts 0
+# HELP requests Requests.
+# TYPE requests gauge
+requests{pid="7",target_container_id="c7",target_pod_uid="p7",zone="a"} 1
+requests{pid="8",zone="a"} 2
+requests{pid="none",zone="a"} 3
+`
+	for range 2 {
+		// As /metrics does: several gatherers, checked against each other.
+		if err := testutil.GatherAndCompare(prometheus.Gatherers{g}, strings.NewReader(want)); err != nil {
+			t.Error(err)
+		}
+	}
+	if lookUps != 2 {
+		t.Errorf("%d look-ups of two pids, want 2", lookUps)
+	}
+}
+
+// The pids of another pid namespace name no process here, nor its container.
+func TestContainerGathererForeign(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	requests := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "requests", Help: "Requests."}, []string{"pid"})
+	requests.WithLabelValues("7").Set(1)
+	requests.WithLabelValues("8").Set(2)
+	reg.MustRegister(requests)
+	g := &containerGatherer{gatherer: reg, foreign: true, lookUp: func(pid int) (container, pod string) {
+		t.Errorf("process %d was looked up", pid)
+		return "", ""
+	}}
+	want := `# HELP requests Requests.
+# TYPE requests gauge
+requests{pid="7@unknown"} 1
+requests{pid="8@unknown"} 2
+`
+	if err := testutil.GatherAndCompare(g, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,117 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/promscope/promscope/bridge/collector"
+	"github.com/promscope/promscope/bridge/pipeline"
+	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/status"
+)
+
+// collectorFindings says for each collector which hook serves it, or why none.
+func collectorFindings(p *pipeline.Pipeline) []Finding {
+	var findings []Finding
+	for _, b := range p.Config.Collectors.All() {
+		check := "collector " + b.Name
+		if !b.Enabled {
+			findings = append(findings, Good(check, "switched off by the configuration"))
+			continue
+		}
+		for _, c := range p.Collectors {
+			if c.Name == b.Name {
+				findings = append(findings, collectorFinding(check, c))
+			}
+		}
+	}
+	return findings
+}
+
+func collectorFinding(check string, c *collector.Collector) Finding {
+	if c.Err != nil {
+		reason, remedy := status.ReasonAndRemedy(c.Err)
+		return Warning(check, remedy, "%s", reason)
+	}
+	if _, err := c.Gather(); err != nil {
+		return Warning(check, "", "gathering: %s", err)
+	}
+	if hook := c.Status().Hook; hook != "" {
+		return Good(check, "works, by %s", hook)
+	}
+	return Good(check, "works")
+}
+
+// shownListeners is how many listeners are named that are no exporters.
+const shownListeners = 8
+
+// listenerFindings says what came of looking for exporters.
+func listenerFindings(r *pipeline.Runtime) []Finding {
+	const check = "local endpoints"
+	looked := false
+	for _, job := range r.Pipeline().Config.DiscoveryJobs() {
+		looked = looked || len(job.Listeners) > 0
+	}
+	if !looked {
+		return []Finding{Good(check, "not looked for: no job has listener_sd_configs")}
+	}
+	var exporters, others []string
+	for _, l := range r.Prober.Listeners() {
+		name := l.Addr.String()
+		if l.Listener.Path != "" {
+			name = l.Listener.Path
+		}
+		if l.Owner.Comm != "" {
+			name += " (" + l.Owner.Comm + ")"
+		}
+		if l.Result == "exposition" {
+			exporters = append(exporters, name)
+			continue
+		}
+		if l.Reason != "" {
+			name += ": " + l.Reason
+		}
+		others = append(others, name)
+	}
+	text := count(len(exporters), "exporter listens", "exporters listen")
+	if len(exporters) > 0 {
+		text += ": " + strings.Join(exporters, ", ")
+	}
+	findings := []Finding{Good(check, "%s", text)}
+	if len(others) > 0 {
+		more := ""
+		if n := len(others) - shownListeners; n > 0 {
+			others, more = others[:shownListeners], fmt.Sprintf("\nand %d more", n)
+		}
+		findings = append(findings, Good("other listeners", "in the ports that were looked at, and no exporters:\n%s%s", strings.Join(others, "\n"), more))
+	}
+	return findings
+}
+
+// targetFindings says which targets answer.
+func targetFindings(p *pipeline.Pipeline) []Finding {
+	const check = "targets"
+	var up []string
+	var findings []Finding
+	for _, t := range p.Scrape.Targets() {
+		ref := status.TargetRef(&t)
+		switch {
+		case t.URL == "":
+		case t.Health == scrape.HealthUp:
+			up = append(up, fmt.Sprintf("%s (%d series, %d kept)", ref, t.Samples, t.Kept))
+		case t.Health == scrape.HealthDown:
+			findings = append(findings, Warning(check, "the targets page of the running promscope has its labels and URL", "%s is down: %s", ref, ref.Error))
+		default:
+			findings = append(findings, Warning(check, "", "%s was not scraped within %s", ref, tryTime))
+		}
+	}
+	for _, d := range p.Scrape.Dropped() {
+		if t := status.Dropped(&d); d.Error != "" {
+			findings = append(findings, Warning(check, "correct its job", "%s of job %s: %s", t.Discovered["__address__"], t.Job, t.Error))
+		}
+	}
+	if len(up) == 0 {
+		return append([]Finding{Good(check, "none is up besides the collectors")}, findings...)
+	}
+	return append([]Finding{Good(check, "%s up: %s", count(len(up), "is", "are"), strings.Join(up, ", "))}, findings...)
+}

@@ -1,0 +1,89 @@
+package explain
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/status"
+	"github.com/promscope/promscope/mapping"
+)
+
+// whyDropped is a reason for which an element is on no node, in words.
+func (f *Facts) whyDropped(rule *mapping.Rule, element *mapping.Element) string {
+	value := status.RedactLabel(rule.NodeLabel, element.Labels.Get(rule.NodeLabel))
+	switch element.Dropped {
+	case mapping.DropNoLabel:
+		if rule.NodeLabel != "" && value == "" {
+			return fmt.Sprintf("it has no label %s, which names the node", rule.NodeLabel)
+		}
+		for _, name := range rule.LabelNames() {
+			if element.Labels.Get(name) == "" {
+				return fmt.Sprintf("it has no label %s, of which the metric is named", name)
+			}
+		}
+	case mapping.DropNoMatch:
+		return fmt.Sprintf("regex does not match %s=%q", rule.NodeLabel, value)
+	case mapping.DropBadID:
+		if rule.Regex != nil {
+			return fmt.Sprintf("%q, which regex finds in %s=%q, is no %s", nodeIDOf(rule, element.Labels), rule.NodeLabel, value, idName(rule.Topology))
+		}
+		return fmt.Sprintf("%s=%q is no %s", rule.NodeLabel, value, idName(rule.Topology))
+	case mapping.DropDead:
+		return fmt.Sprintf("%s %s does not exist, or began after the sample", strings.ToLower(string(rule.Topology)), nodeIDOf(rule, element.Labels))
+	case mapping.DropDuplicate:
+		return "another element has the same node: the sum or the maximum of them is what you want"
+	case mapping.DropValue:
+		if math.IsNaN(element.Value) || math.IsInf(element.Value, 0) {
+			return fmt.Sprintf("%v is no number that Scope could show", element.Value)
+		}
+		return fmt.Sprintf("%v is beyond ±%v, where Scope's numbers end", element.Value, mapping.MaxValue)
+	case mapping.DropHistogram:
+		return "a native histogram, where a number is needed: histogram_quantile makes one"
+	case mapping.DropMetricLimit:
+		return fmt.Sprintf("more than limits.max_metrics_per_rule = %d values of ${%s}", f.Limits.MaxMetricsPerRule, strings.Join(rule.LabelNames(), "}, ${"))
+	case mapping.DropNodeLimit:
+		return fmt.Sprintf("more than limits.max_nodes = %d nodes", f.Limits.MaxNodes)
+	case mapping.DropIDCollision:
+		return fmt.Sprintf("another metric of that topology has the id that %s becomes", rule.Metric)
+	case mapping.DropLabelCollision:
+		return fmt.Sprintf("another metric of that topology has the label that %q becomes", rule.Label)
+	}
+	return ""
+}
+
+// idName is what the ids of a topology are.
+func idName(t mapping.Topology) string {
+	switch t {
+	case mapping.Container:
+		return "container id"
+	case mapping.Pod:
+		return "pod UID"
+	case mapping.Host, mapping.Process:
+	}
+	return "pid"
+}
+
+// nodeIDOf is the id of the node that labels name to a rule, be it one or not; ""
+// if they name none.
+func nodeIDOf(rule *mapping.Rule, l labels.Labels) string {
+	id := l.Get(rule.NodeLabel)
+	if rule.Regex == nil || id == "" {
+		return id
+	}
+	if groups := rule.Regex.FindStringSubmatch(id); groups != nil {
+		return groups[1]
+	}
+	return ""
+}
+
+// namesID tells whether labels name a node to a rule, also if the rule makes no id
+// of what they say: a container's is found in the path of its cgroup.
+func namesID(rule *mapping.Rule, l labels.Labels, id string) bool {
+	if rule.NodeLabel == "" || nodeIDOf(rule, l) == id {
+		return true // a rule without one is about the host
+	}
+	return len(id) >= shortID && strings.Contains(l.Get(rule.NodeLabel), id)
+}

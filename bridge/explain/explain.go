@@ -1,0 +1,438 @@
+package explain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/promscope/promscope/bridge/config"
+	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/status"
+	"github.com/promscope/promscope/bridge/store"
+	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/mapping"
+)
+
+// What an explanation shows at most of each kind; a narrower question shows the
+// rest.
+const (
+	explainedSeries   = 50
+	explainedElements = 100
+	explainedTargets  = 20
+	explainedNodes    = 20
+	explainedDrops    = 20
+)
+
+// Facts is what a question is answered from: a running pipeline, or a
+// configuration with expositions out of files.
+type Facts struct {
+	Set      *mapping.Set
+	Rules    *mapping.Evaluator
+	Kept     storage.Queryable // samples of the series that rules select
+	HostName string
+	Nodes    []web.Node // what the report says
+	Models   []web.Rule // the set's rules as the pages show them
+	Targets  []scrape.TargetStatus
+	Now      time.Time
+	Oldest   time.Duration // how far back samples are worth a look
+	Limits   config.Limits
+	Full     bool // the store keeps as many series as it may
+
+	// Exposed returns the series that targets serve now, rules or not, and a
+	// sentence for each thing that kept it from asking.
+	Exposed func(ctx context.Context, matchers []*labels.Matcher) (series []store.LatestSample, problems []string)
+
+	// Absent says why a node is not reported; nil if the subject is no node.
+	Absent func(ctx context.Context, subject string) *web.NodeExplanation
+
+	results map[int]*result // of rules, by index: one question asks for them often
+}
+
+// result is what an evaluation for an explanation gave.
+type result struct {
+	mapping.Explanation
+	err error
+}
+
+// result evaluates a rule once more, or returns what that gave before.
+func (f *Facts) result(ctx context.Context, rule int) *result {
+	if r := f.results[rule]; r != nil {
+		return r
+	}
+	r := &result{}
+	r.Explanation, r.err = f.Rules.Explain(ctx, rule, time.Time{})
+	if f.results == nil {
+		f.results = map[int]*result{}
+	}
+	f.results[rule] = r
+	return r
+}
+
+// Explain answers a question. A subject may name a rule, a node and a metric at
+// once.
+func (f *Facts) Explain(ctx context.Context, subject string) (web.Explanation, error) {
+	e := web.Explanation{Subject: subject}
+	for i := range f.Models {
+		if f.names(&f.Models[i], subject) {
+			e.Rules = append(e.Rules, f.explainRule(ctx, i))
+		}
+	}
+	for i := range f.Nodes {
+		if n := &f.Nodes[i]; namesNode(n, subject) {
+			e.Nodes = append(e.Nodes, f.explainNode(ctx, n))
+		}
+	}
+	if len(e.Nodes) == 0 && f.Absent != nil {
+		if n := f.Absent(ctx, subject); n != nil {
+			e.Nodes = append(e.Nodes, *n)
+		}
+	}
+	matchers, err := parseSubject(subject)
+	if err != nil {
+		if e.Found() {
+			return e, nil
+		}
+		return e, err
+	}
+	if matchers != nil {
+		f.explainSeries(ctx, &e, matchers)
+	}
+	if !e.Found() {
+		e.Hints = append(e.Hints, f.hints(ctx, subject, matchers)...)
+	}
+	return e, nil
+}
+
+// names tells whether the subject means the rule: by its name, its metric or what
+// ${label} made of that, or its label.
+func (f *Facts) names(r *web.Rule, subject string) bool {
+	if subject == r.Name || subject == r.Metric || strings.EqualFold(subject, r.Label) {
+		return true
+	}
+	if !strings.Contains(r.Metric, "${") {
+		return false
+	}
+	for i := range f.Nodes {
+		for _, m := range f.Nodes[i].Metrics {
+			if m.Rule == r.Name && (m.ID == subject || strings.EqualFold(m.Label, subject)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// shortID is the length of the beginning of a container's id that docker shows.
+const shortID = 12
+
+func namesNode(n *web.Node, subject string) bool {
+	switch {
+	case subject == n.Key || subject == n.ID:
+		return true
+	case subject == "host":
+		return n.Topology == string(mapping.Host)
+	case n.Topology == string(mapping.Container):
+		return len(subject) >= shortID && strings.HasPrefix(n.ID, subject)
+	}
+	return n.Name != "" && subject == n.Name
+}
+
+// parseSubject returns the matchers of a metric or selector; nil for a subject
+// that cannot be one. An error is for what only can be meant as a selector.
+func parseSubject(subject string) ([]*labels.Matcher, error) {
+	if subject == "" {
+		return nil, errors.New("nothing to explain: name a metric, a selector, a rule or a node")
+	}
+	matchers, err := parser.NewParser(parser.Options{}).ParseMetricSelector(subject)
+	if err == nil {
+		return matchers, nil
+	}
+	if strings.Contains(subject, "{") && !strings.Contains(subject, "${") {
+		return nil, fmt.Errorf("selector %s: %w", subject, err)
+	}
+	return nil, nil
+}
+
+// explainSeries adds the series that the matchers select, in the store or at a
+// target.
+func (f *Facts) explainSeries(ctx context.Context, e *web.Explanation, matchers []*labels.Matcher) {
+	kept := store.Latest(ctx, f.Kept, matchers, f.Now.Add(-f.Oldest), f.Now)
+	exposed, problems := f.Exposed(ctx, matchers)
+	all := mergeSeries(kept, exposed)
+	for i, s := range all {
+		if i == explainedSeries {
+			e.More = len(all) - i
+			break
+		}
+		x := f.explainOne(ctx, s)
+		// A view model's number is finite: the last one of a series that is at
+		// infinity is the largest there is. NaN has no such stand-in.
+		if s.kept && !math.IsNaN(s.Value) {
+			x.Last = &web.Sample{Time: s.At, Value: max(-math.MaxFloat64, min(s.Value, math.MaxFloat64))}
+		}
+		e.Series = append(e.Series, x)
+	}
+	// Whoever asked for a rule or a node does not care for targets.
+	if len(all) > 0 || !e.Found() {
+		e.Hints = append(e.Hints, problems...)
+	}
+}
+
+// knownSeries is a series of which it is known whether it is kept.
+type knownSeries struct {
+	store.LatestSample
+	kept bool
+}
+
+// mergeSeries puts what is kept and what is exposed together, sorted by labels.
+func mergeSeries(kept, exposed []store.LatestSample) []knownSeries {
+	all := make([]knownSeries, 0, len(kept)+len(exposed))
+	for _, s := range kept {
+		all = append(all, knownSeries{s, true})
+	}
+	for _, s := range exposed {
+		all = append(all, knownSeries{s, false})
+	}
+	slices.SortStableFunc(all, func(a, b knownSeries) int { return labels.Compare(a.Labels, b.Labels) })
+	return slices.CompactFunc(all, func(a, b knownSeries) bool { return labels.Equal(a.Labels, b.Labels) })
+}
+
+// explainOne tells where one series comes from and goes to.
+func (f *Facts) explainOne(ctx context.Context, series knownSeries) web.SeriesExplanation {
+	x := web.SeriesExplanation{Labels: status.RedactLabels(series.Labels), Selected: []web.Selection{}}
+	if t := targetOf(series.Labels, f.Targets); t != nil {
+		ref := status.TargetRef(t)
+		x.Target = &ref
+	}
+	rules, statuses := f.Set.Rules(), f.Rules.Status()
+	for _, v := range f.Set.Judge(series.Labels) {
+		rule := rules[v.Rule]
+		if len(v.Refused) == 0 {
+			s := web.Selection{Rule: rule.String(), Selector: status.SelectorText(v.Matchers), Nodes: []string{}}
+			if err := statuses[v.Rule].Err; err != nil {
+				s.Error = status.RedactText(status.Cause(err).Error())
+			} else if series.kept && !statuses[v.Rule].At.IsZero() {
+				f.follow(ctx, &s, v.Rule, series.Labels)
+			}
+			x.Selected = append(x.Selected, s)
+			continue
+		}
+		for _, m := range v.Refused {
+			x.Refused = append(x.Refused, web.Refusal{
+				Rule: rule.String(), Selector: status.SelectorText(v.Matchers), Matcher: m.String(), Value: status.RedactLabel(m.Name, series.Labels.Get(m.Name)),
+			})
+		}
+	}
+	if !series.kept && len(x.Selected) > 0 {
+		x.NotStored = f.notStored()
+	}
+	return x
+}
+
+// notStored says why a series that a target serves and a rule selects is not in the
+// store.
+func (f *Facts) notStored() string {
+	if f.Full {
+		return fmt.Sprintf("limit: the store keeps as many series as limits.max_series = %d allows", f.Limits.MaxSeries)
+	}
+	return "no scrape has brought a sample of it that is recent enough"
+}
+
+// follow adds what became of the elements of a rule's result that a series is part of.
+func (f *Facts) follow(ctx context.Context, s *web.Selection, index int, series labels.Labels) {
+	r := f.result(ctx, index)
+	if r.err != nil {
+		s.Error = status.RedactText(status.Cause(r.err).Error())
+		return
+	}
+	for _, i := range elementsOf(r.Elements, series) {
+		if len(s.Elements) == explainedNodes {
+			break
+		}
+		e := f.element(index, &r.Elements[i])
+		s.Elements = append(s.Elements, e)
+		if e.Node != "" && !slices.Contains(s.Nodes, e.Node) {
+			s.Nodes = append(s.Nodes, e.Node)
+		}
+	}
+}
+
+// elementsOf returns the indices of the elements that a series is part of: all labels
+// of theirs are the series's too. If there are none, the expression may have given
+// them others: then those are, of which no label contradicts the series.
+func elementsOf(elements []mapping.Element, series labels.Labels) []int {
+	var own, maybe []int
+	for i := range elements {
+		strange, contrary := false, false
+		elements[i].Labels.Range(func(l labels.Label) {
+			switch value := series.Get(l.Name); value {
+			case l.Value:
+			case "":
+				strange = true
+			default:
+				contrary = true
+			}
+		})
+		switch {
+		case contrary:
+		case strange:
+			maybe = append(maybe, i)
+		default:
+			own = append(own, i)
+		}
+	}
+	if len(own) == 0 {
+		return maybe
+	}
+	return own
+}
+
+// element is an element of a rule's result as the pages show it.
+func (f *Facts) element(index int, element *mapping.Element) web.Element {
+	rule := f.Set.Rules()[index]
+	e := web.Element{Labels: status.RedactLabels(element.Labels), Value: web.Float(element.Value), Dropped: element.Dropped}
+	if element.Dropped != "" {
+		e.Why = f.whyDropped(rule, element)
+		return e
+	}
+	e.Node = rule.Topology.NodeKey(f.HostName, element.Point.ID)
+	if strings.Contains(rule.Metric, "${") {
+		e.Metric = element.Point.Template.ID
+	}
+	return e
+}
+
+// explainRule tells how a rule comes to its points.
+func (f *Facts) explainRule(ctx context.Context, index int) web.RuleExplanation {
+	model := f.Models[index]
+	x := web.RuleExplanation{Rule: model, Targets: []web.TargetRef{}, Results: []web.Element{}}
+	x.Targets = append(x.Targets, f.feeders(ctx, index, nil)...)
+	x.Hints = f.missing(ctx, index)
+	if model.LastEvaluation.IsZero() {
+		return x
+	}
+	r := f.result(ctx, index)
+	if r.err != nil {
+		if x.Error == "" {
+			x.Error = status.RedactText(r.err.Error())
+		}
+		return x
+	}
+	dropped := 0
+	for i := range r.Elements {
+		e := f.element(index, &r.Elements[i])
+		if e.Dropped != "" {
+			dropped++
+		}
+		x.Results = append(x.Results, e)
+	}
+	// Of both kinds some, if there are too many: what was dropped is the riddle.
+	if over := len(x.Results) - explainedElements; over > 0 {
+		x.More = over
+		slices.SortStableFunc(x.Results, func(a, b web.Element) int {
+			return boolToInt(a.Dropped == "") - boolToInt(b.Dropped == "")
+		})
+		head := min(dropped, explainedElements/2)
+		tail := explainedElements - head
+		if rest := len(x.Results) - dropped; rest < tail {
+			head, tail = explainedElements-rest, rest
+		}
+		x.Results = slices.Concat(x.Results[dropped:dropped+tail], x.Results[:head])
+	}
+	return x
+}
+
+func boolToInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// feeders are the targets whose series a rule selects, those that are kept now.
+// With a filter, only such series count.
+func (f *Facts) feeders(ctx context.Context, rule int, filter func(labels.Labels) bool) []web.TargetRef {
+	seen := map[*scrape.TargetStatus]bool{}
+	refs := []web.TargetRef{}
+	for _, selector := range f.Set.Selectors() {
+		if selector.Rule != rule {
+			continue
+		}
+		for _, s := range store.Latest(ctx, f.Kept, selector.Matchers, f.Now.Add(-f.Oldest), f.Now) {
+			if filter != nil && !filter(s.Labels) {
+				continue
+			}
+			t := targetOf(s.Labels, f.Targets)
+			if t == nil || seen[t] {
+				continue
+			}
+			seen[t] = true
+			if refs = append(refs, status.TargetRef(t)); len(refs) == explainedTargets {
+				return refs
+			}
+		}
+	}
+	return refs
+}
+
+// explainNode tells what is behind a node's metrics, and which it lacks.
+func (f *Facts) explainNode(ctx context.Context, n *web.Node) web.NodeExplanation {
+	id := n.ID
+	if n.Topology == string(mapping.Host) {
+		id = ""
+	}
+	x := web.NodeExplanation{Node: *n, Origins: []web.MetricOrigin{}, Drops: f.DropsOf(ctx, mapping.Topology(n.Topology), id)}
+	for _, m := range n.Metrics {
+		origin := web.MetricOrigin{Metric: m.ID, Rule: m.Rule, Targets: []web.TargetRef{}}
+		if i := slices.IndexFunc(f.Models, func(r web.Rule) bool { return r.Name == m.Rule }); i >= 0 {
+			origin.Expr = f.Models[i].Expr
+			origin.Targets = f.behind(ctx, i, id)
+		}
+		x.Origins = append(x.Origins, origin)
+	}
+	return x
+}
+
+// behind are the targets behind a rule's value on one node: those whose series
+// name the node, if any does, else all that feed the rule.
+func (f *Facts) behind(ctx context.Context, index int, id string) []web.TargetRef {
+	if rule := f.Set.Rules()[index]; rule.NodeLabel != "" {
+		refs := f.feeders(ctx, index, func(l labels.Labels) bool { return namesID(rule, l, id) })
+		if len(refs) > 0 {
+			return refs
+		}
+	}
+	return f.feeders(ctx, index, nil)
+}
+
+// targetOf finds the target that a series comes from: the one whose labels the
+// series has, or that at least has the same job and instance. Nil if there is none.
+func targetOf(series labels.Labels, targets []scrape.TargetStatus) *scrape.TargetStatus {
+	var found *scrape.TargetStatus
+	best := -1
+	for i := range targets {
+		t := &targets[i]
+		if t.Labels.Get(model.InstanceLabel) != series.Get(model.InstanceLabel) || t.Labels.Get(model.JobLabel) != series.Get(model.JobLabel) {
+			continue
+		}
+		shared := 0
+		t.Labels.Range(func(l labels.Label) {
+			if series.Get(l.Name) == l.Value {
+				shared++
+			}
+		})
+		if shared > best {
+			found, best = t, shared
+		}
+	}
+	return found
+}

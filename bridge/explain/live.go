@@ -1,0 +1,108 @@
+package explain
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/pipeline"
+	"github.com/promscope/promscope/bridge/status"
+	"github.com/promscope/promscope/bridge/store"
+	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/mapping"
+)
+
+// maxQuestions is how many questions are worked on at a time. Each may ask all
+// targets.
+const maxQuestions = 2
+
+// Live answers from the running pipeline.
+type Live struct {
+	runtime *pipeline.Runtime
+	source  *status.Source
+	exposed exposed
+	places  chan struct{} // one for each question that may be worked on
+}
+
+// NewLive returns an explainer of what a runtime does.
+func NewLive(r *pipeline.Runtime, source *status.Source) *Live {
+	return &Live{runtime: r, source: source, places: make(chan struct{}, maxQuestions)}
+}
+
+// Explain answers a question. Where the subject may be a metric, it asks the targets
+// whether they have it, which takes a second or two.
+func (l *Live) Explain(ctx context.Context, subject string) (web.Explanation, error) {
+	select {
+	case l.places <- struct{}{}:
+		defer func() { <-l.places }()
+	case <-ctx.Done():
+		return web.Explanation{Subject: subject}, ctx.Err()
+	}
+	return l.facts(ctx).Explain(ctx, subject)
+}
+
+// facts are what is known now.
+func (l *Live) facts(ctx context.Context) *Facts {
+	p := l.runtime.Pipeline()
+	snapshot := l.runtime.Report.Snapshot()
+	f := &Facts{
+		Set:      p.Config.Rules,
+		Rules:    p.Rules,
+		Kept:     p.Store,
+		HostName: snapshot.Host,
+		Nodes:    l.source.NodesOf(p.Config.Rules, snapshot),
+		Models:   l.source.Rules(ctx),
+		Targets:  p.Scrape.Targets(),
+		Now:      time.Now(),
+		Oldest:   status.LongestLookback(p.Config.Rules),
+		Limits:   p.Config.Limits,
+		Full:     p.Store.Len() >= p.Config.Limits.MaxSeries,
+		Exposed: func(ctx context.Context, matchers []*labels.Matcher) ([]store.LatestSample, []string) {
+			return l.exposed.ask(ctx, l.runtime, p, matchers)
+		},
+	}
+	f.Absent = func(ctx context.Context, subject string) *web.NodeExplanation { return l.absentNode(ctx, f, subject) }
+	return f
+}
+
+// absentNode tells why a node is not in the report; nil if the subject is no node.
+func (l *Live) absentNode(ctx context.Context, f *Facts, subject string) *web.NodeExplanation {
+	topology, id := NodeID(subject, f.HostName)
+	if topology == "" {
+		return nil
+	}
+	x := &web.NodeExplanation{
+		Node:    web.Node{Key: topology.NodeKey(f.HostName, id), Topology: string(topology), ID: id, Metrics: []web.Metric{}},
+		Origins: []web.MetricOrigin{},
+	}
+	if topology == mapping.Host {
+		x.ID = f.HostName
+	}
+	what := strings.ToLower(string(topology)) + " " + x.ID
+	if topology == mapping.Process {
+		if pid, err := strconv.Atoi(id); err == nil {
+			x.Name = l.source.ProcessName(pid)
+		}
+	}
+	x.Drops = f.DropsOf(ctx, topology, id)
+	var drops []string
+	for _, d := range x.Drops {
+		if drop := fmt.Sprintf("rule %s has a value for it, and drops it (%s)", d.Rule, d.Reason); !slices.Contains(drops, drop) {
+			drops = append(drops, drop)
+		}
+	}
+	switch {
+	case len(drops) > 0:
+		x.Note = fmt.Sprintf("Scope is told nothing about %s: %s.", what, strings.Join(drops, "; "))
+	case topology != mapping.Host && !l.runtime.Machine.Alive(string(topology), id, time.Now()):
+		x.Note = fmt.Sprintf("There is no %s on this machine, and no rule has a value for it.", what)
+	default:
+		x.Note = fmt.Sprintf("Scope is told nothing about %s: no rule has a value for it.", what)
+	}
+	return x
+}

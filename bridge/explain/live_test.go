@@ -1,0 +1,253 @@
+package explain
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/promscope/promscope/bridge/config"
+	"github.com/promscope/promscope/bridge/pipeline"
+	"github.com/promscope/promscope/bridge/pipeline/pipelinetest"
+	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/status"
+	"github.com/promscope/promscope/bridge/store"
+	"github.com/promscope/promscope/bridge/web"
+)
+
+const explainHead = `
+scrape_configs: []
+presets: []
+collectors: {http: {enabled: false}, iowait: {enabled: false}}
+`
+
+// testLive is a promscope that does not scrape.
+func testLive(t *testing.T, yaml string) (*pipeline.Runtime, *Live) {
+	t.Helper()
+	r := pipelinetest.New(t, yaml)
+	return r, NewLive(r, status.New(r, status.Options{}))
+}
+
+// explained is an answer as the terminal shows it, which is to say all of want and
+// nothing of never.
+func explained(t *testing.T, e web.Explanation, err error, want []string, never ...string) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := e.WriteText(&b, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range want {
+		if !strings.Contains(b.String(), part) {
+			t.Errorf("explain %s lacks %q:\n%s", e.Subject, part, b.String())
+		}
+	}
+	for _, part := range never {
+		if strings.Contains(b.String(), part) {
+			t.Errorf("explain %s says %q:\n%s", e.Subject, part, b.String())
+		}
+	}
+}
+
+// A series is told where the element went that it is part of, not what else its rule
+// puts on that node; and a node what it does not get.
+func TestExplainDropped(t *testing.T) {
+	r, l := testLive(t, explainHead+`
+limits: {max_metrics_per_rule: 2}
+rules:
+  - {metric: "q_${name}", label: "Queue ${name}", expr: app_queue, node: {process: pid}}
+  - {metric: twice, label: Twice, expr: app_twice, node: {process: pid}}
+  - {metric: ratio, label: Ratio, expr: app_a / app_b, node: {process: pid}}
+  - {metric: total, label: Total, expr: sum by (pid) (app_twice), node: {process: pid}}
+  - {metric: named, label: Named, expr: app_named, node: {process: proc}}
+`)
+	pid := fmt.Sprint(os.Getpid())
+	now := time.Now().Truncate(time.Millisecond)
+	pipelinetest.Commit(t, r, now, map[string]any{
+		`app_queue{name="q1",pid="` + pid + `"}`: 1.0,
+		`app_queue{name="q2",pid="` + pid + `"}`: 2.0,
+		`app_queue{name="q5",pid="` + pid + `"}`: 5.0,
+		`app_queue{name="q6",pid="` + pid + `"}`: 6.0,
+		`app_twice{k="a",pid="` + pid + `"}`:     1.0,
+		`app_twice{k="b",pid="` + pid + `"}`:     2.0,
+		`app_a{pid="` + pid + `"}`:               0.0,
+		`app_b{pid="` + pid + `"}`:               0.0,
+		`app_named{proc="worker-a"}`:             1.0,
+	})
+	node := "→ vm;" + pid
+	const limit = "metric_limit: more than limits.max_metrics_per_rule = 2 values of ${name}"
+	for subject, test := range map[string]struct{ want, never []string }{
+		`app_queue{name="q1"}`: {[]string{"shown on 1 node", node + " q_q1\n"}, []string{"dropped"}},
+		`app_queue{name="q5"}`: {[]string{"but what comes of it is dropped: metric_limit.", "dropped: " + limit}, []string{"shown on", "→"}},
+		`app_twice{k="a"}`:     {[]string{"Selected by 2 rules, shown on 1 node.", "process/twice  app_twice\n    " + node, "process/total  app_twice\n    " + node}, nil},
+		`app_twice{k="b"}`:     {[]string{"process/twice  app_twice\n    dropped: duplicate: another element has the same node", "process/total  app_twice\n    " + node}, nil},
+		"app_a":                {[]string{"is dropped: value.", "dropped: value: NaN is no number that Scope could show"}, nil},
+		"app_named":            {[]string{`dropped: bad_id: proc="worker-a" is no pid`}, nil},
+		"process/named":        {[]string{`dropped: bad_id: proc="worker-a" is no pid`}, nil},
+		pid: {[]string{
+			"Scope is told 4 metrics of this node.", "process/q_${name}  " + limit + " (2 elements)",
+			"process/ratio  value: NaN", "process/twice  duplicate: ",
+		}, []string{"process/named", "process/total  "}},
+	} {
+		e, err := l.Explain(t.Context(), subject)
+		explained(t, e, err, test.want, test.never...)
+	}
+}
+
+// Of a node whose id is part of another's it is not said what the other lacks.
+func TestExplainDropsOfTheNodeItself(t *testing.T) {
+	r, l := testLive(t, explainHead+`
+rules:
+  - {metric: a, label: A, expr: a, node: {process: pid}}
+  - {metric: c, label: C, expr: c, node: {container: id, regex: '/docker/(.*)'}}
+  - {metric: h, label: H, expr: h, node: host}
+`)
+	container := strings.Repeat("0123456789abcdef", 4)
+	pipelinetest.Commit(t, r, time.Now(), map[string]any{`a{pid="4194304"}`: 1.0, `c{id="/podman/` + container + `"}`: 1.0, "h": math.NaN()})
+	for subject, want := range map[string]string{
+		"4194304":        "process/a  dead: process 4194304 does not exist, or began after the sample",
+		"419430":         "no rule has a value for it.",
+		container:        `container/c  no_match: regex does not match id="/podman/` + container + `"`,
+		"vm;<host>":      "Scope is told nothing about host vm: rule host/h has a value for it, and drops it (value).",
+		"host":           "host/h  value: NaN is no number",
+		"vm":             "node vm;<host>",
+		"another;<host>": "nothing goes by that name",
+	} {
+		e, err := l.Explain(t.Context(), subject)
+		explained(t, e, err, []string{want})
+	}
+}
+
+// What a full store refuses is exposed all the same, and nothing says otherwise.
+func TestExplainFullStore(t *testing.T) {
+	r, l := testLive(t, explainHead+`
+limits: {max_series: 1}
+rules:
+  - {metric: a, label: A, expr: a, node: host}
+  - {metric: b, label: B, expr: b, node: host}
+`)
+	pipelinetest.Commit(t, r, time.Now(), map[string]any{"a": 1.0})
+	pipelinetest.Commit(t, r, time.Now(), map[string]any{"b": 1.0})
+	if st := l.source.Status(t.Context()); st.Series != 1 || st.Refused != 1 {
+		t.Errorf("status: %+v", st)
+	}
+	f := l.facts(t.Context())
+	f.Exposed = serves(t, "a", "b")
+	e, err := f.Explain(t.Context(), "b")
+	explained(t, e, err, []string{
+		"Selected by 1 rule and exposed, but not stored: limit: the store keeps as many series as limits.max_series = 1 allows.",
+		"Of what b selects, 1 series is exposed, but not stored: limit",
+	}, "shown on", "has arrived")
+	e, err = f.Explain(t.Context(), "host/a")
+	explained(t, e, err, nil, "not stored")
+}
+
+// serves are targets with these series, to be asked.
+func serves(t *testing.T, exposed ...string) func(context.Context, []*labels.Matcher) ([]store.LatestSample, []string) {
+	t.Helper()
+	var all []labels.Labels
+	for _, text := range exposed {
+		l, err := parser.NewParser(parser.Options{}).ParseMetric(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	return func(_ context.Context, matchers []*labels.Matcher) ([]store.LatestSample, []string) {
+		return matching(all, matchers), nil
+	}
+}
+
+// A rule without series is told why, as a name that nobody has is.
+func TestExplainIdleRule(t *testing.T) {
+	_, l := testLive(t, explainHead+`
+rules:
+  - {metric: typo, label: Typo, expr: app_qeue, node: host}
+  - {metric: refused, label: Refused, expr: 'app_mode{mode="iowat", zone="a"}', node: host}
+  - {metric: down, label: Down, expr: 'gone{job="payments"}', node: host}
+  - {metric: soon, label: Soon, expr: soon, node: host}
+`)
+	f := l.facts(t.Context())
+	f.Exposed = serves(t, "app_queue", "app_speed_seconds_total", "app_spend_seconds", `app_mode{mode="idle"}`, `app_mode{mode="iowait",zone="a"}`, "soon")
+	for _, job := range []string{"payments", "shop"} {
+		f.Targets = append(f.Targets, scrape.TargetStatus{
+			Job: job, Labels: labels.FromStrings("job", job, "instance", job+":1"), Health: scrape.HealthDown, LastError: "refused",
+		})
+	}
+	down := downTargets(f.Targets)
+	serving := f.Exposed
+	f.Exposed = func(ctx context.Context, matchers []*labels.Matcher) ([]store.LatestSample, []string) {
+		series, _ := serving(ctx, matchers)
+		return series, slices.Clone(down)
+	}
+	for subject, test := range map[string]struct{ want, never []string }{
+		"host/typo": {[]string{"Never evaluated", "No target that is up serves app_qeue. Similar names: app_queue.", "Target payments payments:1 is down", "Target shop shop:1 is down"}, []string{"arrived"}},
+		"host/refused": {[]string{
+			`Of 2 series of app_mode, 2 are refused by mode="iowat": there it is "idle", "iowait".`,
+			`Of 2 series of app_mode, 1 is refused by zone="a": there it is no such label.`,
+		}, []string{"No target"}},
+		"host/down":          {[]string{"Target payments payments:1 is down, so what it serves is not known: refused."}, []string{"Target shop"}},
+		"host/soon":          {[]string{"Of what soon selects, 1 series is exposed, but not stored: no scrape has brought a sample of it that is recent enough."}, nil},
+		"app_qeue":           {[]string{"Similar names: app_queue."}, nil},
+		"app_queu":           {[]string{"Similar names: app_queue."}, nil},
+		"app_speed_seconds":  {[]string{"Similar names: app_speed_seconds_total."}, nil},
+		"pap_queue":          {[]string{"Similar names: app_queue."}, nil},
+		`app_mode{mode="x"}`: {[]string{`Of 2 series of app_mode, 2 are refused by mode="x": there it is "idle", "iowait".`}, nil},
+	} {
+		e, err := f.Explain(t.Context(), subject)
+		explained(t, e, err, test.want, test.never...)
+	}
+}
+
+// Files answer the same.
+func TestExplainOfflineFullStore(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	file := write("promscope.yml", explainHead+"limits: {max_series: 1}\nrules:\n  - {metric: a, label: A, expr: a, node: host}\n")
+	exposition := write("a.txt", "a{k=\"1\"} 1\na{k=\"2\"} 2\n")
+	e, err := ReplayFiles(t.Context(), config.Flags{File: file, Host: "vm"}, Offline{Expositions: []string{exposition}}, `a{k="2"}`)
+	explained(t, e, err, []string{"exposed, but not stored: limit: the store keeps as many series as limits.max_series = 1 allows"}, "shown on")
+}
+
+// Values that JSON has no numbers for must not break an explanation.
+func TestExplainOddValues(t *testing.T) {
+	r, l := testLive(t, explainHead+"rules: [{metric: a, label: A, expr: a, node: host}]\n")
+	now := time.Now().Truncate(time.Second)
+	for name, tc := range map[string]struct {
+		value any
+		want  float64
+	}{
+		"infinity":  {math.Inf(1), math.MaxFloat64},
+		"histogram": {&histogram.FloatHistogram{Count: 3, Sum: 6, ZeroCount: 3}, 3},
+	} {
+		now = now.Add(time.Millisecond)
+		pipelinetest.Commit(t, r, now, map[string]any{"a": tc.value})
+		x, err := l.Explain(t.Context(), "a")
+		if err != nil || len(x.Series) != 1 || x.Series[0].Last == nil || x.Series[0].Last.Value != tc.want {
+			t.Errorf("%s: %v, %+v", name, err, x)
+		}
+	}
+	now = now.Add(time.Millisecond)
+	pipelinetest.Commit(t, r, now, map[string]any{"a": math.NaN()})
+	if x, err := l.Explain(t.Context(), "a"); err != nil || len(x.Series) != 1 || x.Series[0].Last != nil {
+		t.Errorf("NaN: %v, %+v", err, x)
+	}
+}

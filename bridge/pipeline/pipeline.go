@@ -1,0 +1,168 @@
+// Package pipeline is one configuration at work, from the targets to the points
+// that go into the report:
+//
+//	discovery → scrape → store → rules → report
+//
+// Scrape loops commit samples to the store, which keeps the series that rules
+// select and says which rules a commit concerns. The schedule decides when these
+// rules are evaluated. Their points go into the report.
+//
+// A Runtime is what outlives a configuration. A reload builds a new Pipeline and
+// puts it in force, or keeps the old one.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/attribution"
+	"github.com/promscope/promscope/bridge/collector"
+	"github.com/promscope/promscope/bridge/config"
+	"github.com/promscope/promscope/bridge/discovery"
+	"github.com/promscope/promscope/bridge/plugin"
+	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/store"
+	"github.com/promscope/promscope/mapping"
+)
+
+// Pipeline is all that belongs to one configuration.
+type Pipeline struct {
+	Config     *config.Config
+	Registry   *prometheus.Registry // of the parts' own metrics
+	Collectors []*collector.Collector
+	Scrape     *scrape.Manager
+	Store      *store.Store
+	Rules      *mapping.Evaluator
+
+	discovery *discovery.Manager
+	evaluator *evaluator
+	close     func() error
+	ready     atomic.Bool // every target was tried once
+}
+
+// NewPipeline builds the pipeline of a configuration. It must be closed.
+func (r *Runtime) NewPipeline(cfg *config.Config) (*Pipeline, error) {
+	// The parts' metrics begin anew with the pipeline. Prometheus takes that for the
+	// restart that it is.
+	p := &Pipeline{Config: cfg, Registry: prometheus.NewRegistry()}
+	p.close = sync.OnceValue(p.closeCollectors)
+
+	schedule := newSchedule(standing(cfg.Rules))
+	selection := store.NewSelection(Selectors(cfg.Rules))
+	p.Store = store.New(selection, store.Options{MaxSeries: cfg.Limits.MaxSeries, OnCommit: schedule.commit}, p.Registry)
+	nodes := attribution.Nodes{Machine: r.Machine}
+	p.Rules = mapping.NewEvaluator(cfg.Rules, p.Store.Live(), nodes, r.Logger, p.Registry, EvaluatorOptions(cfg))
+	p.evaluator = newEvaluator(schedule, p.Store, p.Rules, cfg.Rules, r.Report, nodes, r.Logger)
+
+	p.Collectors = collector.Open(&cfg.Collectors, r.Machine, r.Logger, p.Registry)
+	var err error
+	p.Scrape, err = scrape.NewManager(cfg.ScrapeJobs(), p.Store, selection, p.ScrapeOptions(r), r.Logger, p.Registry)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("setting up scraping: %w", err), p.close())
+	}
+	p.discovery, err = discovery.New(cfg.DiscoveryJobs(), r.Prober.Discoverer, r.Logger, p.Registry)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("setting up discovery: %w", err), p.close())
+	}
+	return p, nil
+}
+
+// Run scrapes and evaluates until ctx is done, and closes the pipeline.
+func (p *Pipeline) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, p.close()) }()
+	return RunTasks(ctx,
+		Task{"discovery", p.discovery.Run},
+		Task{"scraping", func(ctx context.Context) error { return p.Scrape.Run(ctx, p.discovery.SyncCh()) }},
+		Task{"rules", p.evaluator.Run},
+	)
+}
+
+// Close stops the collectors of a pipeline that does not run.
+func (p *Pipeline) Close() error { return p.close() }
+
+// Ready tells whether each target was tried. Targets that come later change nothing
+// about it.
+func (p *Pipeline) Ready() bool {
+	if !p.ready.Load() && !p.Scrape.Ready() {
+		return false
+	}
+	p.ready.Store(true)
+	return true
+}
+
+// ScrapeOptions tie scraping to this machine and to the targets in process.
+func (p *Pipeline) ScrapeOptions(r *Runtime) scrape.Options {
+	opts := attribution.ScrapeOptions(r.Machine, p.Config.Rules)
+	opts.InProcess = []scrape.InProcess{{
+		Name:     "promscope",
+		Gatherer: prometheus.Gatherers{r.Registry, p.Registry},
+		Interval: time.Duration(p.Config.Global.ScrapeInterval),
+		Labels:   labels.FromStrings(attribution.LabelPID, strconv.Itoa(r.Machine.PID())),
+	}}
+	for _, c := range p.Collectors {
+		if c.Err == nil {
+			opts.InProcess = append(opts.InProcess, scrape.InProcess{Name: c.Name, Gatherer: c, Interval: c.Interval})
+		}
+	}
+	return opts
+}
+
+func (p *Pipeline) closeCollectors() error {
+	var errs []error
+	for _, c := range p.Collectors {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Selectors are what the rules of a set ask of the store.
+func Selectors(set *mapping.Set) []store.Selector {
+	var list []store.Selector
+	for _, s := range set.Selectors() {
+		list = append(list, store.Selector{Rule: s.Rule, Matchers: s.Matchers, Window: s.Window})
+	}
+	return list
+}
+
+// standing returns the intervals of the rules that need no samples, and 0 for others.
+func standing(set *mapping.Set) []time.Duration {
+	intervals := make([]time.Duration, len(set.Rules()))
+	for i, r := range set.Rules() {
+		if r.Standing() {
+			intervals[i] = r.Interval
+		}
+	}
+	return intervals
+}
+
+// EvaluatorOptions are the limits that concern the evaluation of rules.
+func EvaluatorOptions(cfg *config.Config) mapping.EvaluatorOptions {
+	return mapping.EvaluatorOptions{
+		MaxNodes:          cfg.Limits.MaxNodes,
+		MaxMetricsPerRule: cfg.Limits.MaxMetricsPerRule,
+		MaxSamples:        cfg.Limits.MaxEvaluationSamples,
+		Timeout:           cfg.Limits.EvaluationTimeout,
+	}
+}
+
+// ReportOptions are the parts of the configuration that the report needs.
+func ReportOptions(cfg *config.Config, hostName string) plugin.Options {
+	return plugin.Options{
+		ID:          cfg.Scope.PluginID,
+		Label:       cfg.Scope.Label,
+		Description: cfg.Scope.Description,
+		Host:        hostName,
+		MaxSamples:  cfg.Scope.Samples,
+		MaxAge:      cfg.Scope.MaxAge,
+		MaxNodes:    cfg.Limits.MaxReportNodes,
+		MaxBytes:    cfg.Limits.MaxReportBytes,
+	}
+}

@@ -1,0 +1,129 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/promscope/promscope/bridge/config"
+	"github.com/promscope/promscope/bridge/discovery"
+	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/plugin"
+)
+
+// Runtime is what outlives a configuration: the machine and what is known of its
+// listeners, the host's name, the report, promscope's own metrics.
+type Runtime struct {
+	Logger   *slog.Logger
+	Registry *prometheus.Registry
+	Machine  *host.Machine
+	Prober   *discovery.Prober
+	HostName *HostName
+	Report   *plugin.Report
+
+	current atomic.Pointer[Pipeline]
+}
+
+// NewRuntime looks at the machine and builds the pipeline of a configuration. The
+// runtime must be closed.
+func NewRuntime(cfg *config.Config, logger *slog.Logger) (_ *Runtime, err error) {
+	r := &Runtime{Logger: logger, Registry: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	r.Registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector("promscope"),
+	)
+	if r.Machine, err = host.New(host.Options{OnExit: r.processEnded}, logger); err != nil {
+		return nil, fmt.Errorf("looking at this machine: %w", err)
+	}
+	if !r.Machine.KernelPIDs() {
+		logger.Warn("This pid namespace is not the host's: Scope may know processes by other pids, " +
+			"and the built-in collectors cannot tell them; run promscope with --pid=host (hostPID: true)")
+	}
+	r.Prober, err = discovery.NewProber(r.Machine, discovery.ProberOptions{Claimed: r.claimed}, logger, r.Registry)
+	if err != nil {
+		return nil, fmt.Errorf("setting up the discovery of listeners: %w", err)
+	}
+	r.HostName = newHostName(r.Machine, cfg.Scope.Host, logger, r.Registry)
+	r.Report = plugin.NewReport(ReportOptions(cfg, r.HostName.Name()), cfg.Rules.Templates(), logger, r.Registry)
+	p, err := r.NewPipeline(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r.current.Store(p)
+	return r, nil
+}
+
+// Pipeline returns the pipeline of the configuration in force.
+func (r *Runtime) Pipeline() *Pipeline { return r.current.Load() }
+
+// Use puts a pipeline in force. The one before it must have ended.
+func (r *Runtime) Use(p *Pipeline) {
+	r.HostName.configure(p.Config.Scope.Host)
+	r.Report.Reconfigure(ReportOptions(p.Config, r.HostName.Name()), p.Config.Rules.Templates())
+	r.current.Store(p)
+}
+
+// NewProbe asks the process of a probe that polls for the first time for the host's
+// name. The probe's first report has that name already: under another one, Scope
+// would show a second host for a while.
+func (r *Runtime) NewProbe(pid int) {
+	r.HostName.askProbe(pid)
+	if r.Report.SetHost(r.HostName.Name()) {
+		r.Report.Publish(time.Now())
+	}
+}
+
+// Gather implements prometheus.Gatherer for all metrics of promscope and of its
+// collectors.
+func (r *Runtime) Gather() ([]*dto.MetricFamily, error) {
+	p := r.Pipeline()
+	all := prometheus.Gatherers{r.Registry, p.Registry}
+	for _, c := range p.Collectors {
+		all = append(all, c)
+	}
+	return all.Gather()
+}
+
+// processEnded takes a process that ends out of the report before the next poll.
+func (r *Runtime) processEnded(int) {
+	if p := r.Pipeline(); p != nil {
+		p.evaluator.prune()
+	}
+}
+
+// claimed are the endpoints that jobs name. The discovery of listeners leaves them
+// alone.
+func (r *Runtime) claimed() []discovery.Claim {
+	if p := r.Pipeline(); p != nil {
+		return p.claims()
+	}
+	return nil
+}
+
+// Close closes the pipeline in force and everything that outlives it.
+func (r *Runtime) Close() error {
+	var errs []error
+	if p := r.Pipeline(); p != nil {
+		errs = append(errs, p.Close())
+	}
+	if r.Prober != nil {
+		r.Prober.Close()
+	}
+	if r.Machine != nil {
+		errs = append(errs, r.Machine.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,173 @@
+package pipeline
+
+import (
+	"sync"
+	"time"
+
+	"github.com/promscope/promscope/bridge/store"
+)
+
+// A rule whose evaluation timed out is tried again after retryAfter, and after twice
+// as long each time that it times out again, up to retryAtMost.
+const (
+	retryAfter  = 10 * time.Second
+	retryAtMost = 5 * time.Minute
+)
+
+// schedule decides which rules are evaluated when. Evaluation follows the data: a
+// rule becomes due when samples that it selects arrive. It is evaluated at their
+// timestamp, so that a counter's increase is not extrapolated beyond the scrape.
+//
+// A rule that one target feeds is evaluated at each of that target's scrapes. A rule
+// that two hundred targets feed would be evaluated two hundred times an interval, for
+// the same result. It waits until 0.9 of the interval has passed since its last
+// evaluation, and goes with the next samples. If none arrive, because the last target
+// of the rule has vanished, it goes alone after 1.1 of the interval.
+//
+// A standing rule has a value without any samples, absent(up) for example. It goes
+// alone, too, where no samples arrive.
+//
+// A rule is evaluated once at a time: one that is taken is not due again before it is
+// done.
+type schedule struct {
+	mu       sync.Mutex
+	rules    []ruleSchedule
+	standing []time.Duration // intervals of standing rules; 0 for rules that need samples
+	// wake has room for one: a commit must not wait for an evaluation.
+	wake chan struct{}
+	now  func() time.Time
+}
+
+type ruleSchedule struct {
+	pending bool      // there are samples that were not evaluated
+	at      time.Time // newest timestamp of these samples
+	overdue time.Time // when the rule goes without further samples
+	ready   bool      // due now
+
+	last   time.Time // wall time of the last evaluation
+	lastAt time.Time // timestamp of the last evaluation
+
+	running bool
+	retry   time.Time     // not due before, after a timeout
+	backoff time.Duration // that led to retry; 0 if the last evaluation did not time out
+}
+
+// dueRule is a rule to be evaluated and the timestamp to do it at.
+type dueRule struct {
+	rule int
+	at   time.Time
+}
+
+// newSchedule returns a schedule of rules by their indices. Of standing rules it is
+// given the interval, of others 0.
+func newSchedule(standing []time.Duration) *schedule {
+	return &schedule{
+		rules:    make([]ruleSchedule, len(standing)),
+		standing: standing,
+		wake:     make(chan struct{}, 1),
+		now:      time.Now,
+	}
+}
+
+// commit takes note of samples that have reached the store. It never blocks.
+func (s *schedule) commit(c store.Commit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	due := false
+	for _, rule := range c.Rules {
+		r := &s.rules[rule]
+		if c.Time.After(r.at) {
+			r.at = c.Time
+		}
+		if overdue := r.last.Add(c.Interval * 11 / 10); !r.pending || overdue.Before(r.overdue) {
+			r.overdue = overdue
+		}
+		r.pending = true
+		if now.Sub(r.last) >= c.Interval*9/10 {
+			r.ready = true
+			due = due || !r.running
+		}
+	}
+	if due {
+		s.awake()
+	}
+}
+
+func (s *schedule) awake() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// done takes note of the end of an evaluation.
+func (s *schedule) done(rule int, timedOut bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &s.rules[rule]
+	r.running = false
+	if timedOut {
+		r.backoff = min(max(retryAfter, 2*r.backoff), retryAtMost)
+		r.retry = s.now().Add(r.backoff)
+	} else {
+		r.backoff, r.retry = 0, time.Time{}
+	}
+	if r.pending {
+		s.awake()
+	}
+}
+
+// forget forgets when rules were evaluated, and at which timestamps.
+func (s *schedule) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.rules {
+		s.rules[i] = ruleSchedule{running: s.rules[i].running}
+	}
+}
+
+// take returns the rules that are due, in rule order, and how long it is until the
+// next one is due without further samples; at most idle.
+func (s *schedule) take(idle time.Duration) (due []dueRule, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	wait = idle
+	for i := range s.rules {
+		r := &s.rules[i]
+		if interval := s.standing[i]; interval > 0 && !r.pending {
+			// At the start, the samples that it may be about get time to come.
+			begin := r.last
+			if begin.IsZero() {
+				begin = now
+			}
+			r.pending, r.overdue = true, begin.Add(interval*11/10)
+		}
+		if !r.pending || r.running {
+			continue
+		}
+		left := r.overdue.Sub(now)
+		if r.ready {
+			left = 0
+		}
+		if left = max(left, r.retry.Sub(now)); left > 0 {
+			wait = min(wait, left)
+			continue
+		}
+		if r.at.IsZero() { // no samples
+			r.at = now.Round(0)
+		}
+		// Samples of a slow scrape may be older than the last evaluation. Time never
+		// runs backwards in a report.
+		if r.at.Before(r.lastAt) {
+			r.at = r.lastAt
+		}
+		due = append(due, dueRule{rule: i, at: r.at})
+		*r = ruleSchedule{last: now, lastAt: r.at, running: true, backoff: r.backoff}
+		if s.standing[i] > 0 {
+			wait = min(wait, s.standing[i]*11/10)
+		}
+	}
+	return due, wait
+}

@@ -1,0 +1,145 @@
+package pipeline
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/promscope/promscope/bridge/store"
+)
+
+// clock is a time that a test moves.
+type clock struct{ t time.Time }
+
+func (c *clock) at(seconds float64) time.Time {
+	c.t = time.Unix(1_800_000_000, 0).Add(time.Duration(seconds * float64(time.Second)))
+	return c.t
+}
+
+// arrival is a commit that arrives some time after its timestamp.
+type arrival struct {
+	timestamp, wall float64
+	interval        time.Duration
+	rules           []int
+}
+
+// evaluations plays scrapes against a schedule of two rules, and a standing one of
+// that interval if it is not 0, and returns the
+// timestamps, in seconds, at which each rule was evaluated. Between scrapes it
+// wakes up when the schedule says so, as the evaluator does.
+func evaluations(scrapes []arrival, standing time.Duration, until float64) map[int][]float64 {
+	var c clock
+	s := newSchedule([]time.Duration{0, 0, standing})
+	s.now = func() time.Time { return c.t }
+	got := map[int][]float64{}
+	epoch := c.at(0)
+	take := func() time.Duration {
+		due, wait := s.take(time.Hour)
+		for _, d := range due {
+			got[d.rule] = append(got[d.rule], d.at.Sub(epoch).Seconds())
+			s.done(d.rule, false)
+		}
+		return wait
+	}
+	now := 0.0
+	wait := take()
+	for _, sc := range append(scrapes, arrival{wall: until}) {
+		for now+wait.Seconds() < sc.wall {
+			now += wait.Seconds()
+			c.at(now)
+			wait = take()
+		}
+		now = sc.wall
+		c.at(now)
+		if sc.interval > 0 {
+			s.commit(store.Commit{Time: epoch.Add(time.Duration(sc.timestamp * float64(time.Second))), Interval: sc.interval, Rules: sc.rules})
+		}
+		wait = take()
+	}
+	return got
+}
+
+func TestSchedule(t *testing.T) {
+	const i = 5 * time.Second
+	for _, tt := range []struct {
+		name     string
+		scrapes  []arrival
+		standing time.Duration
+		want     map[int][]float64
+	}{{
+		name:    "one target: at each of its scrapes",
+		scrapes: []arrival{{10, 10.1, i, []int{0}}, {15, 15.3, i, []int{0}}, {20, 20.1, i, []int{0}}},
+		want:    map[int][]float64{0: {10, 15, 20}},
+	}, {
+		name:    "only the rules that the samples feed",
+		scrapes: []arrival{{10, 10.1, i, []int{0}}, {11, 11.1, i, []int{1}}, {15, 15.1, i, []int{0}}},
+		want:    map[int][]float64{0: {10, 15}, 1: {11}},
+	}, {
+		name: "two targets: once an interval, with the first that comes",
+		scrapes: []arrival{
+			{10, 10, i, []int{0}}, {12, 12, i, []int{0}},
+			{15, 15, i, []int{0}}, {17, 17, i, []int{0}},
+			{20, 20, i, []int{0}},
+		},
+		want: map[int][]float64{0: {10, 15, 20}},
+	}, {
+		name:    "the last samples of a target that vanished go alone",
+		scrapes: []arrival{{10, 10, i, []int{0}}, {12, 12, i, []int{0}}},
+		want:    map[int][]float64{0: {10, 12}},
+	}, {
+		name:    "a fast target beside a slow one sets the pace",
+		scrapes: []arrival{{10, 10, time.Second, []int{0}}, {10.5, 10.5, i, []int{0}}, {11, 11, time.Second, []int{0}}},
+		want:    map[int][]float64{0: {10, 11}},
+	}, {
+		name:    "samples of a slow scrape do not turn time back",
+		scrapes: []arrival{{15, 15, i, []int{0}}, {11, 20, i, []int{0}}},
+		want:    map[int][]float64{0: {15, 15}},
+	}, {
+		name:     "a standing rule without samples",
+		standing: 10 * time.Second,
+		want:     map[int][]float64{2: {11, 22, 33, 44, 55}},
+	}, {
+		name:     "a standing rule goes with its samples while there are any",
+		scrapes:  []arrival{{9.5, 10, i, []int{2}}, {14.5, 15, i, []int{2}}, {19.5, 20, i, []int{2}}},
+		standing: i,
+		want:     map[int][]float64{2: {5.5, 9.5, 14.5, 19.5, 25.5, 31, 36.5, 42, 47.5, 53, 58.5}},
+	}} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, evaluations(tt.scrapes, tt.standing, 60)); diff != "" {
+				t.Errorf("evaluations (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A commit comes from a scrape loop, which must never wait for an evaluation.
+func TestCommitNeverBlocks(t *testing.T) {
+	s := newSchedule(make([]time.Duration, 1))
+	for range 100 {
+		s.commit(store.Commit{Time: time.Now(), Interval: time.Second, Rules: []int{0}})
+	}
+	if due, _ := s.take(time.Second); len(due) != 1 {
+		t.Errorf("due after 100 commits: %v, want the rule once", due)
+	}
+}
+
+// A rule is evaluated once at a time. Samples that come meanwhile are not lost.
+func TestRuleIsNotDueWhileItRuns(t *testing.T) {
+	var c clock
+	s := newSchedule(make([]time.Duration, 1))
+	s.now = func() time.Time { return c.t }
+	s.commit(store.Commit{Time: c.at(0), Interval: time.Second, Rules: []int{0}})
+	if due, _ := s.take(time.Hour); len(due) != 1 {
+		t.Fatalf("due: %v", due)
+	}
+	second := c.at(1)
+	s.commit(store.Commit{Time: second, Interval: time.Second, Rules: []int{0}})
+	if due, _ := s.take(time.Hour); len(due) != 0 {
+		t.Errorf("due while it runs: %v", due)
+	}
+	s.done(0, false)
+	if due, _ := s.take(time.Hour); len(due) != 1 || !due[0].at.Equal(second) {
+		t.Errorf("due after it ran: %v", due)
+	}
+}

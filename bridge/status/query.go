@@ -1,0 +1,169 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/mapping"
+)
+
+const (
+	// queryTimeout bounds a query of the pages or the API. The engine itself
+	// stops at it.
+	queryTimeout = 10 * time.Second
+
+	// queryRemarks bounds the warnings, and the infos, of an answer.
+	queryRemarks = 10
+
+	// defaultStep is that of a subquery which gives none.
+	defaultStep = 5 * time.Second
+)
+
+// QueryLimits are what a query may use, and what it does not say itself.
+type QueryLimits struct {
+	Samples  int
+	Lookback time.Duration
+	Rate     time.Duration // what $__rate_interval stands for
+}
+
+// LongestLookback is how long some rule takes a sample for its series' value. A
+// query does the same, so that it finds whatever a rule does.
+func LongestLookback(set *mapping.Set) time.Duration {
+	longest := 15 * time.Second
+	for _, r := range set.Rules() {
+		longest = max(longest, r.Lookback())
+	}
+	return longest
+}
+
+// Query answers a query of the pages or the API from a store, with Prometheus's
+// engine. What is wrong with the query is a *web.QueryError.
+func Query(ctx context.Context, store storage.Queryable, q web.Query, limits QueryLimits) (web.Result, error) {
+	engine := promql.NewEngine(promql.EngineOpts{
+		MaxSamples:               limits.Samples,
+		Timeout:                  queryTimeout,
+		Parser:                   parser.NewParser(parser.Options{}),
+		EnableAtModifier:         true,
+		EnableNegativeOffset:     true,
+		NoStepSubqueryIntervalFn: func(int64) int64 { return defaultStep.Milliseconds() },
+	})
+	opts := promql.NewPrometheusQueryOpts(false, limits.Lookback, nil)
+	expr := strings.NewReplacer("$__rate_interval", model.Duration(limits.Rate).String()).Replace(q.Expr)
+	var query promql.Query
+	var err error
+	if q.Step > 0 {
+		query, err = engine.NewRangeQuery(ctx, store, opts, expr, q.Start, q.End, q.Step)
+	} else {
+		query, err = engine.NewInstantQuery(ctx, store, opts, expr, q.End)
+	}
+	if err != nil {
+		return web.Result{}, &web.QueryError{Kind: web.ErrorBadData, Err: err}
+	}
+	defer query.Close()
+	result := query.Exec(ctx)
+	if result.Err != nil {
+		return web.Result{}, &web.QueryError{Kind: queryErrorKind(result.Err), Err: result.Err}
+	}
+	warnings, infos := result.Warnings.AsStrings(expr, queryRemarks, queryRemarks)
+	answer, err := queryResult(result.Value)
+	answer.Warnings, answer.Infos = warnings, infos
+	return answer, err
+}
+
+func queryErrorKind(err error) web.QueryErrorKind {
+	var (
+		canceled promql.ErrQueryCanceled
+		timeout  promql.ErrQueryTimeout
+		storage  promql.ErrStorage
+	)
+	switch {
+	case errors.As(err, &canceled):
+		return web.ErrorCanceled
+	case errors.As(err, &timeout):
+		return web.ErrorTimeout
+	case errors.As(err, &storage):
+		return web.ErrorInternal
+	}
+	return web.ErrorExecution
+}
+
+// queryResult copies a result out of the engine's memory.
+func queryResult(v parser.Value) (web.Result, error) {
+	switch v := v.(type) {
+	case promql.String:
+		return web.Result{Type: web.TypeString, String: v.V}, nil
+	case promql.Scalar:
+		return web.Result{Type: web.TypeScalar, Series: []web.Series{{Points: []web.Point{pointModel(v.T, v.V, nil)}}}}, nil
+	case promql.Vector:
+		r := web.Result{Type: web.TypeVector, Series: make([]web.Series, 0, len(v))}
+		for _, s := range v {
+			r.Series = append(r.Series, web.Series{Labels: RedactLabels(s.Metric), Points: []web.Point{pointModel(s.T, s.F, s.H)}})
+		}
+		return r, nil
+	case promql.Matrix:
+		r := web.Result{Type: web.TypeMatrix, Series: make([]web.Series, 0, len(v))}
+		for _, s := range v {
+			r.Series = append(r.Series, seriesModel(s))
+		}
+		return r, nil
+	default:
+		return web.Result{}, fmt.Errorf("unexpected result of type %s", v.Type())
+	}
+}
+
+// seriesModel merges a series' floats and histograms, both ascending, by time.
+func seriesModel(s promql.Series) web.Series {
+	w := web.Series{Labels: RedactLabels(s.Metric), Points: make([]web.Point, 0, len(s.Floats)+len(s.Histograms))}
+	floats, histograms := s.Floats, s.Histograms
+	for len(floats)+len(histograms) > 0 {
+		if len(histograms) == 0 || len(floats) > 0 && floats[0].T <= histograms[0].T {
+			w.Points = append(w.Points, pointModel(floats[0].T, floats[0].F, nil))
+			floats = floats[1:]
+			continue
+		}
+		w.Points = append(w.Points, pointModel(histograms[0].T, 0, histograms[0].H))
+		histograms = histograms[1:]
+	}
+	return w
+}
+
+func pointModel(t int64, v float64, h *histogram.FloatHistogram) web.Point {
+	p := web.Point{Time: time.UnixMilli(t), Value: v}
+	if h == nil {
+		return p
+	}
+	p.Histogram = &web.Histogram{Count: h.Count, Sum: h.Sum}
+	for it := h.AllBucketIterator(); it.Next(); {
+		b := it.At()
+		if b.Count == 0 {
+			continue
+		}
+		p.Histogram.Buckets = append(p.Histogram.Buckets, web.Bucket{
+			Boundaries: boundaries(b.LowerInclusive, b.UpperInclusive), Lower: b.Lower, Upper: b.Upper, Count: b.Count,
+		})
+	}
+	return p
+}
+
+// boundaries is Prometheus's code for which ends belong to a bucket.
+func boundaries(lower, upper bool) int {
+	switch {
+	case lower && upper:
+		return 3
+	case lower:
+		return 1
+	case upper:
+		return 0
+	}
+	return 2
+}
