@@ -13,6 +13,7 @@ import (
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/discovery"
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 	"github.com/promscope/promscope/bridge/plugin"
 )
 
@@ -22,6 +23,7 @@ type base struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	machine  *host.Machine
+	sockets  *socket.Table
 	prober   *discovery.Prober
 	hostName *hostName
 	report   *plugin.Report
@@ -42,14 +44,15 @@ func newBase(cfg *config.Config, logger *slog.Logger) (_ *base, err error) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		versioncollector.NewCollector("promscope"),
 	)
-	if b.machine, err = host.New(host.Options{OnExit: b.processEnded}, logger); err != nil {
+	if b.machine, err = host.New(host.Options{OnExit: b.processEnded}); err != nil {
 		return nil, fmt.Errorf("looking at this machine: %w", err)
 	}
 	if !b.machine.KernelPIDs() {
 		logger.Warn("This pid namespace is not the host's: Scope may know processes by other pids, " +
 			"and the built-in collectors cannot tell them; run promscope with --pid=host (hostPID: true)")
 	}
-	b.prober, err = discovery.NewProber(b.machine, discovery.ProberOptions{Claimed: b.claimed}, logger, b.registry)
+	b.sockets = socket.New(b.machine)
+	b.prober, err = discovery.NewProber(b.machine, b.sockets, b.claimed, logger, b.registry)
 	if err != nil {
 		return nil, fmt.Errorf("setting up the discovery of listeners: %w", err)
 	}
@@ -65,7 +68,7 @@ func newBase(cfg *config.Config, logger *slog.Logger) (_ *base, err error) {
 
 // processEnded sees to it that a process that ends is out of the report before
 // the next poll.
-func (b *base) processEnded(int) {
+func (b *base) processEnded() {
 	if p := b.pipeline.Load(); p != nil {
 		p.evaluator.prune()
 	}
@@ -89,7 +92,7 @@ func (b *base) close() error {
 		b.prober.Close()
 	}
 	if b.machine != nil {
-		errs = append(errs, b.machine.Close())
+		b.machine.Close()
 	}
 	return errors.Join(errs...)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/discovery"
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 	"github.com/promscope/promscope/mapping"
 )
 
@@ -36,9 +37,9 @@ func (n nodes) Alive(t mapping.Topology, id string, at time.Time) bool {
 
 // originLabels are the labels of the process at the other end of a scrape's
 // connection.
-func originLabels(m *host.Machine) func(ctx context.Context, conn net.Conn) labels.Labels {
+func originLabels(sockets *socket.Table) func(ctx context.Context, conn net.Conn) labels.Labels {
 	return func(ctx context.Context, conn net.Conn) labels.Labels {
-		p, ok := m.OwnerOf(ctx, conn)
+		p, ok := sockets.OwnerOf(ctx, conn)
 		if !ok {
 			return labels.EmptyLabels()
 		}
@@ -47,13 +48,13 @@ func originLabels(m *host.Machine) func(ctx context.Context, conn net.Conn) labe
 }
 
 // subjectLabels put the process that a target speaks of into its labels.
-func subjectLabels(m *host.Machine) func(ctx context.Context, origin labels.Labels) labels.Labels {
+func subjectLabels(sockets *socket.Table) func(ctx context.Context, origin labels.Labels) labels.Labels {
 	return func(ctx context.Context, origin labels.Labels) labels.Labels {
 		pid, err := strconv.Atoi(origin.Get(labelTargetPID))
 		if err != nil {
 			return origin
 		}
-		p, ok := m.Upstream(ctx, pid)
+		p, ok := sockets.Upstream(ctx, pid)
 		if !ok {
 			return origin
 		}
@@ -114,9 +115,9 @@ func translatePID(m *host.Machine) func(ctx context.Context, target labels.Label
 }
 
 // dial connects to a target in its network namespace.
-func dial(m *host.Machine) func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
+func dial(sockets *socket.Table) func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
 		netns, _ := strconv.ParseUint(target.Get(discovery.LabelNetNS), 10, 64) // 0 is our own
-		return m.DialContext(ctx, netns, network, address)
+		return sockets.DialContext(ctx, netns, network, address)
 	}
 }

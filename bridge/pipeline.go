@@ -91,11 +91,11 @@ func (p *pipeline) gatherers() prometheus.Gatherers {
 func (p *pipeline) scrapeOptions(b *base) scrape.Options {
 	return scrape.Options{
 		InProcess: p.inProcess(b),
-		Origin:    originLabels(b.machine),
-		Subject:   subjectLabels(b.machine),
+		Origin:    originLabels(b.sockets),
+		Subject:   subjectLabels(b.sockets),
 		PIDLabels: pidLabels(p.config.Rules),
 		PID:       translatePID(b.machine),
-		Dial:      dial(b.machine),
+		Dial:      dial(b.sockets),
 	}
 }
 

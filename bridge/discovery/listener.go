@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 
-	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 )
 
 // listenerDiscoverer finds this machine's listeners that serve an exposition:
@@ -99,7 +99,7 @@ func (d *listenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *
 // one listener.
 func (p *Prober) endpoints(ctx context.Context, c *ListenerSDConfig) ([]endpoint, error) {
 	defer func(begin time.Time) { p.metrics.looks.Observe(time.Since(begin).Seconds()) }(time.Now())
-	listeners, err := p.machine.Listeners(ctx, host.Wanted{
+	listeners, err := p.sockets.Listeners(ctx, socket.Wanted{
 		TCP:  p.wantsTCP(c),
 		Unix: p.wantsUnix(),
 	})

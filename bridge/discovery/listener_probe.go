@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 )
 
 // How listeners are asked.
@@ -48,6 +49,7 @@ var errNoExposition = errors.New("no exposition")
 // asked because the configuration changed.
 type Prober struct {
 	machine *host.Machine
+	sockets *socket.Table
 	claimed func() []Claim
 	logger  *slog.Logger
 	metrics proberMetrics
@@ -95,18 +97,16 @@ const (
 	probeForbidden  probeResult = "not_permitted"
 )
 
-// ProberOptions are what a Prober needs besides the machine.
-type ProberOptions struct {
-	// Claimed returns the endpoints that jobs scrape which name them; these are
-	// neither asked nor targets. Nil: none. It is called at each look.
-	Claimed func() []Claim
-}
-
-// NewProber returns a prober of the machine's listeners. Close ends it.
-func NewProber(m *host.Machine, opts ProberOptions, logger *slog.Logger, reg prometheus.Registerer) (*Prober, error) {
+// NewProber returns a prober of the machine's listeners. At each look, claimed returns
+// the endpoints that jobs scrape which name them: these are neither asked nor targets.
+// Close ends the prober.
+func NewProber(
+	m *host.Machine, sockets *socket.Table, claimed func() []Claim, logger *slog.Logger, reg prometheus.Registerer,
+) (*Prober, error) {
 	p := &Prober{
 		machine:  m,
-		claimed:  opts.Claimed,
+		sockets:  sockets,
+		claimed:  claimed,
 		logger:   logger,
 		reach:    m.CanEnterNamespaces(),
 		now:      time.Now,
@@ -133,11 +133,8 @@ func (p *Prober) Close() error {
 
 // claims returns what other jobs scrape now.
 func (p *Prober) claims() claims {
-	if p.claimed == nil {
-		return claims{}
-	}
 	hostname, _ := os.Hostname()
-	return newClaims(p.claimed(), p.machine, hostname)
+	return newClaims(p.claimed(), p.sockets, hostname)
 }
 
 // serves reports whether the endpoint is known to serve an exposition, and returns
@@ -312,19 +309,19 @@ func (p *Prober) exchange(ctx context.Context, e *endpoint) (probeResult, error)
 // dial connects to an endpoint. Only one on all IPv6 addresses is tried twice.
 func (p *Prober) dial(ctx context.Context, e *endpoint) (net.Conn, error) {
 	if e.Path != "" {
-		return p.machine.DialContext(ctx, 0, "unix", e.socketPath(p.machine))
+		return p.sockets.DialContext(ctx, 0, "unix", e.socketPath(p.machine))
 	}
-	conn, err := p.machine.DialContext(ctx, e.NetNS, "tcp", e.address())
+	conn, err := p.sockets.DialContext(ctx, e.NetNS, "tcp", e.address())
 	if errors.Is(err, syscall.ECONNREFUSED) && e.Addr.Addr() == netip.IPv6Unspecified() {
 		e.only6 = true
-		return p.machine.DialContext(ctx, e.NetNS, "tcp", e.address())
+		return p.sockets.DialContext(ctx, e.NetNS, "tcp", e.address())
 	}
 	return conn, err
 }
 
 // ListenerStatus is what is known of a listener that was found.
 type ListenerStatus struct {
-	host.Listener
+	socket.Listener
 
 	Path   string    // of the URL
 	Result string    // asking, exposition, other, timeout, error, not_permitted

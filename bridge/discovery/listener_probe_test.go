@@ -18,13 +18,13 @@ import (
 	"github.com/prometheus/common/promslog"
 	"golang.org/x/sys/unix"
 
-	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 )
 
 // asks returns the endpoint of a TCP listener in this process.
 func asks(t *testing.T, address string, inode uint64) endpoint {
 	t.Helper()
-	return endpoint{Listener: host.Listener{Addr: netip.MustParseAddrPort(address), Inode: inode}, path: "/metrics"}
+	return endpoint{Listener: socket.Listener{Addr: netip.MustParseAddrPort(address), Inode: inode}, path: "/metrics"}
 }
 
 // ask asks until there is an answer.
@@ -105,7 +105,7 @@ func TestHostileListeners(t *testing.T) {
 				}
 			}()
 
-			p, _ := newTestProber(t, "/proc", ProberOptions{})
+			p, _ := newTestProber(t, "/proc", nil)
 			var now atomic.Int64
 			start := time.Now()
 			p.now = func() time.Time { return start.Add(time.Duration(now.Load())) }
@@ -168,7 +168,7 @@ func TestWarmingUp(t *testing.T) {
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
 
-	p, _ := newTestProber(t, "/proc", ProberOptions{})
+	p, _ := newTestProber(t, "/proc", nil)
 	now := time.Now()
 	p.now = func() time.Time { return now }
 	e := asks(t, l.Addr().String(), 1)
@@ -212,7 +212,7 @@ func TestProbeRequest(t *testing.T) {
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
 
-	p, reg := newTestProber(t, "/proc", ProberOptions{})
+	p, reg := newTestProber(t, "/proc", nil)
 	e := asks(t, l.Addr().String(), 1)
 	if _, status := p.askNow(t, e); status.Result != "exposition" {
 		t.Fatalf("%+v", status)
@@ -257,7 +257,7 @@ func TestProbeIPv6Only(t *testing.T) {
 	s := &http.Server{Handler: http.HandlerFunc(serveExposition)}
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
-	p, _ := newTestProber(t, "/proc", ProberOptions{})
+	p, _ := newTestProber(t, "/proc", nil)
 	port := l.Addr().(*net.TCPAddr).Port
 	e, status := p.askNow(t, asks(t, fmt.Sprintf("[::]:%d", port), 1))
 	if status.Result != "exposition" || e.address() != fmt.Sprintf("[::1]:%d", port) {
@@ -266,7 +266,7 @@ func TestProbeIPv6Only(t *testing.T) {
 }
 
 func TestProberForgets(t *testing.T) {
-	p, _ := newTestProber(t, "/proc", ProberOptions{})
+	p, _ := newTestProber(t, "/proc", nil)
 	now := time.Now()
 	p.now = func() time.Time { return now }
 	p.verdicts[probeKey{inode: 1}] = &verdict{result: probeOther, at: now, seen: now}
@@ -279,8 +279,8 @@ func TestProberForgets(t *testing.T) {
 }
 
 func TestProberErrors(t *testing.T) {
-	p, reg := newTestProber(t, "/proc", ProberOptions{})
-	if _, err := NewProber(p.machine, ProberOptions{}, promslog.NewNopLogger(), reg); err == nil {
+	p, reg := newTestProber(t, "/proc", nil)
+	if _, err := NewProber(p.machine, p.sockets, nil, promslog.NewNopLogger(), reg); err == nil {
 		t.Error("metrics registered twice")
 	}
 	e := asks(t, "127.0.0.1:1", 1)
@@ -292,10 +292,10 @@ func TestProberErrors(t *testing.T) {
 // An exporter that is restarted stays a target while its new socket is asked; a
 // listener at a place where none was does not become one by that.
 func TestSuccessor(t *testing.T) {
-	p, _ := newTestProber(t, "", ProberOptions{})
+	p, _ := newTestProber(t, "", nil)
 	answered := make(chan struct{}, 2)
 	at := func(inode uint64, port uint16) endpoint {
-		return endpoint{path: "/metrics", Listener: host.Listener{
+		return endpoint{path: "/metrics", Listener: socket.Listener{
 			NetNS: p.machine.NetNS(), Inode: inode, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port),
 		}}
 	}

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"errors"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -96,11 +95,11 @@ func TestProcesses(t *testing.T) {
 
 func testPlugins(t *testing.T) *Plugins {
 	t.Helper()
-	m, err := host.New(host.Options{}, slog.New(slog.DiscardHandler))
+	m, err := host.New(host.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Close() })
+	t.Cleanup(m.Close)
 	return &Plugins{root: t.TempDir(), id: "promscope", machine: m, procRoot: t.TempDir()}
 }
 

@@ -18,7 +18,7 @@ type groupIndex struct {
 	machine *Machine
 
 	mu      sync.Mutex
-	members map[groupKey]processID
+	members map[groupKey]ProcessID
 	built   time.Time
 	lost    time.Time // when they were last looked through for the loss of a member
 }
@@ -39,7 +39,7 @@ func (g *groupIndex) alive(key groupKey, at time.Time) bool {
 		if g.machine.processes.alive(member, at) {
 			return true
 		}
-		if g.machine.lives(member) {
+		if g.machine.Lives(member) {
 			return false // but did not at that time
 		}
 	}
@@ -57,9 +57,9 @@ func (g *groupIndex) alive(key groupKey, at time.Time) bool {
 
 // groupMembers looks through all processes and returns the oldest of each
 // container and pod. Processes that end meanwhile are passed over.
-func (m *Machine) groupMembers() map[groupKey]processID {
-	members := map[groupKey]processID{}
-	pids, err := m.listPIDs()
+func (m *Machine) groupMembers() map[groupKey]ProcessID {
+	members := map[groupKey]ProcessID{}
+	pids, err := m.PIDs()
 	if err != nil {
 		return members
 	}
@@ -68,13 +68,13 @@ func (m *Machine) groupMembers() map[groupKey]processID {
 		if err != nil || container == "" && pod == "" {
 			continue
 		}
-		p, err := m.stat(pid)
+		p, err := m.Stat(pid)
 		if err != nil {
 			continue
 		}
 		for _, key := range []groupKey{{container: container}, {pod: pod}} {
 			if oldest, ok := members[key]; key != (groupKey{}) && (!ok || p.StartTicks < oldest.ticks) {
-				members[key] = p.id()
+				members[key] = p.ID()
 			}
 		}
 	}

@@ -32,26 +32,27 @@ type Process struct {
 	NSPIDs []int // its pids from the namespace of the procfs down to its own
 }
 
-// processID tells a process from all others, those before and after it with the
+// ProcessID tells a process from all others, those before and after it with the
 // same pid included.
-type processID struct {
+type ProcessID struct {
 	pid   int
 	ticks uint64 // start time
 }
 
-func (p Process) id() processID { return processID{p.PID, p.StartTicks} }
+// ID returns the identity of the process.
+func (p Process) ID() ProcessID { return ProcessID{p.PID, p.StartTicks} }
 
-// lives reports whether a process lives.
-func (m *Machine) lives(id processID) bool {
-	p, err := m.stat(id.pid)
-	return err == nil && p.id() == id
+// Lives reports whether a process lives.
+func (m *Machine) Lives(id ProcessID) bool {
+	p, err := m.Stat(id.pid)
+	return err == nil && p.ID() == id
 }
 
 // Process returns the process with that pid, or an error that wraps
 // ErrNoProcess. What may not be read for lack of rights is left empty: only
 // another user's Exe, NetNS and PIDNS ever need CAP_SYS_PTRACE.
 func (m *Machine) Process(pid int) (Process, error) {
-	p, err := m.stat(pid)
+	p, err := m.Stat(pid)
 	if err != nil {
 		return Process{}, err
 	}
@@ -71,8 +72,8 @@ func (m *Machine) Process(pid int) (Process, error) {
 			p.Exe = strings.TrimSuffix(exe, " (deleted)")
 		}
 	}
-	p.NetNS, _ = m.namespace(pid, "net")
-	p.PIDNS, _ = m.namespace(pid, "pid")
+	p.NetNS, _ = m.Namespace(pid, "net")
+	p.PIDNS, _ = m.Namespace(pid, "pid")
 	return p, nil
 }
 
@@ -103,6 +104,15 @@ func processError(pid int, err error) error {
 	return fmt.Errorf("process %d: %w", pid, err)
 }
 
-// RootOf returns the path at which a process's root directory is seen from here,
-// for as long as it lives.
-func (m *Machine) RootOf(p Process) string { return m.pidPath(p.PID, "root") }
+// CmdLine returns the command line of a process; none for a kernel thread.
+func (m *Machine) CmdLine(pid int) ([]string, error) {
+	proc, err := m.fs.Proc(pid)
+	if err != nil {
+		return nil, processError(pid, err)
+	}
+	args, err := proc.CmdLine()
+	if err != nil {
+		return nil, processError(pid, err)
+	}
+	return args, nil
+}

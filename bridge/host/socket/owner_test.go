@@ -1,11 +1,8 @@
-package host
+package socket
 
 import (
 	"context"
 	"net"
-	"net/netip"
-	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -13,99 +10,6 @@ import (
 
 	"github.com/promscope/promscope/bridge/host/hosttest"
 )
-
-const containerNS = 4026532000
-
-func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
-
-// all wants every listener.
-func all() Wanted {
-	return Wanted{
-		TCP:  func(uint64, netip.AddrPort) bool { return true },
-		Unix: func(uint64, string) bool { return true },
-	}
-}
-
-// owners lists the listeners that are wanted, as address or path → pid.
-func owners(t *testing.T, m *Machine, want Wanted) map[string]int {
-	t.Helper()
-	listeners, err := m.Listeners(context.Background(), want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	byName := map[string]int{}
-	for _, l := range listeners {
-		name := l.Path
-		if name == "" {
-			name = l.Addr.String()
-		}
-		if l.NetNS != m.NetNS() {
-			name += " in " + strconv.FormatUint(l.NetNS, 10)
-		}
-		byName[name] = l.Owner.PID
-	}
-	return byName
-}
-
-func TestListeners(t *testing.T) {
-	tree, m, _ := fixture(t)
-	tree.Net(hosttest.InitNetNS, []hosttest.Socket{
-		{Local: addr("127.0.0.1:9100"), Inode: 11},
-		{Local: addr("[::]:9200"), Inode: 12},
-		{Local: addr("10.0.0.1:9300"), V6: true, Inode: 13},
-		{Local: addr("0.0.0.0:2049"), Inode: 14}, // the kernel's NFS server
-		{Local: addr("127.0.0.1:9100"), Remote: addr("127.0.0.1:51000"), Inode: 15},
-		{Path: "/run/exporter.sock", Inode: 16},
-		{Path: "@abstract", Inode: 17},
-	}, nil)
-	tree.Net(containerNS, []hosttest.Socket{{Local: addr("127.0.0.1:9100"), Inode: 21}}, nil)
-	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "a", Sockets: []uint64{11, 15, 16}})
-	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "b", Sockets: []uint64{12, 13, 17}})
-	tree.Add(hosttest.Process{PID: 102, PPID: 1, Comm: "c", NetNS: containerNS, Sockets: []uint64{21}})
-
-	want := map[string]int{
-		"127.0.0.1:9100": 100, "[::]:9200": 101, "10.0.0.1:9300": 101, "0.0.0.0:2049": 0, "/run/exporter.sock": 100,
-		"127.0.0.1:9100 in " + strconv.Itoa(containerNS): 102,
-	}
-	if diff := cmp.Diff(want, owners(t, m, all())); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-	only := Wanted{TCP: func(_ uint64, a netip.AddrPort) bool { return a.Port() == 9200 }}
-	if diff := cmp.Diff(map[string]int{"[::]:9200": 101}, owners(t, m, only)); diff != "" {
-		t.Errorf("only one: -want +got:\n%s", diff)
-	}
-
-	tree.Remove(101)
-	tree.Remove(102)
-	tree.Net(hosttest.InitNetNS, []hosttest.Socket{{Local: addr("127.0.0.1:9100"), Inode: 31}}, nil)
-	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "a", StartTicks: 9000, Sockets: []uint64{31}})
-	if diff := cmp.Diff(map[string]int{"127.0.0.1:9100": 100}, owners(t, m, all())); diff != "" {
-		t.Errorf("later: -want +got:\n%s", diff)
-	}
-	if n := len(m.sockets.owners) + len(m.sockets.missed); n != 1 {
-		t.Errorf("%d sockets remembered of one", n)
-	}
-}
-
-func TestListenersDormant(t *testing.T) {
-	tree, m, _ := fixture(t)
-	tree.Net(hosttest.InitNetNS, []hosttest.Socket{{Local: addr("127.0.0.1:9100"), Inode: 11}, {Local: addr("127.0.0.1:9101"), Inode: 12}}, nil)
-	tree.Add(hosttest.Process{PID: 1, Comm: "systemd", Sockets: []uint64{11, 12}})
-	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "service", Sockets: []uint64{12}})
-	listeners, err := m.Listeners(context.Background(), all())
-	if err != nil || len(listeners) != 2 || !listeners[0].Dormant || listeners[1].Dormant {
-		t.Errorf("%+v, %v", listeners, err)
-	}
-}
-
-func TestListenersCanceled(t *testing.T) {
-	_, m, _ := fixture(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := m.Listeners(ctx, all()); err == nil {
-		t.Error("no error")
-	}
-}
 
 func TestOwner(t *testing.T) {
 	listener := hosttest.Socket{Local: addr("0.0.0.0:9100"), Inode: 11}
@@ -153,12 +57,12 @@ func TestOwner(t *testing.T) {
 		{"nobody", nil, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			tree, m, _ := fixture(t)
+			tree, table := fixture(t)
 			tree.Net(hosttest.InitNetNS, []hosttest.Socket{listener}, nil)
 			for _, p := range tc.processes {
 				tree.Add(p)
 			}
-			if diff := cmp.Diff(map[string]int{"0.0.0.0:9100": tc.want}, owners(t, m, all())); diff != "" {
+			if diff := cmp.Diff(map[string]int{"0.0.0.0:9100": tc.want}, owners(t, table, all())); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -168,22 +72,22 @@ func TestOwner(t *testing.T) {
 // What was found is verified, not looked for again; what was not found is looked
 // for again after a while.
 func TestOwnersAreRemembered(t *testing.T) {
-	tree, m, clock := fixture(t)
+	tree, table := fixture(t)
 	tree.Net(hosttest.InitNetNS, []hosttest.Socket{{Local: addr("0.0.0.0:9100"), Inode: 11}}, nil)
 	expect := func(what string, want int) {
 		t.Helper()
-		if got := owners(t, m, all())["0.0.0.0:9100"]; got != want {
+		if got := owners(t, table, all())["0.0.0.0:9100"]; got != want {
 			t.Errorf("%s: owner %d, want %d", what, got, want)
 		}
 	}
 	expect("nobody holds it", 0)
-	clock.advance(missedFirst)
+	tree.Advance(missedFirst)
 	expect("still nobody", 0)
 	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "late", Sockets: []uint64{11}})
 	expect("too early to look again", 0)
-	clock.advance(missedFirst)
+	tree.Advance(missedFirst)
 	expect("too early now, too", 0)
-	clock.advance(missedFirst)
+	tree.Advance(missedFirst)
 	expect("looked again", 100)
 	// One that would be found first, were it looked for.
 	tree.Add(hosttest.Process{PID: 200, PPID: 1, Comm: "other", Sockets: []uint64{11}})
@@ -196,7 +100,7 @@ func TestOwnersAreRemembered(t *testing.T) {
 
 // Where nobody lists all listeners, those that are gone are forgotten all the same.
 func TestOwnersAreForgotten(t *testing.T) {
-	tree, m, clock := fixture(t)
+	tree, table := fixture(t)
 	ctx := context.Background()
 	const restarts = 50
 	for i := range restarts {
@@ -208,23 +112,23 @@ func TestOwnersAreForgotten(t *testing.T) {
 		tree.Net(ns, []hosttest.Socket{{Local: addr("127.0.0.1:9100"), Inode: inode + 3}}, nil)
 		tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "exporter", StartTicks: inode, Sockets: []uint64{inode, inode + 2}})
 		tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "web", StartTicks: inode, NetNS: ns, Sockets: []uint64{inode + 3}})
-		clock.advance(missedMost)
+		tree.Advance(missedMost)
 		conn := fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9100"}
-		if p, _ := m.OwnerOf(ctx, conn); p.PID != 100 {
+		if p, _ := table.OwnerOf(ctx, conn); p.PID != 100 {
 			t.Fatalf("owner %d", p.PID)
 		}
-		if p, _ := m.OwnerOf(ctx, Conn{conn, ns}); p.PID != 101 {
+		if p, _ := table.OwnerOf(ctx, Conn{conn, ns}); p.PID != 101 {
 			t.Fatalf("owner in the namespace %d", p.PID)
 		}
-		if p, _ := m.sockets.unixOwner(hosttest.InitNetNS, "/run/exporter.sock"); p.PID != 100 {
+		if p, _ := table.listeners.unixOwner(hosttest.InitNetNS, "/run/exporter.sock"); p.PID != 100 {
 			t.Fatalf("owner of the unix socket %d", p.PID)
 		}
-		m.OwnerOf(ctx, fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9101"})
+		table.OwnerOf(ctx, fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9101"})
 	}
-	if n := len(m.sockets.owners) + len(m.sockets.missed); n > 2*restarts {
+	if n := len(table.listeners.owners) + len(table.listeners.missed); n > 2*restarts {
 		t.Errorf("%d sockets remembered, of which 4 are there", n)
 	}
-	if n := len(m.sockets.tcp); n != 2 {
+	if n := len(table.listeners.tcp); n != 2 {
 		t.Errorf("%d namespaces remembered of 2", n)
 	}
 }
@@ -232,7 +136,7 @@ func TestOwnersAreForgotten(t *testing.T) {
 // A connection that was passed to a process which has nothing to do with the owners of
 // the port is none of theirs; one that was not accepted yet may become so.
 func TestAcceptor(t *testing.T) {
-	tree, m, _ := fixture(t)
+	tree, table := fixture(t)
 	server := addr("127.0.0.1:9300")
 	tree.Net(hosttest.InitNetNS, []hosttest.Socket{
 		{Local: server, Inode: 11}, {Local: server, Inode: 12},
@@ -243,7 +147,7 @@ func TestAcceptor(t *testing.T) {
 	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "first", Sockets: []uint64{11}})
 	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "second", Sockets: []uint64{12, 13}})
 	tree.Add(hosttest.Process{PID: 102, PPID: 1, Comm: "other", Sockets: []uint64{14}})
-	owners := m.sockets.listenerOwners(hosttest.InitNetNS, server)
+	owners := table.listeners.listenerOwners(hosttest.InitNetNS, server)
 	if len(owners) != 2 {
 		t.Fatalf("%d owners", len(owners))
 	}
@@ -253,7 +157,7 @@ func TestAcceptor(t *testing.T) {
 	}{
 		"127.0.0.1:50000": {101, true}, "127.0.0.1:50001": {0, true}, "127.0.0.1:50002": {0, false}, "127.0.0.1:50003": {0, false},
 	} {
-		if p, accepted := m.acceptor(hosttest.InitNetNS, server, addr(client), owners); p.PID != want.pid || accepted != want.accepted {
+		if p, accepted := table.acceptor(hosttest.InitNetNS, server, addr(client), owners); p.PID != want.pid || accepted != want.accepted {
 			t.Errorf("%s: %d (%v), want %+v", client, p.PID, accepted, want)
 		}
 	}
@@ -289,7 +193,7 @@ func (c fakeConn) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(addr(c.
 func (c fakeConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(addr(c.remote)) }
 
 func TestOwnerOfFixture(t *testing.T) {
-	tree, m, clock := fixture(t)
+	tree, table := fixture(t)
 	tree.Net(hosttest.InitNetNS, []hosttest.Socket{
 		{Local: addr("0.0.0.0:9100"), Inode: 11},
 		{Local: addr("127.0.0.1:8080"), Inode: 12},
@@ -324,8 +228,8 @@ func TestOwnerOfFixture(t *testing.T) {
 		{"a shared port: who accepted", "127.0.0.1:9300", 105},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			clock.advance(addressInterval)
-			p, ok := m.OwnerOf(context.Background(), fakeConn{local: "127.0.0.1:50000", remote: tc.remote})
+			tree.Advance(addressInterval)
+			p, ok := table.OwnerOf(context.Background(), fakeConn{local: "127.0.0.1:50000", remote: tc.remote})
 			if p.PID != tc.want || ok != (tc.want != 0) {
 				t.Errorf("owner %d (%v), want %d", p.PID, ok, tc.want)
 			}
@@ -334,7 +238,7 @@ func TestOwnerOfFixture(t *testing.T) {
 
 	// From within the container's namespace its loopback is another one.
 	inside := Conn{fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:80"}, containerNS}
-	if p, _ := m.OwnerOf(context.Background(), inside); p.PID != 102 {
+	if p, _ := table.OwnerOf(context.Background(), inside); p.PID != 102 {
 		t.Errorf("on the container's loopback: %d", p.PID)
 	}
 
@@ -342,156 +246,27 @@ func TestOwnerOfFixture(t *testing.T) {
 	tree.Remove(100)
 	tree.Net(hosttest.InitNetNS, []hosttest.Socket{{Local: addr("0.0.0.0:9100"), Inode: 51}}, nil)
 	tree.Add(hosttest.Process{PID: 110, PPID: 1, Comm: "exporter", Sockets: []uint64{51}})
-	if p, _ := m.OwnerOf(context.Background(), fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9100"}); p.PID != 110 {
+	if p, _ := table.OwnerOf(context.Background(), fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9100"}); p.PID != 110 {
 		t.Errorf("after a restart: %d", p.PID)
 	}
 }
 
-func TestTranslatePID(t *testing.T) {
-	tree, m, clock := fixture(t)
-	const ns = 4026531999
-	tree.Add(hosttest.Process{PID: 100, Comm: "exporter", PIDNS: ns, NSPIDs: []int{100, 1}})
-	tree.Add(hosttest.Process{PID: 101, Comm: "worker", PIDNS: ns, NSPIDs: []int{101, 7}})
-	tree.Add(hosttest.Process{PID: 102, Comm: "elsewhere", PIDNS: ns + 1, NSPIDs: []int{102, 8}})
-	tree.Add(hosttest.Process{PID: 103, Comm: "plain"})
-	tree.Add(hosttest.Process{
-		PID: 104, Comm: "process-export", PIDNS: ns + 2, NSPIDs: []int{104, 1},
-		MountInfo: "25 1 0:5 / /proc rw - proc none rw\n26 25 0:5 /bus /proc/bus ro - proc none rw\n27 1 0:6 / /host/proc ro - proc none rw\n",
-	})
-	for _, tc := range []struct {
-		name          string
-		exporter, pid int
-		want          int
-	}{
-		{"its own pid 1", 100, 1, 100},
-		{"another process there", 101, 7, 101},
-		{"one of another namespace", 100, 8, 0},
-		{"one that is not there", 100, 103, 0},
-		{"no namespace of its own", 103, 4711, 4711},
-		{"it reads the host's /proc", 104, 103, 103},
-		{"no such exporter", 4711, 1, 0},
-	} {
-		got, ok := m.TranslatePID(tc.exporter, tc.pid)
-		if got != tc.want || ok != (tc.want != 0) {
-			t.Errorf("%s: %d of %d is %d (%v), want %d", tc.name, tc.pid, tc.exporter, got, ok, tc.want)
-		}
-	}
-
-	tree.Remove(101)
-	tree.Add(hosttest.Process{PID: 120, Comm: "worker", PIDNS: ns, NSPIDs: []int{120, 7}})
-	clock.advance(pidInterval)
-	if got, _ := m.TranslatePID(100, 7); got != 120 {
-		t.Errorf("after a restart: %d", got)
-	}
-}
-
-func TestAddresses(t *testing.T) {
-	const trie = `Main:
-  +-- 0.0.0.0/0 3 0 5
-     |-- 0.0.0.0
-        /0 universe UNICAST
-     +-- 10.1.0.0/16 2 0 2
-        |-- 10.1.0.0
-           /16 link UNICAST
-        |-- 10.1.2.3
-           /32 host LOCAL
-        |-- 10.1.255.255
-           /32 link BROADCAST
-Local:
-     |-- 127.0.0.0
-        /32 link BROADCAST
-        /8 host LOCAL
-     |-- 127.0.0.1
-        /32 host LOCAL
-`
-	want := []netip.Addr{netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("127.0.0.1")}
-	if got := parseFibTrie(trie); !cmp.Equal(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })) {
-		t.Errorf("fib_trie: %v", got)
-	}
-	const inet6 = `00000000000000000000000000000001 01 80 10 80       lo
-fe80000000000000042acafffe000001 02 40 20 80     eth0
-20010db8000000000000000000000002 02 40 00 80     eth0
-garbage
-`
-	want = []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("2001:db8::2")}
-	if got := parseIfInet6(inet6); !cmp.Equal(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })) {
-		t.Errorf("if_inet6: %v", got)
-	}
-}
-
-func FuzzAddresses(f *testing.F) {
-	f.Add("     |-- 10.1.2.3\n           /32 host LOCAL\n00000000000000000000000000000001 01 80 10 80       lo\n")
-	f.Fuzz(func(t *testing.T, content string) {
-		for _, a := range append(parseFibTrie(content), parseIfInet6(content)...) {
-			if !a.IsValid() {
-				t.Error("an address that is none")
-			}
-		}
-	})
-}
-
-func FuzzDiagMessages(f *testing.F) {
-	f.Add(diagRequest(2, tcpListening, 0))
-	f.Add(append(diagExact(addr("127.0.0.1:80"), addr("127.0.0.1:81")), make([]byte, 100)...))
-	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = diagMessages(b, func(tcpSocket) {}) // must not panic or loop
-	})
-}
-
-// In a real namespace the two ways to list sockets agree.
-func TestSockDiagAgreesWithProc(t *testing.T) {
-	m := realMachine(t)
-	if _, err := m.diagTCP(m.NetNS(), m.PID(), tcpListening); err != nil {
-		t.Skipf("needs sock_diag: %v", err)
-	}
-	for _, a := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::]:0", "[::1]:0"} {
-		l, err := net.Listen("tcp", a)
-		if err != nil {
-			t.Logf("not listening on %s: %v", a, err)
-			continue
-		}
-		defer l.Close()
-		client, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer client.Close()
-		server, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer server.Close()
-	}
-	sorted := func(sockets []tcpSocket, err error) []tcpSocket {
-		if err != nil {
-			t.Fatal(err)
-		}
-		slices.SortFunc(sockets, func(a, b tcpSocket) int { return int(a.inode) - int(b.inode) })
-		return slices.DeleteFunc(sockets, func(s tcpSocket) bool { return s.inode == 0 })
-	}
-	eventually(t, "agreement", func() bool { // other tests listen and connect meanwhile
-		diag := sorted(m.diagTCP(m.NetNS(), m.PID(), tcpListening|tcpEstablished))
-		proc := sorted(m.procTCP(m.PID(), tcpListening|tcpEstablished))
-		return slices.Equal(diag, proc) && len(diag) >= 3*2
-	})
-}
-
 func TestOwnerOfRestartIsFast(t *testing.T) {
-	m := realMachine(t)
-	h := startHelper(t, "listen", 0, "ADDRESS=127.0.0.1:0")
-	conn, err := net.Dial("tcp", h.addr)
+	table := realTable(t)
+	h := hosttest.Start(t, "listen", 0, "ADDRESS=127.0.0.1:0")
+	conn, err := net.Dial("tcp", h.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	ctx := context.Background()
-	if p, ok := m.OwnerOf(ctx, conn); !ok || p.PID != h.pid {
-		t.Fatalf("owner %d (%v), want %d", p.PID, ok, h.pid)
+	if p, ok := table.OwnerOf(ctx, conn); !ok || p.PID != h.PID {
+		t.Fatalf("owner %d (%v), want %d", p.PID, ok, h.PID)
 	}
 	best := time.Hour
 	for range 100 {
 		begin := time.Now()
-		m.OwnerOf(ctx, conn)
+		table.OwnerOf(ctx, conn)
 		best = min(best, time.Since(begin))
 	}
 	if best > time.Millisecond {
