@@ -88,7 +88,7 @@ func (d *listenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *
 		if claims.claimed(e) {
 			continue
 		}
-		if e, ok := d.prober.serves(e, 2*time.Duration(d.config.Interval), answered); ok {
+		if e, ok := d.prober.serves(e, time.Duration(d.config.Interval), answered); ok {
 			group.Targets = append(group.Targets, e.labels(d.prober.machine))
 		}
 	}

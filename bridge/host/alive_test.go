@@ -113,17 +113,17 @@ func TestAliveGroups(t *testing.T) {
 	}
 }
 
-// All processes are gone through for what is new, and neither for a sample that is
-// older than its container nor for each loss.
+// All processes are gone through for a container that is not known or has lost all that
+// were known, and neither for a sample that is older than its container nor for each loss.
 func TestAliveGroupsIndex(t *testing.T) {
 	tree, m := fixture(t)
 	add := func(pid int, container string) {
 		tree.Add(hosttest.Process{PID: pid, PPID: 1, Comm: "p", Cgroup: "0::/docker/" + container + "\n"})
 	}
-	for pid := range 2 {
-		add(100+pid, idA)
-		add(200+pid, idB)
-	}
+	add(100, idA)
+	add(101, idA)
+	add(102, idA)
+	add(200, idB)
 	expect := func(what, id string, at time.Time, want, walk bool) {
 		t.Helper()
 		before := m.groups.built
@@ -134,22 +134,26 @@ func TestAliveGroupsIndex(t *testing.T) {
 			t.Errorf("%s: all processes were gone through: %v", what, got)
 		}
 	}
+	remove := func(pid int) {
+		tree.Remove(pid)
+		tree.Advance(freshFor)
+	}
 	expect("new", idA, tree.Now(), true, true)
 	tree.Advance(indexInterval)
 	expect("known", idA, tree.Now(), true, false)
 	expect("a sample from before it", idA, tree.Boot().Add(-time.Hour), false, false)
-	tree.Remove(100)
-	tree.Advance(freshFor)
-	expect("its oldest has gone", idA, tree.Now(), true, true)
-	tree.Remove(200)
-	tree.Advance(freshFor)
-	expect("another's has gone", idB, tree.Now(), true, true)
-	add(102, idA)
-	tree.Remove(101)
-	tree.Advance(freshFor)
-	expect("one after the other", idA, tree.Now(), false, false)
+	remove(100)
+	expect("its oldest has gone", idA, tree.Now(), true, false)
+	remove(101)
+	expect("the next one, too", idA, tree.Now(), true, false)
+	add(103, idA)
+	remove(102)
+	expect("all that were known have gone", idA, tree.Now(), true, true)
+	add(201, idB)
+	remove(200)
+	expect("too early to look again", idB, tree.Now(), false, false)
 	tree.Advance(indexInterval)
-	expect("looked again", idA, tree.Now(), true, true)
+	expect("looked again", idB, tree.Now(), true, true)
 }
 
 func TestAliveReal(t *testing.T) {
