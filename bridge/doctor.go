@@ -49,7 +49,6 @@ func Doctor(ctx context.Context, opts Options, progress Progress) (doctor.Diagno
 		return d, err
 	}
 	add(tried...)
-	add(k.Clock())
 	return d, ctx.Err()
 }
 
