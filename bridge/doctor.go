@@ -93,7 +93,7 @@ func hostNames(m *host.Machine, cfg *config.Config, probes []doctor.Probe) docto
 	names := m.Names(in)
 	var all []string
 	for _, n := range names {
-		all = append(all, fmt.Sprintf("%q by %s", n.Name, sourceName(n.Source)))
+		all = append(all, fmt.Sprintf("%q by %s", n.Name, n.Source))
 	}
 	text := strings.Join(all, ", then ")
 	if len(host.Disagreeing(names)) > 0 {

@@ -137,3 +137,15 @@ func TestPeerPID(t *testing.T) {
 		t.Error("a pipe has a peer")
 	}
 }
+
+// Users read of each source by other words than a metric has for it.
+func TestNameSourceWords(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range []NameSource{NameConfigured, NameEnvironment, NameProbeEnv, NameProbeUTS, NameInitUTS, NameHostname} {
+		if words := s.String(); words == string(s) || seen[words] {
+			t.Errorf("%s in words: %s", string(s), words)
+		} else {
+			seen[words] = true
+		}
+	}
+}
