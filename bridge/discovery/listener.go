@@ -20,18 +20,9 @@ type listenerDiscoverer struct {
 	logger *slog.Logger
 }
 
-var _ discovery.Discoverer = (*listenerDiscoverer)(nil)
-
-// Discoverer returns the discoverer of one entry. It is a NewListeners.
-func (p *Prober) Discoverer(config *ListenerSDConfig, opts discovery.DiscovererOptions) (discovery.Discoverer, error) {
-	if err := config.Validate(); err != nil {
-		return nil, err
-	}
-	logger := opts.Logger
-	if logger == nil {
-		logger = p.logger
-	}
-	return &listenerDiscoverer{config: config, prober: p, logger: logger}, nil
+// Discoverer returns the discoverer of one entry.
+func (p *Prober) Discoverer(config *ListenerSDConfig, logger *slog.Logger) discovery.Discoverer {
+	return &listenerDiscoverer{config: config, prober: p, logger: logger}
 }
 
 // Run implements discovery.Discoverer: it looks for listeners at each interval

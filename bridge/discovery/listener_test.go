@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 
@@ -65,10 +66,7 @@ func TestDiscoverReal(t *testing.T) {
 		port := netip.MustParseAddrPort(s.Address).Port()
 		c.Ports = append(c.Ports, PortRange{port, port})
 	}
-	d, err := p.Discoverer(&c, discovery.DiscovererOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := p.Discoverer(&c, promslog.NewNopLogger())
 	has := func(targets []model.LabelSet, pid int) model.LabelSet {
 		for _, target := range targets {
 			if target[labelListenerPID] == model.LabelValue(strconv.Itoa(pid)) {
@@ -113,14 +111,6 @@ func TestDiscoverReal(t *testing.T) {
 func TestDiscoverNothing(t *testing.T) {
 	p, _ := newTestProber(t, hosttest.New(t).Root, nil)
 	c := DefaultListenerSDConfig()
-	d, err := p.Discoverer(&c, discovery.DiscovererOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := p.Discoverer(&c, promslog.NewNopLogger())
 	watch(t, d, 5*time.Second, func(targets []model.LabelSet) bool { return len(targets) == 0 })
-
-	c.Path = "metrics"
-	if _, err := p.Discoverer(&c, discovery.DiscovererOptions{}); err == nil {
-		t.Error("a path without a slash")
-	}
 }
