@@ -107,7 +107,7 @@ func (p *Prober) endpoints(ctx context.Context, c *ListenerSDConfig) ([]endpoint
 		case l.Dormant:
 		case p.reach == nil && l.Owner.Comm == "docker-proxy":
 			// The container's own listener, behind it, is found in its namespace.
-		case c.Admits(l.Owner.Comm, l.Owner.Exe):
+		case c.admits(l.Owner.Comm, l.Owner.Exe):
 			admitted = append(admitted, endpoint{Listener: l, path: c.Path})
 		}
 	}

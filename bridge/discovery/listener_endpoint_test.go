@@ -78,9 +78,9 @@ func fixtureTree(t testing.TB) *hosttest.Tree {
 
 func sdConfig(t testing.TB, yaml func(*ListenerSDConfig)) ListenerSDConfig {
 	t.Helper()
-	c := DefaultListenerSDConfig()
+	c := defaultListenerSDConfig()
 	yaml(&c)
-	if err := c.Validate(); err != nil {
+	if err := c.validate(); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -129,7 +129,7 @@ func TestEndpointLabels(t *testing.T) {
 	tree := fixtureTree(t)
 	p, _ := newTestProber(t, tree.Root, nil)
 	p.reach = nil
-	c := DefaultListenerSDConfig()
+	c := defaultListenerSDConfig()
 	endpoints, err := p.endpoints(context.Background(), &c)
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +178,7 @@ func TestEndpointLabels(t *testing.T) {
 
 func BenchmarkEndpoints(b *testing.B) {
 	p, _ := newTestProber(b, fixtureTree(b).Root, nil)
-	c := DefaultListenerSDConfig()
+	c := defaultListenerSDConfig()
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := p.endpoints(context.Background(), &c); err != nil {

@@ -59,7 +59,7 @@ func TestDiscoverReal(t *testing.T) {
 	if err := p.reach; err != nil {
 		t.Skip(err)
 	}
-	c := DefaultListenerSDConfig()
+	c := defaultListenerSDConfig()
 	c.Interval = minListenerInterval
 	c.Ports = nil
 	for _, s := range []hosttest.Helper{ours, claimed, theirs} {
@@ -110,7 +110,7 @@ func TestDiscoverReal(t *testing.T) {
 // Where nothing is found that is said, too: discovery has to be known as done.
 func TestDiscoverNothing(t *testing.T) {
 	p, _ := newTestProber(t, hosttest.New(t).Root, nil)
-	c := DefaultListenerSDConfig()
+	c := defaultListenerSDConfig()
 	d := p.Discoverer(&c, promslog.NewNopLogger())
 	watch(t, d, 5*time.Second, func(targets []model.LabelSet) bool { return len(targets) == 0 })
 }

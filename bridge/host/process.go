@@ -27,9 +27,7 @@ type Process struct {
 	Container string // id in 64 hex digits; "" outside containers
 	Pod       string // UID of the Kubernetes pod; "" outside pods
 
-	NetNS  uint64 // inode numbers of the namespaces; 0 without the right to read them
-	PIDNS  uint64
-	NSPIDs []int // its pids from the namespace of the procfs down to its own
+	NetNS uint64 // inode number of its network namespace; 0 without the right to read it
 }
 
 // ProcessID tells a process from all others, those before and after it with the
@@ -50,7 +48,7 @@ func (m *Machine) Lives(id ProcessID) bool {
 
 // Process returns the process with that pid, or an error that wraps
 // ErrNoProcess. What may not be read for lack of rights is left empty: only
-// another user's Exe, NetNS and PIDNS ever need CAP_SYS_PTRACE.
+// another user's Exe and NetNS ever need CAP_SYS_PTRACE.
 func (m *Machine) Process(pid int) (Process, error) {
 	p, err := m.Stat(pid)
 	if err != nil {
@@ -63,17 +61,12 @@ func (m *Machine) Process(pid int) (Process, error) {
 	if err != nil {
 		return Process{}, err
 	}
-	p.NSPIDs, err = m.nspid(pid)
-	if err != nil {
-		return Process{}, err
-	}
 	if proc, err := m.fs.Proc(pid); err == nil {
 		if exe, err := proc.Executable(); err == nil {
 			p.Exe = strings.TrimSuffix(exe, " (deleted)")
 		}
 	}
 	p.NetNS, _ = m.Namespace(pid, "net")
-	p.PIDNS, _ = m.Namespace(pid, "pid")
 	return p, nil
 }
 

@@ -25,7 +25,7 @@ func TestProcess(t *testing.T) {
 	want := Process{
 		PID: 100, PPID: 7, Comm: "a (strange) name", Exe: "/opt/exporter", StartTicks: 4200,
 		Start:     tree.Boot().Add(42*time.Second - tick),
-		Container: idA, NetNS: 501, PIDNS: 502, NSPIDs: []int{100, 1},
+		Container: idA, NetNS: 501,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -37,7 +37,7 @@ func TestProcess(t *testing.T) {
 
 // A process that ends between two files of it is none, and never half of one.
 func TestProcessVanishes(t *testing.T) {
-	for _, file := range []string{"stat", "cgroup", "status"} {
+	for _, file := range []string{"stat", "cgroup"} {
 		tree, m := fixture(t)
 		tree.Add(hosttest.Process{PID: 100, Comm: "short"})
 		if err := os.Remove(filepath.Join(tree.Root, "100", file)); err != nil {
@@ -61,7 +61,7 @@ func TestProcessReal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.PPID != os.Getpid() || p.Exe != exe || p.NetNS != m.NetNS() || p.NetNS == 0 || len(p.NSPIDs) == 0 {
+	if p.PPID != os.Getpid() || p.Exe != exe || p.NetNS != m.NetNS() || p.NetNS == 0 {
 		t.Errorf("%+v", p)
 	}
 	if early := begin.Sub(p.Start); early > 2*tick || p.Start.After(time.Now()) {

@@ -9,14 +9,14 @@ import (
 	"github.com/promscope/promscope/bridge/host"
 )
 
-// Conn is a connection whose socket is in a known network namespace.
-type Conn struct {
+// namespaceConn is a connection whose socket is in a known network namespace.
+type namespaceConn struct {
 	net.Conn
 	netns uint64
 }
 
 // NetConn returns the connection as it was dialed.
-func (c Conn) NetConn() net.Conn { return c.Conn }
+func (c namespaceConn) NetConn() net.Conn { return c.Conn }
 
 // DialContext connects to an address as a process in the network namespace
 // would. Another namespace than ours is entered for that, which needs
@@ -45,7 +45,7 @@ func (t *Table) DialContext(ctx context.Context, netns uint64, network, address 
 	if err != nil {
 		return nil, err
 	}
-	return Conn{conn, netns}, nil
+	return namespaceConn{conn, netns}, nil
 }
 
 // member returns a process that is in a network namespace.

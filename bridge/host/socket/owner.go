@@ -23,7 +23,7 @@ import (
 func (t *Table) OwnerOf(ctx context.Context, conn net.Conn) (p host.Process, ok bool) {
 	netns := t.machine.NetNS()
 	for {
-		if c, ok := conn.(Conn); ok {
+		if c, ok := conn.(namespaceConn); ok {
 			netns = c.netns
 		}
 		inner, ok := conn.(interface{ NetConn() net.Conn })

@@ -117,7 +117,7 @@ func TestOwnersAreForgotten(t *testing.T) {
 		if p, _ := table.OwnerOf(ctx, conn); p.PID != 100 {
 			t.Fatalf("owner %d", p.PID)
 		}
-		if p, _ := table.OwnerOf(ctx, Conn{conn, ns}); p.PID != 101 {
+		if p, _ := table.OwnerOf(ctx, namespaceConn{conn, ns}); p.PID != 101 {
 			t.Fatalf("owner in the namespace %d", p.PID)
 		}
 		if p, _ := table.listeners.unixOwner(hosttest.InitNetNS, "/run/exporter.sock"); p.PID != 100 {
@@ -237,7 +237,7 @@ func TestOwnerOfFixture(t *testing.T) {
 	}
 
 	// From within the container's namespace its loopback is another one.
-	inside := Conn{fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:80"}, containerNS}
+	inside := namespaceConn{fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:80"}, containerNS}
 	if p, _ := table.OwnerOf(context.Background(), inside); p.PID != 102 {
 		t.Errorf("on the container's loopback: %d", p.PID)
 	}
