@@ -15,6 +15,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/discovery"
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/mapping"
 )
@@ -34,13 +35,13 @@ const (
 const UnknownPID = "@unknown"
 
 // ScrapeOptions tie scraping to a machine. The targets in process are missing.
-func ScrapeOptions(m *host.Machine, rules *mapping.Set) scrape.Options {
+func ScrapeOptions(m *host.Machine, sockets *socket.Table, rules *mapping.Set) scrape.Options {
 	return scrape.Options{
-		Origin:    origin(m),
-		Subject:   subject(m),
+		Origin:    origin(sockets),
+		Subject:   subject(sockets),
 		PIDLabels: pidLabels(rules),
 		PID:       translatePID(m),
-		Dial:      dial(m),
+		Dial:      dial(sockets),
 	}
 }
 
@@ -53,9 +54,9 @@ func (n Nodes) Alive(t mapping.Topology, id string, at time.Time) bool {
 }
 
 // origin finds the process at the other end of a scrape's connection.
-func origin(m *host.Machine) func(ctx context.Context, conn net.Conn) labels.Labels {
+func origin(sockets *socket.Table) func(ctx context.Context, conn net.Conn) labels.Labels {
 	return func(ctx context.Context, conn net.Conn) labels.Labels {
-		p, ok := m.OwnerOf(ctx, conn)
+		p, ok := sockets.OwnerOf(ctx, conn)
 		if !ok {
 			return labels.EmptyLabels()
 		}
@@ -64,13 +65,13 @@ func origin(m *host.Machine) func(ctx context.Context, conn net.Conn) labels.Lab
 }
 
 // subject adds the process that a target speaks of.
-func subject(m *host.Machine) func(ctx context.Context, origin labels.Labels) labels.Labels {
+func subject(sockets *socket.Table) func(ctx context.Context, origin labels.Labels) labels.Labels {
 	return func(ctx context.Context, origin labels.Labels) labels.Labels {
 		pid, err := strconv.Atoi(origin.Get(LabelPID))
 		if err != nil {
 			return origin
 		}
-		p, ok := m.Upstream(ctx, pid)
+		p, ok := sockets.Upstream(ctx, pid)
 		if !ok {
 			return origin
 		}
@@ -130,9 +131,9 @@ func translatePID(m *host.Machine) func(ctx context.Context, target labels.Label
 }
 
 // dial connects to a target in its network namespace.
-func dial(m *host.Machine) func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
+func dial(sockets *socket.Table) func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
 		netns, _ := strconv.ParseUint(target.Get(discovery.LabelNetNS), 10, 64) // 0 is our own
-		return m.DialContext(ctx, netns, network, address)
+		return sockets.DialContext(ctx, netns, network, address)
 	}
 }

@@ -30,9 +30,9 @@ type ListenerSDConfig struct {
 	Interval model.Duration `yaml:"interval"`
 }
 
-// DefaultListenerSDConfig returns what an entry means that says nothing: the
+// defaultListenerSDConfig returns what an entry means that says nothing: the
 // ports that are registered for Prometheus exporters.
-func DefaultListenerSDConfig() ListenerSDConfig {
+func defaultListenerSDConfig() ListenerSDConfig {
 	return ListenerSDConfig{
 		Ports:    Ports{{9090, 9999}},
 		Path:     "/metrics",
@@ -47,16 +47,16 @@ const minListenerInterval = model.Duration(time.Second)
 // UnmarshalYAML implements the unmarshalling of yaml.v2, as Prometheus's
 // types do.
 func (c *ListenerSDConfig) UnmarshalYAML(unmarshal func(any) error) error {
-	*c = DefaultListenerSDConfig()
+	*c = defaultListenerSDConfig()
 	type plain ListenerSDConfig
 	if err := unmarshal((*plain)(c)); err != nil {
 		return err
 	}
-	return c.Validate()
+	return c.validate()
 }
 
-// Validate checks the values against each other and against their bounds.
-func (c *ListenerSDConfig) Validate() error {
+// validate checks the values against each other and against their bounds.
+func (c *ListenerSDConfig) validate() error {
 	switch {
 	case len(c.Ports) == 0:
 		return errors.New("ports must not be empty")
@@ -84,10 +84,10 @@ func (c *ListenerSDConfig) Asks(port uint16) bool {
 	return c.Ports.Contains(port) && !c.ExcludePorts.Contains(port)
 }
 
-// Admits reports whether the owner of a socket passes Comm and Exe. An owner
+// admits reports whether the owner of a socket passes Comm and Exe. An owner
 // that cannot be seen has empty names: it passes unless something must match.
-func (c *ListenerSDConfig) Admits(comm, exe string) bool {
-	return c.Comm.Admits(comm) && c.Exe.Admits(exe)
+func (c *ListenerSDConfig) admits(comm, exe string) bool {
+	return c.Comm.admits(comm) && c.Exe.admits(exe)
 }
 
 // Filter admits strings by regular expressions, which match whole strings as
@@ -97,9 +97,9 @@ type Filter struct {
 	Exclude []relabel.Regexp `yaml:"exclude,omitempty"`
 }
 
-// Admits reports whether s matches one of Include, if there are any, and none
+// admits reports whether s matches one of Include, if there are any, and none
 // of Exclude.
-func (f Filter) Admits(s string) bool {
+func (f Filter) admits(s string) bool {
 	matches := func(re relabel.Regexp) bool { return re.MatchString(s) }
 	if len(f.Include) > 0 && !slices.ContainsFunc(f.Include, matches) {
 		return false

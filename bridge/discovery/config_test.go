@@ -14,12 +14,12 @@ func TestPortRange(t *testing.T) {
 	for text, want := range map[string]PortRange{
 		"80": {80, 80}, "1-65535": {1, 65535}, "9090 - 9999": {9090, 9999}, "7-7": {7, 7},
 	} {
-		if got, err := ParsePortRange(text); err != nil || got != want {
+		if got, err := parsePortRange(text); err != nil || got != want {
 			t.Errorf("%q: got %v, %v", text, got, err)
 		}
 	}
 	for _, text := range []string{"", "0", "65536", "-1", "1-", "9-8", "1-2-3", "http", "0x50"} {
-		if got, err := ParsePortRange(text); err == nil {
+		if got, err := parsePortRange(text); err == nil {
 			t.Errorf("%q is taken for %v", text, got)
 		}
 	}
@@ -79,7 +79,7 @@ interval: 10s
 		{"redis", "/usr/lib/redis", false},
 		{"", "", false},
 	} {
-		if got := c.Admits(tt.comm, tt.exe); got != tt.want {
+		if got := c.admits(tt.comm, tt.exe); got != tt.want {
 			t.Errorf("comm %q, exe %q: admitted %v", tt.comm, tt.exe, got)
 		}
 	}
@@ -90,12 +90,12 @@ func TestListenerSDConfigDefaults(t *testing.T) {
 	if list != nil {
 		t.Fatal(list)
 	}
-	want := DefaultListenerSDConfig()
+	want := defaultListenerSDConfig()
 	want.ExcludePorts = Ports{{9100, 9100}}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
 	}
-	if !c.Admits("", "") || !c.Admits("anything", "/any") {
+	if !c.admits("", "") || !c.admits("anything", "/any") {
 		t.Error("a filter that says nothing does not admit all")
 	}
 }

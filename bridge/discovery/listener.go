@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 
-	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 )
 
 // listenerDiscoverer finds this machine's listeners that serve an exposition:
@@ -20,18 +20,9 @@ type listenerDiscoverer struct {
 	logger *slog.Logger
 }
 
-var _ discovery.Discoverer = (*listenerDiscoverer)(nil)
-
-// Discoverer returns the discoverer of one entry. It is a NewListeners.
-func (p *Prober) Discoverer(config *ListenerSDConfig, opts discovery.DiscovererOptions) (discovery.Discoverer, error) {
-	if err := config.Validate(); err != nil {
-		return nil, err
-	}
-	logger := opts.Logger
-	if logger == nil {
-		logger = p.logger
-	}
-	return &listenerDiscoverer{config: config, prober: p, logger: logger}, nil
+// Discoverer returns the discoverer of one entry.
+func (p *Prober) Discoverer(config *ListenerSDConfig, logger *slog.Logger) discovery.Discoverer {
+	return &listenerDiscoverer{config: config, prober: p, logger: logger}
 }
 
 // Run implements discovery.Discoverer: it looks for listeners at each interval
@@ -88,7 +79,7 @@ func (d *listenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *
 		if claims.claimed(e) {
 			continue
 		}
-		if e, ok := d.prober.serves(e, 2*time.Duration(d.config.Interval), answered); ok {
+		if e, ok := d.prober.serves(e, time.Duration(d.config.Interval), answered); ok {
 			group.Targets = append(group.Targets, e.labels(d.prober.machine))
 		}
 	}
@@ -99,7 +90,7 @@ func (d *listenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *
 // one listener.
 func (p *Prober) endpoints(ctx context.Context, c *ListenerSDConfig) ([]endpoint, error) {
 	defer func(begin time.Time) { p.metrics.looks.Observe(time.Since(begin).Seconds()) }(time.Now())
-	listeners, err := p.machine.Listeners(ctx, host.Wanted{
+	listeners, err := p.sockets.Listeners(ctx, socket.Wanted{
 		TCP:  p.wantsTCP(c),
 		Unix: p.wantsUnix(),
 	})
@@ -116,7 +107,7 @@ func (p *Prober) endpoints(ctx context.Context, c *ListenerSDConfig) ([]endpoint
 		case l.Dormant:
 		case p.reach == nil && l.Owner.Comm == "docker-proxy":
 			// The container's own listener, behind it, is found in its namespace.
-		case c.Admits(l.Owner.Comm, l.Owner.Exe):
+		case c.admits(l.Owner.Comm, l.Owner.Exe):
 			admitted = append(admitted, endpoint{Listener: l, path: c.Path})
 		}
 	}

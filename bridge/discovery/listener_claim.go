@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 )
 
 // Claim is an endpoint that another job scrapes already.
@@ -30,7 +30,7 @@ type claimedPort struct {
 // newClaims finds out which listeners are claimed. Host names other than
 // localhost and this host's own are not resolved: whoever sends a local target
 // through DNS has it scraped twice.
-func newClaims(all []Claim, m *host.Machine, hostname string) claims {
+func newClaims(all []Claim, sockets *socket.Table, hostname string) claims {
 	c := claims{unix: map[[2]string]bool{}, tcp: map[claimedPort][]netip.Addr{}}
 	for _, claim := range all {
 		if claim.UnixSocket != "" {
@@ -55,7 +55,7 @@ func newClaims(all []Claim, m *host.Machine, hostname string) claims {
 		default:
 			continue
 		}
-		netns, ok := m.NetNSOf(addr)
+		netns, ok := sockets.NetNSOf(addr)
 		if !ok {
 			continue
 		}

@@ -4,18 +4,18 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/hosttest"
+	"github.com/promscope/promscope/bridge/host/socket"
 )
 
 func TestClaims(t *testing.T) {
 	tree := fixtureTree(t)
-	p, _ := newTestProber(t, tree.Root, ProberOptions{})
+	p, _ := newTestProber(t, tree.Root, nil)
 	own := func(address string) endpoint {
-		return endpoint{Listener: host.Listener{NetNS: hosttest.InitNetNS, Addr: netip.MustParseAddrPort(address)}, path: "/metrics"}
+		return endpoint{Listener: socket.Listener{NetNS: hosttest.InitNetNS, Addr: netip.MustParseAddrPort(address)}, path: "/metrics"}
 	}
-	web := endpoint{Listener: host.Listener{NetNS: containerNS, Addr: netip.MustParseAddrPort("0.0.0.0:9100")}, path: "/metrics"}
-	unixSocket := endpoint{Listener: host.Listener{NetNS: hosttest.InitNetNS, Path: "/run/x.sock"}, path: "/metrics"}
+	web := endpoint{Listener: socket.Listener{NetNS: containerNS, Addr: netip.MustParseAddrPort("0.0.0.0:9100")}, path: "/metrics"}
+	unixSocket := endpoint{Listener: socket.Listener{NetNS: hosttest.InitNetNS, Path: "/run/x.sock"}, path: "/metrics"}
 	for _, tc := range []struct {
 		claim Claim
 		e     endpoint
@@ -41,7 +41,7 @@ func TestClaims(t *testing.T) {
 		{Claim{UnixSocket: "/run/x.sock", Path: "/metrics"}, unixSocket, true},
 		{Claim{UnixSocket: "/run/y.sock", Path: "/metrics"}, unixSocket, false},
 	} {
-		if got := newClaims([]Claim{tc.claim}, p.machine, "my-host").claimed(tc.e); got != tc.want {
+		if got := newClaims([]Claim{tc.claim}, p.sockets, "my-host").claimed(tc.e); got != tc.want {
 			t.Errorf("%+v claims %v: %v", tc.claim, tc.e.Addr, got)
 		}
 	}

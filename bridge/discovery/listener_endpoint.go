@@ -10,13 +10,14 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 )
 
 // The labels of a target that was found at a local listener. The first two are
 // for the scraper: like __address__ they are not kept.
 const (
 	// LabelNetNS is the network namespace to dial in, if it is not ours, as
-	// host.Machine.DialContext takes it.
+	// socket.Table.DialContext takes it.
 	LabelNetNS = "__netns__"
 	// LabelUnixSocket is the path of a unix socket to dial instead of the address.
 	LabelUnixSocket = "__unix_socket__"
@@ -34,7 +35,7 @@ const (
 
 // endpoint is a listener, and where on it an exposition may be.
 type endpoint struct {
-	host.Listener
+	socket.Listener
 	path  string // of the URL
 	only6 bool   // it listens on all IPv6 addresses, and takes no IPv4
 }
@@ -140,7 +141,7 @@ func (e endpoint) socketPath(m *host.Machine) string {
 	if e.Owner.Container == "" {
 		return e.Path
 	}
-	return m.RootOf(e.Owner) + e.Path
+	return m.Path(e.Owner.PID, "root") + e.Path
 }
 
 func number(n uint64) model.LabelValue { return model.LabelValue(strconv.FormatUint(n, 10)) }

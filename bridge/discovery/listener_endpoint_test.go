@@ -15,6 +15,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/hosttest"
+	"github.com/promscope/promscope/bridge/host/socket"
 )
 
 const containerID = "3a5c7e9b1d2f4a6c8e0b1d3f5a7c9e1b3d5f7a9c1e3b5d7f9a1c3e5b7d9f1a3c"
@@ -77,16 +78,16 @@ func fixtureTree(t testing.TB) *hosttest.Tree {
 
 func sdConfig(t testing.TB, yaml func(*ListenerSDConfig)) ListenerSDConfig {
 	t.Helper()
-	c := DefaultListenerSDConfig()
+	c := defaultListenerSDConfig()
 	yaml(&c)
-	if err := c.Validate(); err != nil {
+	if err := c.validate(); err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
 func TestEndpoints(t *testing.T) {
-	p, _ := newTestProber(t, fixtureTree(t).Root, ProberOptions{})
+	p, _ := newTestProber(t, fixtureTree(t).Root, nil)
 	c := sdConfig(t, func(c *ListenerSDConfig) {
 		c.Comm.Exclude = []relabel.Regexp{relabel.MustNewRegexp("kaf.*")}
 	})
@@ -126,9 +127,9 @@ func TestEndpoints(t *testing.T) {
 
 func TestEndpointLabels(t *testing.T) {
 	tree := fixtureTree(t)
-	p, _ := newTestProber(t, tree.Root, ProberOptions{})
+	p, _ := newTestProber(t, tree.Root, nil)
 	p.reach = nil
-	c := DefaultListenerSDConfig()
+	c := defaultListenerSDConfig()
 	endpoints, err := p.endpoints(context.Background(), &c)
 	if err != nil {
 		t.Fatal(err)
@@ -164,20 +165,20 @@ func TestEndpointLabels(t *testing.T) {
 		}
 	}
 
-	inPod := endpoint{Listener: host.Listener{NetNS: 7, Path: "/x.sock", Owner: host.Process{PID: 104, Container: containerID, Pod: "uid"}}}
+	inPod := endpoint{Listener: socket.Listener{NetNS: 7, Path: "/x.sock", Owner: host.Process{PID: 104, Container: containerID, Pod: "uid"}}}
 	set := inPod.labels(p.machine)
 	if set["__meta_listener_pod_uid"] != "uid" || set["instance"] != "3a5c7e9b1d2f:/x.sock" ||
 		set["__unix_socket__"] != model.LabelValue(filepath.Join(tree.Root, "104/root/x.sock")) {
 		t.Errorf("in a pod: %v", set)
 	}
-	if got := (endpoint{Listener: host.Listener{NetNS: 7, Addr: netip.MustParseAddrPort("0.0.0.0:9100")}}).instance(); got != "netns-7:9100" {
+	if got := (endpoint{Listener: socket.Listener{NetNS: 7, Addr: netip.MustParseAddrPort("0.0.0.0:9100")}}).instance(); got != "netns-7:9100" {
 		t.Errorf("in a namespace of no container: %s", got)
 	}
 }
 
 func BenchmarkEndpoints(b *testing.B) {
-	p, _ := newTestProber(b, fixtureTree(b).Root, ProberOptions{})
-	c := DefaultListenerSDConfig()
+	p, _ := newTestProber(b, fixtureTree(b).Root, nil)
+	c := defaultListenerSDConfig()
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := p.endpoints(context.Background(), &c); err != nil {

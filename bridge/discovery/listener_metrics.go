@@ -43,7 +43,7 @@ func newProberMetrics(reg prometheus.Registerer) (proberMetrics, error) {
 // countNamespaces says how many network namespaces there are, and which of them
 // are looked at.
 func (p *Prober) countNamespaces() {
-	all := p.machine.NetNamespaces()
+	all := p.sockets.NetNamespaces()
 	reached := all
 	if p.reach != nil {
 		reached = min(all, 1)

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 )
 
 // How listeners are asked.
@@ -32,9 +33,9 @@ const (
 	probeHead     = 8 << 10         // bytes of these that are looked at
 	probesAtATime = 8
 
-	// One that serves something else is not asked again for refusedFor. One that gave
-	// no such answer may still be starting: it is asked again after retryFirst, then
-	// after twice that time, and so on up to refusedFor.
+	// A listener that serves something else is not asked again for refusedFor. One that
+	// gave no such answer may still be starting: it is asked again after retryFirst,
+	// then after twice that time, and so on up to refusedFor.
 	refusedFor = time.Hour
 	retryFirst = 10 * time.Second
 )
@@ -43,16 +44,17 @@ const (
 var errNoExposition = errors.New("no exposition")
 
 // Prober asks listeners whether they serve an exposition. One that does is asked
-// once, and that is remembered for as long as it listens. The prober is shared by all
-// entries of listener_sd_configs and outlives reloads, so that a listener is not
+// once, and that is remembered for as long as it listens. All entries of
+// listener_sd_configs share the prober. It outlives reloads, so that a listener is not
 // asked because the configuration changed.
 type Prober struct {
 	machine *host.Machine
+	sockets *socket.Table
 	claimed func() []Claim
 	logger  *slog.Logger
 	metrics proberMetrics
 	reach   error // why only our own network namespace is looked at; nil if all are
-	now     func() time.Time
+	dial    func(ctx context.Context, e *endpoint) (net.Conn, error)
 
 	ctx    context.Context // of the requests: they are not cut short by a reload
 	cancel context.CancelFunc
@@ -61,6 +63,7 @@ type Prober struct {
 
 	mu       sync.Mutex
 	verdicts map[probeKey]*verdict
+	served   map[place]served
 }
 
 // probeKey is what is asked: a path of a listening socket.
@@ -70,7 +73,7 @@ type probeKey struct {
 	path  string
 }
 
-// verdict is what came of asking.
+// verdict is what came of asking. All of it is guarded by the prober's lock.
 type verdict struct {
 	endpoint endpoint
 	result   probeResult
@@ -78,9 +81,28 @@ type verdict struct {
 	at       time.Time     // when it was asked
 	wait     time.Duration // from the last answer to asking again
 	again    time.Time     // when that is; what serves an exposition is not
-	seen     time.Time     // when it was last found listening
+	until    time.Time     // when it is forgotten, unless it is found again before
 	waiting  []chan<- struct{}
-	succeeds bool // while it is asked: another that served one listened there until just now
+
+	// replaces says, while the endpoint is asked, that an exposition was served at its
+	// place until just now.
+	replaces bool
+}
+
+// place is where an endpoint is, whichever socket listens there.
+type place struct {
+	netns      uint64
+	addr       netip.AddrPort
+	unixSocket string
+	path       string // of the URL
+}
+
+func (e endpoint) place() place { return place{e.NetNS, e.Addr, e.Path, e.path} }
+
+// served is an exposition at a place.
+type served struct {
+	only6 bool
+	until time.Time // when that is forgotten
 }
 
 // probeResult is the outcome of asking a listener.
@@ -95,24 +117,23 @@ const (
 	probeForbidden  probeResult = "not_permitted"
 )
 
-// ProberOptions are what a Prober needs besides the machine.
-type ProberOptions struct {
-	// Claimed returns the endpoints that jobs scrape which name them; these are
-	// neither asked nor targets. Nil: none. It is called at each look.
-	Claimed func() []Claim
-}
-
-// NewProber returns a prober of the machine's listeners. Close ends it.
-func NewProber(m *host.Machine, opts ProberOptions, logger *slog.Logger, reg prometheus.Registerer) (*Prober, error) {
+// NewProber returns a prober of the machine's listeners. At each look, claimed returns
+// the endpoints that jobs scrape which name them: these are neither asked nor targets.
+// Close ends the prober.
+func NewProber(
+	m *host.Machine, sockets *socket.Table, claimed func() []Claim, logger *slog.Logger, reg prometheus.Registerer,
+) (*Prober, error) {
 	p := &Prober{
 		machine:  m,
-		claimed:  opts.Claimed,
+		sockets:  sockets,
+		claimed:  claimed,
 		logger:   logger,
 		reach:    m.CanEnterNamespaces(),
-		now:      time.Now,
 		slots:    make(chan struct{}, probesAtATime),
 		verdicts: map[probeKey]*verdict{},
+		served:   map[place]served{},
 	}
+	p.dial = p.connect
 	var err error
 	if p.metrics, err = newProberMetrics(reg); err != nil {
 		return nil, err
@@ -133,83 +154,77 @@ func (p *Prober) Close() error {
 
 // claims returns what other jobs scrape now.
 func (p *Prober) claims() claims {
-	if p.claimed == nil {
-		return claims{}
-	}
 	hostname, _ := os.Hostname()
-	return newClaims(p.claimed(), p.machine, hostname)
+	return newClaims(p.claimed(), p.sockets, hostname)
 }
 
-// serves reports whether the endpoint is known to serve an exposition, and returns
-// it with what was learned by asking. If it has not been asked yet it is, and
-// answered is signaled when it has. Meanwhile one that takes the place of another,
-// which served one and was seen within the time recent, is taken for its successor:
-// the target of an exporter that was restarted goes on.
-func (p *Prober) serves(e endpoint, recent time.Duration, answered chan<- struct{}) (endpoint, bool) {
+// serves reports whether the endpoint serves an exposition, and returns it with what
+// asking it has shown. An endpoint that is new, or whose time to be asked again has
+// come, is asked; answered is signaled when the answer is there. Until then it counts
+// as what it replaces: an exporter that is restarted stays a target. Endpoints are
+// looked for at the interval, and one that is not found twice is forgotten.
+func (p *Prober) serves(e endpoint, interval time.Duration, answered chan<- struct{}) (endpoint, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.now()
+	now := time.Now()
+	until := now.Add(2 * interval)
 	key := probeKey{e.NetNS, e.Inode, e.path}
 	v := p.verdicts[key]
-	var wait time.Duration
-	switch {
-	case v == nil:
-	case v.result == probeAsking:
-		v.seen = now
+	if v == nil {
+		v = &verdict{}
+		p.verdicts[key] = v
+	}
+	if v.result != probeAsking && v.result != probeExposition && !now.Before(v.again) {
+		before := p.served[e.place()]
+		e.only6 = before.only6
+		v.endpoint, v.result, v.reason, v.at, v.replaces = e, probeAsking, "", now, now.Before(before.until)
+		p.asking.Go(func() { p.ask(v, e) })
+	}
+	if v.until.Before(until) {
+		v.until = until
+	}
+	e.only6 = v.endpoint.only6
+	switch v.result {
+	case probeAsking:
 		if !slices.Contains(v.waiting, answered) {
 			v.waiting = append(v.waiting, answered)
 		}
-		return e, v.succeeds
-	case v.result == probeExposition || now.Before(v.again):
-		v.seen = now
-		e.only6 = v.endpoint.only6
-		return e, v.result == probeExposition
+		return e, v.replaces
+	case probeExposition:
+		p.served[e.place()] = served{e.only6, v.until}
+		return e, true
 	default:
-		wait = v.wait
+		return e, false
 	}
-	v = &verdict{
-		endpoint: e, result: probeAsking, at: now, wait: wait, seen: now, waiting: []chan<- struct{}{answered},
-		succeeds: p.served(e, now.Add(-recent)),
-	}
-	p.verdicts[key] = v
-	p.asking.Go(func() { p.ask(key, v) })
-	return e, v.succeeds
 }
 
-// served reports whether another listener at the place of this one has been seen
-// since that time and served an exposition.
-func (p *Prober) served(e endpoint, since time.Time) bool {
-	for _, v := range p.verdicts {
-		other := v.endpoint
-		if v.result == probeExposition && !v.seen.Before(since) && other.NetNS == e.NetNS && other.Addr == e.Addr &&
-			other.Path == e.Path && other.path == e.path && other.only6 == e.only6 {
-			return true
-		}
-	}
-	return false
-}
-
-// forget drops what is known of listeners that are gone.
+// forget drops what is known of endpoints that have not been found for a while. The
+// inode of a socket that is gone does not come again.
 func (p *Prober) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.now()
+	now := time.Now()
 	for key, v := range p.verdicts {
-		if v.result != probeAsking && now.Sub(v.seen) >= refusedFor {
+		if !now.Before(v.until) {
 			delete(p.verdicts, key)
+		}
+	}
+	for place, s := range p.served {
+		if !now.Before(s.until) {
+			delete(p.served, place)
 		}
 	}
 }
 
-// ask asks a listener and records the answer.
-func (p *Prober) ask(key probeKey, v *verdict) {
+// ask asks an endpoint and records the answer.
+func (p *Prober) ask(v *verdict, e endpoint) {
 	select {
 	case p.slots <- struct{}{}:
 	case <-p.ctx.Done():
 		return
 	}
 	defer func() { <-p.slots }()
-	e, result, err := p.get(v.endpoint)
+	e, result, err := p.get(e)
 	if p.ctx.Err() != nil {
 		return
 	}
@@ -223,21 +238,23 @@ func (p *Prober) ask(key probeKey, v *verdict) {
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	v.endpoint, v.result = e, result
+	if err != nil {
+		v.reason = err.Error()
+	}
+	if errors.Is(err, errNoExposition) {
+		v.wait = refusedFor
+	} else {
+		v.wait = min(max(2*v.wait, retryFirst), refusedFor)
+	}
+	v.again = time.Now().Add(v.wait)
 	for _, answered := range v.waiting {
 		select {
 		case answered <- struct{}{}:
 		default: // it has a signal waiting
 		}
 	}
-	done := &verdict{endpoint: e, result: result, at: v.at, wait: refusedFor, seen: v.seen}
-	if err != nil {
-		done.reason = err.Error()
-	}
-	if !errors.Is(err, errNoExposition) {
-		done.wait = min(max(2*v.wait, retryFirst), refusedFor)
-	}
-	done.again = p.now().Add(done.wait)
-	p.verdicts[key] = done
+	v.waiting = nil
 }
 
 // get sends the one request. The error says why the answer is no exposition.
@@ -309,22 +326,22 @@ func (p *Prober) exchange(ctx context.Context, e *endpoint) (probeResult, error)
 	return probeExposition, nil
 }
 
-// dial connects to an endpoint. Only one on all IPv6 addresses is tried twice.
-func (p *Prober) dial(ctx context.Context, e *endpoint) (net.Conn, error) {
+// connect connects to an endpoint. Only one on all IPv6 addresses is tried twice.
+func (p *Prober) connect(ctx context.Context, e *endpoint) (net.Conn, error) {
 	if e.Path != "" {
-		return p.machine.DialContext(ctx, 0, "unix", e.socketPath(p.machine))
+		return p.sockets.DialContext(ctx, 0, "unix", e.socketPath(p.machine))
 	}
-	conn, err := p.machine.DialContext(ctx, e.NetNS, "tcp", e.address())
+	conn, err := p.sockets.DialContext(ctx, e.NetNS, "tcp", e.address())
 	if errors.Is(err, syscall.ECONNREFUSED) && e.Addr.Addr() == netip.IPv6Unspecified() {
 		e.only6 = true
-		return p.machine.DialContext(ctx, e.NetNS, "tcp", e.address())
+		return p.sockets.DialContext(ctx, e.NetNS, "tcp", e.address())
 	}
 	return conn, err
 }
 
 // ListenerStatus is what is known of a listener that was found.
 type ListenerStatus struct {
-	host.Listener
+	socket.Listener
 
 	Path   string    // of the URL
 	Result string    // asking, exposition, other, timeout, error, not_permitted

@@ -9,36 +9,40 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/promslog"
 	"golang.org/x/sys/unix"
 
-	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 )
 
-// asks returns the endpoint of a TCP listener in this process.
-func asks(t *testing.T, address string, inode uint64) endpoint {
-	t.Helper()
-	return endpoint{Listener: host.Listener{Addr: netip.MustParseAddrPort(address), Inode: inode}, path: "/metrics"}
+// asks returns the endpoint of a TCP listener.
+func asks(address string, inode uint64) endpoint {
+	return endpoint{Listener: socket.Listener{Addr: netip.MustParseAddrPort(address), Inode: inode}, path: "/metrics"}
 }
 
-// ask asks until there is an answer.
+// testInterval is how often endpoints are looked for.
+const testInterval = 5 * time.Second
+
+// look asks whether an endpoint serves an exposition, as discovery does at each look.
+func (p *Prober) look(e endpoint) (endpoint, bool) {
+	p.forget()
+	return p.serves(e, testInterval, make(chan struct{}, 1))
+}
+
+// askNow asks until there is an answer.
 func (p *Prober) askNow(t *testing.T, e endpoint) (endpoint, ListenerStatus) {
 	t.Helper()
-	answered := make(chan struct{}, 1)
-	if e, ok := p.serves(e, time.Minute, answered); !ok {
-		select {
-		case <-answered:
-		case <-time.After(2 * probeTimeout):
-			t.Fatalf("%s was not asked", e.url())
-		}
-	}
-	e, _ = p.serves(e, time.Minute, answered)
+	p.look(e)
+	p.asking.Wait()
+	e, _ = p.look(e)
 	for _, status := range p.Listeners() {
 		if status.Inode == e.Inode {
 			return e, status
@@ -46,6 +50,28 @@ func (p *Prober) askNow(t *testing.T, e endpoint) (endpoint, ListenerStatus) {
 	}
 	t.Fatal("nothing is known of the listener")
 	return e, ListenerStatus{}
+}
+
+// answerBy has the prober connected to a server, by a pipe that a synctest bubble
+// knows, and returns the number of connections.
+func (p *Prober) answerBy(t *testing.T, server func(c net.Conn)) (connections *int) {
+	connections = new(int)
+	var servers sync.WaitGroup
+	p.dial = func(context.Context, *endpoint) (net.Conn, error) {
+		*connections++
+		client, c := net.Pipe()
+		servers.Go(func() { _, _ = io.Copy(io.Discard, c) }) // a pipe holds no request until it is read
+		servers.Go(func() {
+			defer c.Close()
+			server(c)
+		})
+		return client, nil
+	}
+	t.Cleanup(func() {
+		p.Close()
+		servers.Wait()
+	})
+	return connections
 }
 
 // Whatever a listener does, it costs one connection. If it told what it is there
@@ -84,63 +110,40 @@ func TestHostileListeners(t *testing.T) {
 		"another protocol": {func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n") }, probeFailed, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
-			var connections atomic.Int32
-			go func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
+			synctest.Test(t, func(t *testing.T) {
+				p, _ := newTestProber(t, "/proc", nil)
+				connections := p.answerBy(t, tc.answer)
+				e := asks("127.0.0.1:9100", 1)
+				begin := time.Now()
+				_, status := p.askNow(t, e)
+				took := time.Since(begin)
+				if took > probeTimeout {
+					t.Errorf("took %v", took)
+				}
+				if status.Result != string(tc.want) || status.Reason == "" {
+					t.Errorf("%s (%s), want %s", status.Result, status.Reason, tc.want)
+				}
+				// Each wait begins with an answer.
+				wait, twice := retryFirst, 2*retryFirst
+				if tc.told {
+					wait, twice = refusedFor, refusedFor
+				}
+				for i, sleep := range []time.Duration{0, wait - 1, 1, took + twice - 1, 1} {
+					time.Sleep(sleep)
+					if _, ok := p.serves(e, refusedFor, make(chan struct{}, 1)); ok {
+						t.Fatal("it is a target")
 					}
-					connections.Add(1)
-					go func() {
-						defer c.Close()
-						tc.answer(c)
-					}()
+					synctest.Wait()
+					if want := 1 + i/2; *connections != want {
+						t.Errorf("step %d: %d connections, want %d", i, *connections, want)
+					}
 				}
-			}()
-
-			p, _ := newTestProber(t, "/proc", ProberOptions{})
-			var now atomic.Int64
-			start := time.Now()
-			p.now = func() time.Time { return start.Add(time.Duration(now.Load())) }
-			e := asks(t, l.Addr().String(), 1)
-			begin := time.Now()
-			_, status := p.askNow(t, e)
-			if took := time.Since(begin); took > probeTimeout+time.Second {
-				t.Errorf("took %v", took)
-			}
-			if status.Result != string(tc.want) || status.Reason == "" {
-				t.Errorf("%s (%s), want %s", status.Result, status.Reason, tc.want)
-			}
-			type step struct {
-				at          time.Duration
-				connections int32
-			}
-			steps := []step{{0, 1}, {retryFirst - 1, 1}, {retryFirst, 2}, {3*retryFirst - 1, 2}, {3 * retryFirst, 3}}
-			if tc.told {
-				steps = []step{{0, 1}, {retryFirst, 1}, {refusedFor - 1, 1}, {refusedFor, 2}}
-			}
-			for _, step := range steps {
-				now.Store(int64(step.at))
-				if _, ok := p.serves(e, time.Minute, make(chan struct{}, 1)); ok {
-					t.Fatal("it is a target")
-				}
-				p.asking.Wait()
-				if n := connections.Load(); n != step.connections {
-					t.Errorf("%d connections after %v, want %d", n, step.at, step.connections)
-				}
-			}
+			})
 		})
 	}
 }
 
-// trickle writes for ever, a line every 100 ms.
+// trickle writes a line every 100 ms, for ever.
 func trickle(w io.Writer, line string) {
 	for {
 		if _, err := io.WriteString(w, line); err != nil {
@@ -153,49 +156,39 @@ func trickle(w io.Writer, line string) {
 // An exporter that is not ready when it begins to listen becomes a target when it is,
 // and what never is one ends up being asked each hour.
 func TestWarmingUp(t *testing.T) {
-	var ready atomic.Bool
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !ready.Load() {
-			http.Error(w, "not yet", http.StatusServiceUnavailable)
-			return
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := newTestProber(t, "/proc", nil)
+		status := "503 Service Unavailable"
+		var asked []time.Time
+		p.answerBy(t, func(c net.Conn) {
+			asked = append(asked, time.Now())
+			fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", status, exposition)
+		})
+		e := asks("127.0.0.1:9100", 1)
+		begin := time.Now()
+		for range int(5 * time.Hour / testInterval) {
+			if _, ok := p.look(e); ok {
+				t.Fatal("it is a target")
+			}
+			time.Sleep(testInterval)
 		}
-		serveExposition(w, r)
-	})}
-	go func() { _ = s.Serve(l) }()
-	defer s.Close()
-
-	p, _ := newTestProber(t, "/proc", ProberOptions{})
-	now := time.Now()
-	p.now = func() time.Time { return now }
-	e := asks(t, l.Addr().String(), 1)
-	ask := func() (wait time.Duration) {
-		p.serves(e, time.Minute, make(chan struct{}, 1))
-		p.asking.Wait()
-		for _, v := range p.verdicts {
-			wait = v.again.Sub(now)
+		var want []time.Time
+		for at, wait := begin, 10*time.Second; at.Before(begin.Add(5 * time.Hour)); wait = min(2*wait, time.Hour) {
+			want = append(want, at)
+			at = at.Add(wait)
 		}
-		now = now.Add(wait)
-		return wait
-	}
-	for want := retryFirst; want < refusedFor; want *= 2 {
-		if got := ask(); got != want {
-			t.Errorf("asked again after %v, want %v", got, want)
+		if diff := cmp.Diff(want, asked); diff != "" {
+			t.Errorf("asked: -want +got:\n%s", diff)
 		}
-	}
-	for range 2 {
-		if got := ask(); got != refusedFor {
-			t.Errorf("asked again after %v, want %v", got, refusedFor)
+		status = "200 OK"
+		for range int(time.Hour / testInterval) {
+			p.look(e)
+			time.Sleep(testInterval)
 		}
-	}
-	ready.Store(true)
-	ask()
-	if _, ok := p.serves(e, time.Minute, make(chan struct{}, 1)); !ok {
-		t.Error("it is no target when it is ready")
-	}
+		if _, ok := p.look(e); !ok {
+			t.Error("it is no target when it is ready")
+		}
+	})
 }
 
 // The one request is polite: it says who asks, and what for.
@@ -212,8 +205,8 @@ func TestProbeRequest(t *testing.T) {
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
 
-	p, reg := newTestProber(t, "/proc", ProberOptions{})
-	e := asks(t, l.Addr().String(), 1)
+	p, reg := newTestProber(t, "/proc", nil)
+	e := asks(l.Addr().String(), 1)
 	if _, status := p.askNow(t, e); status.Result != "exposition" {
 		t.Fatalf("%+v", status)
 	}
@@ -223,9 +216,8 @@ func TestProbeRequest(t *testing.T) {
 		r.Header.Get("Accept-Encoding") != "" {
 		t.Errorf("%s %s %s %v", r.Method, r.Host, r.URL, r.Header)
 	}
-	answered := make(chan struct{}, 1)
 	for range 10 {
-		if _, ok := p.serves(e, time.Minute, answered); !ok {
+		if _, ok := p.look(e); !ok {
 			t.Error("no target any more")
 		}
 	}
@@ -257,33 +249,49 @@ func TestProbeIPv6Only(t *testing.T) {
 	s := &http.Server{Handler: http.HandlerFunc(serveExposition)}
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
-	p, _ := newTestProber(t, "/proc", ProberOptions{})
+	p, _ := newTestProber(t, "/proc", nil)
 	port := l.Addr().(*net.TCPAddr).Port
-	e, status := p.askNow(t, asks(t, fmt.Sprintf("[::]:%d", port), 1))
+	e, status := p.askNow(t, asks(fmt.Sprintf("[::]:%d", port), 1))
 	if status.Result != "exposition" || e.address() != fmt.Sprintf("[::1]:%d", port) {
 		t.Errorf("%s at %s: %s", status.Result, e.address(), status.Reason)
 	}
 }
 
+// What is not found any more is forgotten after two intervals, and what is found is
+// kept: the inode of a socket that is gone does not come again.
 func TestProberForgets(t *testing.T) {
-	p, _ := newTestProber(t, "/proc", ProberOptions{})
-	now := time.Now()
-	p.now = func() time.Time { return now }
-	p.verdicts[probeKey{inode: 1}] = &verdict{result: probeOther, at: now, seen: now}
-	p.verdicts[probeKey{inode: 2}] = &verdict{result: probeExposition, at: now, seen: now.Add(refusedFor)}
-	now = now.Add(refusedFor)
-	p.forget()
-	if len(p.verdicts) != 1 {
-		t.Errorf("%d remembered, of which one was seen within the hour", len(p.verdicts))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := newTestProber(t, "/proc", nil)
+		connections := p.answerBy(t, func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n") })
+		const gone = 1000
+		stays := asks("127.0.0.1:9100", 1)
+		p.look(stays)
+		for i := range uint64(gone) {
+			p.look(asks("127.0.0.1:9101", 2+i))
+		}
+		for _, step := range []struct {
+			sleep time.Duration
+			want  int
+		}{{0, 1 + gone}, {testInterval, 1 + gone}, {testInterval - 1, 1 + gone}, {1, 1}} {
+			time.Sleep(step.sleep)
+			p.look(stays)
+			synctest.Wait()
+			if n := len(p.verdicts); n != step.want {
+				t.Errorf("%d endpoints remembered, want %d", n, step.want)
+			}
+		}
+		if *connections != 1+gone {
+			t.Errorf("%d connections to %d endpoints", *connections, 1+gone)
+		}
+	})
 }
 
 func TestProberErrors(t *testing.T) {
-	p, reg := newTestProber(t, "/proc", ProberOptions{})
-	if _, err := NewProber(p.machine, ProberOptions{}, promslog.NewNopLogger(), reg); err == nil {
+	p, reg := newTestProber(t, "/proc", nil)
+	if _, err := NewProber(p.machine, p.sockets, nil, promslog.NewNopLogger(), reg); err == nil {
 		t.Error("metrics registered twice")
 	}
-	e := asks(t, "127.0.0.1:1", 1)
+	e := asks("127.0.0.1:1", 1)
 	if _, result, err := p.get(e); result != probeFailed || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a closed port: %s %v", result, err)
 	}
@@ -292,39 +300,45 @@ func TestProberErrors(t *testing.T) {
 // An exporter that is restarted stays a target while its new socket is asked; a
 // listener at a place where none was does not become one by that.
 func TestSuccessor(t *testing.T) {
-	p, _ := newTestProber(t, "", ProberOptions{})
-	answered := make(chan struct{}, 2)
-	at := func(inode uint64, port uint16) endpoint {
-		return endpoint{path: "/metrics", Listener: host.Listener{
-			NetNS: p.machine.NetNS(), Inode: inode, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port),
-		}}
-	}
-	now := time.Now()
-	p.now = func() time.Time { return now }
-	known := at(1, 1)
-	p.verdicts[probeKey{known.NetNS, 1, "/metrics"}] = &verdict{endpoint: known, result: probeExposition, at: now, seen: now}
-	ask := func(e endpoint) bool {
-		_, ok := p.serves(e, 10*time.Second, answered)
-		return ok
-	}
-	if !ask(at(2, 1)) {
-		t.Error("the successor is not a target at once")
-	}
-	if ask(at(3, 2)) {
-		t.Error("a listener on another port is taken for a successor")
-	}
-	// Nobody listens on these ports: what they are taken for does not outlast the answer.
-	for range 2 {
-		<-answered
-	}
-	for deadline := time.Now().Add(5 * time.Second); ask(at(2, 1)); {
-		if time.Now().After(deadline) {
-			t.Fatal("a successor that does not serve an exposition stays a target")
-		}
-		time.Sleep(time.Millisecond)
-	}
-	now = now.Add(time.Minute)
-	if ask(at(4, 1)) {
-		t.Error("a minute later it is taken for a successor")
+	const serves, hangs = "serves", "hangs"
+	for _, tc := range []struct {
+		name        string
+		address     string
+		after       time.Duration // the last look at the old one
+		behaves     string
+		meanwhile   bool // is it a target
+		afterAnswer bool
+	}{
+		{"a restart", "127.0.0.1:9100", testInterval, serves, true, true},
+		{"something else at its place", "127.0.0.1:9100", testInterval, hangs, true, false},
+		{"at another port", "127.0.0.1:9101", testInterval, serves, false, true},
+		{"at its place, later", "127.0.0.1:9100", 2 * testInterval, serves, false, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, _ := newTestProber(t, "/proc", nil)
+				behaves := serves
+				p.answerBy(t, func(c net.Conn) {
+					if behaves == hangs {
+						_, _ = io.Copy(io.Discard, c)
+					}
+					fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", exposition)
+				})
+				if _, status := p.askNow(t, asks("127.0.0.1:9100", 1)); status.Result != "exposition" {
+					t.Fatalf("%+v", status)
+				}
+				time.Sleep(tc.after)
+				behaves = tc.behaves
+				next := asks(tc.address, 2)
+				if _, ok := p.look(next); ok != tc.meanwhile {
+					t.Errorf("while it is asked it is a target: %v", ok)
+				}
+				time.Sleep(probeTimeout)
+				synctest.Wait()
+				if _, ok := p.look(next); ok != tc.afterAnswer {
+					t.Errorf("with the answer it is a target: %v", ok)
+				}
+			})
+		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 
@@ -47,28 +48,25 @@ func watch(t *testing.T, d discovery.Discoverer, within time.Duration, steps ...
 // Servers in our own and in other namespaces become targets, and vanish when
 // they stop; one that another job scrapes is left alone.
 func TestDiscoverReal(t *testing.T) {
-	ours := startServer(t, "127.0.0.1:0", 0)
-	claimed := startServer(t, "127.0.0.1:0", 0)
-	theirs := startServer(t, "0.0.0.0:0", syscall.CLONE_NEWNET|syscall.CLONE_NEWPID)
-	socket := startServer(t, filepath.Join(t.TempDir(), "my_exporter.sock"), 0)
+	ours := hosttest.Start(t, "server", 0, "ADDRESS=127.0.0.1:0")
+	claimed := hosttest.Start(t, "server", 0, "ADDRESS=127.0.0.1:0")
+	theirs := hosttest.Start(t, "server", syscall.CLONE_NEWNET|syscall.CLONE_NEWPID, "ADDRESS=0.0.0.0:0")
+	unixSocket := hosttest.Start(t, "server", 0, "ADDRESS="+filepath.Join(t.TempDir(), "my_exporter.sock"))
 
-	p, _ := newTestProber(t, "/proc", ProberOptions{Claimed: func() []Claim {
-		return []Claim{{Address: claimed.addr, Path: "/metrics"}}
-	}})
+	p, _ := newTestProber(t, "/proc", func() []Claim {
+		return []Claim{{Address: claimed.Address, Path: "/metrics"}}
+	})
 	if err := p.reach; err != nil {
 		t.Skip(err)
 	}
-	c := DefaultListenerSDConfig()
+	c := defaultListenerSDConfig()
 	c.Interval = minListenerInterval
 	c.Ports = nil
-	for _, s := range []server{ours, claimed, theirs} {
-		port := netip.MustParseAddrPort(s.addr).Port()
+	for _, s := range []hosttest.Helper{ours, claimed, theirs} {
+		port := netip.MustParseAddrPort(s.Address).Port()
 		c.Ports = append(c.Ports, PortRange{port, port})
 	}
-	d, err := p.Discoverer(&c, discovery.DiscovererOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := p.Discoverer(&c, promslog.NewNopLogger())
 	has := func(targets []model.LabelSet, pid int) model.LabelSet {
 		for _, target := range targets {
 			if target[labelListenerPID] == model.LabelValue(strconv.Itoa(pid)) {
@@ -80,47 +78,39 @@ func TestDiscoverReal(t *testing.T) {
 	var dialed model.LabelSet
 	watch(t, d, 20*time.Second,
 		func(targets []model.LabelSet) bool {
-			dialed = has(targets, theirs.pid)
-			return has(targets, ours.pid) != nil && dialed != nil && has(targets, socket.pid) != nil
+			dialed = has(targets, theirs.PID)
+			return has(targets, ours.PID) != nil && dialed != nil && has(targets, unixSocket.PID) != nil
 		},
 		func(targets []model.LabelSet) bool {
-			if has(targets, claimed.pid) != nil {
+			if has(targets, claimed.PID) != nil {
 				t.Error("an endpoint that another job scrapes is a target")
 			}
 			ns, err := strconv.ParseUint(string(dialed[LabelNetNS]), 10, 64)
 			if err != nil {
 				t.Fatal(err)
 			}
-			conn, err := p.machine.DialContext(context.Background(), ns, "tcp", string(dialed[model.AddressLabel]))
+			conn, err := p.sockets.DialContext(context.Background(), ns, "tcp", string(dialed[model.AddressLabel]))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			if owner, _ := p.machine.OwnerOf(context.Background(), conn); owner.PID != theirs.pid {
-				t.Errorf("owner %d, want %d", owner.PID, theirs.pid)
+			if owner, _ := p.sockets.OwnerOf(context.Background(), conn); owner.PID != theirs.PID {
+				t.Errorf("owner %d, want %d", owner.PID, theirs.PID)
 			}
-			ours.stop()
-			theirs.stop()
+			ours.Stop()
+			theirs.Stop()
 			return true
 		},
 		func(targets []model.LabelSet) bool {
-			return has(targets, ours.pid) == nil && has(targets, theirs.pid) == nil && has(targets, socket.pid) != nil
+			return has(targets, ours.PID) == nil && has(targets, theirs.PID) == nil && has(targets, unixSocket.PID) != nil
 		},
 	)
 }
 
 // Where nothing is found that is said, too: discovery has to be known as done.
 func TestDiscoverNothing(t *testing.T) {
-	p, _ := newTestProber(t, hosttest.New(t).Root, ProberOptions{})
-	c := DefaultListenerSDConfig()
-	d, err := p.Discoverer(&c, discovery.DiscovererOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p, _ := newTestProber(t, hosttest.New(t).Root, nil)
+	c := defaultListenerSDConfig()
+	d := p.Discoverer(&c, promslog.NewNopLogger())
 	watch(t, d, 5*time.Second, func(targets []model.LabelSet) bool { return len(targets) == 0 })
-
-	c.Path = "metrics"
-	if _, err := p.Discoverer(&c, discovery.DiscovererOptions{}); err == nil {
-		t.Error("a path without a slash")
-	}
 }

@@ -3,12 +3,14 @@ package discovery
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -65,8 +67,8 @@ func TestManagerRunsEveryMechanism(t *testing.T) {
 		{Name: "local", Listeners: []*ListenerSDConfig{{Ports: Ports{{1, 1}}}, {Ports: Ports{{2, 2}}}}},
 		{Name: "none"},
 	}
-	listeners := func(c *ListenerSDConfig, _ discovery.DiscovererOptions) (discovery.Discoverer, error) {
-		return discovererFunc(func() *targetgroup.Group { return group("local:" + c.Ports[0].String()) }), nil
+	listeners := func(c *ListenerSDConfig, _ *slog.Logger) discovery.Discoverer {
+		return discovererFunc(func() *targetgroup.Group { return group("local:" + c.Ports[0].String()) })
 	}
 
 	reg := prometheus.NewPedanticRegistry()
@@ -120,15 +122,70 @@ func addresses(sets map[string][]*targetgroup.Group) map[string][]string {
 	return all
 }
 
-func TestNewWithoutListeners(t *testing.T) {
-	m, err := New([]Job{{Name: "local", Listeners: []*ListenerSDConfig{{}}}}, nil, promslog.NewNopLogger(), prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
+// scripted sends groups at their times.
+type scripted []struct {
+	after  time.Duration
+	groups []*targetgroup.Group
+}
+
+func (s scripted) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
+	for _, step := range s {
+		select {
+		case <-time.After(step.after):
+			up <- step.groups
+		case <-ctx.Done():
+		}
 	}
-	if got := m.providers; len(got) != 0 {
-		t.Errorf("got %v", got)
-	}
-	m.Close()
+	close(up)
+}
+
+// What comes together goes together, once a second at most; a receiver that is late
+// gets the newest and holds no discoverer up.
+func TestManagerUpdates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		found := scripted{
+			{50 * time.Millisecond, []*targetgroup.Group{group("a"), nil}},
+			{10 * time.Millisecond, []*targetgroup.Group{group("b")}},  // instead of a
+			{200 * time.Millisecond, []*targetgroup.Group{group("c")}}, // too early for another set
+			{3 * time.Second, []*targetgroup.Group{group("d")}},        // while the receiver is away
+			{time.Second, []*targetgroup.Group{group("e")}},            // so is it still
+			{10 * time.Second, []*targetgroup.Group{{Source: "test"}}}, // gone
+			{10 * time.Second, []*targetgroup.Group{group("f")}},
+		}
+		m, err := New([]Job{{Name: "job", Listeners: []*ListenerSDConfig{{}}}, {Name: "none"}},
+			func(*ListenerSDConfig, *slog.Logger) discovery.Discoverer { return found }, promslog.NewNopLogger(), prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- m.Run(ctx) }()
+		begin := time.Now()
+		for _, want := range []struct {
+			at   time.Duration
+			job  []string
+			away time.Duration // after it
+		}{
+			{100 * time.Millisecond, []string{"b"}, 0},
+			{1100 * time.Millisecond, []string{"c"}, 4 * time.Second},
+			{5100 * time.Millisecond, []string{"e"}, 0},
+			{14360 * time.Millisecond, nil, 0},
+			{24360 * time.Millisecond, []string{"f"}, 0},
+		} {
+			got := addresses(<-m.SyncCh())
+			if diff := cmp.Diff(map[string][]string{"job": want.job, "none": nil}, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if at := time.Since(begin); at != want.at {
+				t.Errorf("%v after %v, want %v", got, at, want.at)
+			}
+			time.Sleep(want.away)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestSecondManagerNeedsItsOwnRegistry(t *testing.T) {

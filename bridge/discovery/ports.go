@@ -10,8 +10,8 @@ import (
 // (9100) or a range ("9090-9999").
 type PortRange struct{ First, Last uint16 }
 
-// ParsePortRange reads a port or a range of ports.
-func ParsePortRange(s string) (PortRange, error) {
+// parsePortRange reads a port or a range of ports.
+func parsePortRange(s string) (PortRange, error) {
 	first, last, isRange := strings.Cut(s, "-")
 	if !isRange {
 		last = first
@@ -37,14 +37,14 @@ func parsePort(s string) (uint16, error) {
 
 // UnmarshalText implements encoding.TextUnmarshaler, for YAML.
 func (r *PortRange) UnmarshalText(text []byte) (err error) {
-	*r, err = ParsePortRange(string(text))
+	*r, err = parsePortRange(string(text))
 	return err
 }
 
 // MarshalText implements encoding.TextMarshaler, for YAML.
 func (r PortRange) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// String returns the range as ParsePortRange reads it.
+// String returns the range as parsePortRange reads it.
 func (r PortRange) String() string {
 	if r.First == r.Last {
 		return strconv.Itoa(int(r.First))

@@ -11,7 +11,6 @@ import (
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/pipeline"
-	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/mapping/document"
 )
 
@@ -52,7 +51,6 @@ func Diagnose(ctx context.Context, flags config.Flags, progress pipeline.Progres
 		return d, err
 	}
 	add(tried...)
-	add(k.Clock())
 	return d, ctx.Err()
 }
 
@@ -87,7 +85,7 @@ func hostNames(m *host.Machine, cfg *config.Config, probes []Probe) Finding {
 	names := m.Names(in)
 	var all []string
 	for _, n := range names {
-		all = append(all, fmt.Sprintf("%q by %s", n.Name, status.SourceName(n.Source)))
+		all = append(all, fmt.Sprintf("%q by %s", n.Name, n.Source))
 	}
 	text := strings.Join(all, ", then ")
 	if len(host.Disagreeing(names)) > 0 {

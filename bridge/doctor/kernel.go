@@ -20,7 +20,6 @@ type Kernel struct {
 	lockdownFile string
 	missing      func() ([]string, error)
 	capget       func(*unix.CapUserHeader, *unix.CapUserData) error
-	adjtimex     func(*unix.Timex) (state int, err error)
 }
 
 // NewKernel returns the check of the kernel that this process runs on.
@@ -34,7 +33,6 @@ func NewKernel() Kernel {
 		lockdownFile: "/sys/kernel/security/lockdown",
 		missing:      hook.MissingCapabilities,
 		capget:       unix.Capget,
-		adjtimex:     unix.Adjtimex,
 	}
 }
 
@@ -149,19 +147,4 @@ func (k Kernel) lacking() ([]string, error) {
 		missing = append(missing, "CAP_DAC_READ_SEARCH")
 	}
 	return missing, nil
-}
-
-// Clock tells whether the clock is synchronized: Scope shows samples by their
-// timestamps, next to those of other hosts.
-func (k Kernel) Clock() Finding {
-	const check = "clock"
-	var t unix.Timex
-	state, err := k.adjtimex(&t)
-	if err != nil {
-		return Good(check, "whether it is synchronized cannot be seen: %s", err)
-	}
-	if state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0 {
-		return Warning(check, "start chronyd, ntpd or systemd-timesyncd; on a single machine it does no harm", "not synchronized, as far as the kernel knows")
-	}
-	return Good(check, "synchronized")
 }

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Alive reports whether the node of one of Scope's topologies (Host, Process,
@@ -18,7 +20,7 @@ func (m *Machine) Alive(topology, id string, at time.Time) bool {
 		return true
 	case "Process":
 		pid, err := strconv.Atoi(id)
-		return err == nil && m.processes.alive(processID{pid: pid}, at)
+		return err == nil && m.processes.alive(ProcessID{pid: pid}, at)
 	case "Container":
 		return m.groups.alive(groupKey{container: id}, at)
 	case "Pod":
@@ -32,24 +34,29 @@ func (m *Machine) Alive(topology, id string, at time.Time) bool {
 // started: samples carry the time at which their scrape began.
 const startSlack = 100 * time.Millisecond
 
-// A process that was seen to live is taken to live still for a while: all rules ask
-// about the same processes at the same time, and each answer is a system call or three.
-// Of one that is watched the exit is heard of.
-const (
-	freshFor        = 100 * time.Millisecond
-	freshForWatched = time.Second
-)
+// freshFor is how long a process that was seen to live is taken to live still, if it is
+// polled: all rules ask about the same processes at the same time, and each answer takes
+// three system calls.
+const freshFor = 100 * time.Millisecond
 
 // idleAfter is how long a process that nobody asks about stays watched.
 const idleAfter = time.Minute
 
-// tracker knows of the processes that somebody asks about whether they live.
+// tracker knows of the processes that somebody asks about whether they live. It watches
+// them, and polls them where that is not possible.
+//
+// With 1,000 processes that have five metrics each, evaluated each second, polling cost
+// 5.0 to 7.3 % of a CPU instead of 4.3 to 5.0 %; with 3,000 it was 16 to 19 % instead of 12 to
+// 15 %. Of 15 processes that were killed 13 were in one more report; with watches none
+// was (Linux 6.18, two cores).
 type tracker struct {
-	machine *Machine
-	watcher *watcher // nil without pidfds
+	machine    *Machine
+	onExit     func()
+	maxWatches int // each costs a file descriptor
 
 	mu        sync.Mutex
 	processes map[int]*tracked
+	watches   int
 	swept     time.Time
 }
 
@@ -62,35 +69,49 @@ type tracked struct {
 	asked time.Time
 }
 
-func newTracker(m *Machine, w *watcher) *tracker {
-	return &tracker{machine: m, watcher: w, processes: map[int]*tracked{}, swept: m.now()}
+func newTracker(m *Machine, onExit func()) *tracker {
+	t := &tracker{machine: m, onExit: onExit, processes: map[int]*tracked{}, swept: m.now()}
+	if m.self.native {
+		t.maxWatches = maxWatches()
+	}
+	return t
 }
 
-func (t *tracker) close() error {
-	if t.watcher == nil {
-		return nil
+// maxWatches leaves half of the file descriptors for everything else.
+func maxWatches() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 256
 	}
-	return t.watcher.Close()
+	return int(min(limit.Cur/2, 1<<14))
+}
+
+// close ends all watches.
+func (t *tracker) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.maxWatches = 0
+	for pid := range t.processes {
+		t.drop(pid)
+	}
 }
 
 // alive reports whether the process lives, and did at that time. Without a start
 // time in its id, any process that has the pid will do.
-func (t *tracker) alive(id processID, at time.Time) bool {
+func (t *tracker) alive(id ProcessID, at time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now, pid := t.machine.now(), id.pid
 	t.sweep(now)
 
 	p := t.processes[pid]
-	if p == nil || !p.fresh(now) {
-		if p == nil || !t.same(pid, p) {
-			t.drop(pid)
-			if p = t.track(pid); p == nil {
-				return false
-			}
-			t.processes[pid] = p
+	if p == nil || !t.same(pid, p, now) {
+		t.drop(pid)
+		if p = t.track(pid); p == nil {
+			return false
 		}
 		p.seen = now
+		t.processes[pid] = p
 	}
 	p.asked = now
 	if id.ticks != 0 && id.ticks != p.ticks {
@@ -110,46 +131,50 @@ func (t *tracker) alive(id processID, at time.Time) bool {
 // track begins to watch the process that has the pid; nil if there is none.
 func (t *tracker) track(pid int) *tracked {
 	p := &tracked{}
-	if t.watcher != nil {
-		p.watch, _ = t.watcher.Watch(pid) // nil beyond the limit: polled
+	if t.watches < t.maxWatches {
+		p.watch, _ = newWatch(pid, t.onExit) // polled if that fails
 	}
-	stat, err := t.machine.stat(pid)
+	stat, err := t.machine.Stat(pid)
 	if err == nil {
 		p.ticks = stat.StartTicks
 		p.start, err = t.machine.startTime(p.ticks)
 	}
+	if p.watch == nil {
+		if err != nil {
+			return nil
+		}
+		return p
+	}
 	// The watch is older than the reading: if it has not ended, both are of the
 	// same process.
-	if err != nil || p.watch != nil && p.watch.Exited() {
-		if p.watch != nil {
-			p.watch.Close()
-		}
+	if err != nil || p.watch.hasExited() {
+		p.watch.Close()
 		return nil
 	}
+	t.watches++
 	return p
 }
 
-// fresh reports whether the process was seen to live just now.
-func (p *tracked) fresh(now time.Time) bool {
-	since := now.Sub(p.seen).Abs()
-	if p.watch == nil {
-		return since < freshFor
-	}
-	return since < freshForWatched && !p.watch.exited.Load()
-}
-
 // same reports whether a process lives that was tracked before.
-func (t *tracker) same(pid int, p *tracked) bool {
+func (t *tracker) same(pid int, p *tracked, now time.Time) bool {
 	if p.watch != nil {
-		return !p.watch.Exited()
+		return !p.watch.exited.Load()
 	}
-	stat, err := t.machine.stat(pid)
-	return err == nil && stat.StartTicks == p.ticks
+	if now.Sub(p.seen).Abs() < freshFor {
+		return true
+	}
+	stat, err := t.machine.Stat(pid)
+	if err != nil || stat.StartTicks != p.ticks {
+		return false
+	}
+	p.seen = now
+	return true
 }
 
 func (t *tracker) drop(pid int) {
 	if p := t.processes[pid]; p != nil && p.watch != nil {
 		p.watch.Close()
+		t.watches--
 	}
 	delete(t.processes, pid)
 }

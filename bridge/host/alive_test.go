@@ -1,17 +1,20 @@
 package host
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/promscope/promscope/bridge/host/hosttest"
 )
 
 func TestAliveProcess(t *testing.T) {
-	tree, m, clock := fixture(t)
-	at := clock.now
+	tree, m := fixture(t)
+	at := tree.Now()
 	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "exporter"})
 	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "defunct", State: "Z"})
 	for id, want := range map[string]bool{"100": true, "101": false, "102": false, "": false, "x": false, "-1": false} {
@@ -26,7 +29,7 @@ func TestAliveProcess(t *testing.T) {
 		t.Error("a topology that is not known has a node")
 	}
 	tree.Remove(100)
-	clock.advance(freshFor)
+	tree.Advance(freshFor)
 	if m.Alive("Process", "100", at) {
 		t.Error("alive after it ended")
 	}
@@ -34,58 +37,58 @@ func TestAliveProcess(t *testing.T) {
 
 // A pid that was given to another process since the sample names another node.
 func TestAliveReused(t *testing.T) {
-	tree, m, clock := fixture(t)
-	start := func(at time.Time) uint64 { return uint64(at.Sub(clock.boot()) / tick) }
-	sample := clock.now.Add(-3 * time.Second)
+	tree, m := fixture(t)
+	start := func(at time.Time) uint64 { return uint64(at.Sub(tree.Boot()) / tick) }
+	sample := tree.Now().Add(-3 * time.Second)
 
-	tree.Add(hosttest.Process{PID: 100, Comm: "old", StartTicks: start(clock.now.Add(-time.Hour))})
+	tree.Add(hosttest.Process{PID: 100, Comm: "old", StartTicks: start(tree.Now().Add(-time.Hour))})
 	if !m.Alive("Process", "100", sample) {
 		t.Fatal("dead while it lives")
 	}
-	tree.Add(hosttest.Process{PID: 100, Comm: "new", StartTicks: start(clock.now.Add(-time.Second))})
-	clock.advance(freshFor)
+	tree.Add(hosttest.Process{PID: 100, Comm: "new", StartTicks: start(tree.Now().Add(-time.Second))})
+	tree.Advance(freshFor)
 	if m.Alive("Process", "100", sample) {
 		t.Error("the sample of the old process is on the new one")
 	}
-	if !m.Alive("Process", "100", clock.now) {
+	if !m.Alive("Process", "100", tree.Now()) {
 		t.Error("the new process is dead")
 	}
-	if !m.Alive("Process", "100", clock.now.Add(-time.Second)) {
+	if !m.Alive("Process", "100", tree.Now().Add(-time.Second)) {
 		t.Error("a sample of the very start is refused")
 	}
 }
 
 // The clock is set back after a process was seen: it did not start in the future.
 func TestAliveClockSet(t *testing.T) {
-	tree, m, clock := fixture(t)
+	tree, m := fixture(t)
 	tree.Add(hosttest.Process{PID: 100, Comm: "young", StartTicks: uint64((hosttest.Uptime - time.Second) / tick)})
-	if !m.Alive("Process", "100", clock.now) {
+	if !m.Alive("Process", "100", tree.Now()) {
 		t.Fatal("dead while it lives")
 	}
-	clock.advance(-time.Hour)
-	if !m.Alive("Process", "100", clock.now) {
+	tree.Advance(-time.Hour)
+	if !m.Alive("Process", "100", tree.Now()) {
 		t.Error("dead after the clock was set back")
 	}
 }
 
 func TestAliveForgets(t *testing.T) {
-	tree, m, clock := fixture(t)
+	tree, m := fixture(t)
 	for pid := 100; pid < 110; pid++ {
 		tree.Add(hosttest.Process{PID: pid, Comm: "p"})
-		m.Alive("Process", strconv.Itoa(pid), clock.now)
+		m.Alive("Process", strconv.Itoa(pid), tree.Now())
 	}
-	clock.advance(idleAfter)
-	m.Alive("Process", "100", clock.now)
+	tree.Advance(idleAfter)
+	m.Alive("Process", "100", tree.Now())
 	if n := len(m.processes.processes); n != 1 {
 		t.Errorf("%d processes remembered, of which one is asked about", n)
 	}
 }
 
 func TestAliveGroups(t *testing.T) {
-	tree, m, clock := fixture(t)
+	tree, m := fixture(t)
 	cgroup := "0::/kubepods.slice/kubepods-pod" + uidDashed + ".slice/cri-containerd-" + idA + ".scope\n"
 	alive := func() (container, pod bool) {
-		return m.Alive("Container", idA, clock.now), m.Alive("Pod", uid, clock.now)
+		return m.Alive("Container", idA, tree.Now()), m.Alive("Pod", uid, tree.Now())
 	}
 	expect := func(what string, want bool) {
 		t.Helper()
@@ -96,31 +99,31 @@ func TestAliveGroups(t *testing.T) {
 	expect("before it exists", false)
 	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "init", Cgroup: cgroup})
 	tree.Add(hosttest.Process{PID: 101, PPID: 100, Comm: "child", Cgroup: cgroup})
-	clock.advance(indexInterval)
+	tree.Advance(indexInterval)
 	expect("with two processes", true)
 	tree.Remove(100)
-	clock.advance(freshFor)
+	tree.Advance(freshFor)
 	expect("with the younger one", true)
 	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "other", StartTicks: 5000})
-	clock.advance(freshFor)
+	tree.Advance(freshFor)
 	expect("with its last pid reused", false)
 
-	if m.Alive("Container", "", clock.now) || m.Alive("Pod", "", clock.now) {
+	if m.Alive("Container", "", tree.Now()) || m.Alive("Pod", "", tree.Now()) {
 		t.Error("no id is a group")
 	}
 }
 
-// All processes are gone through for what is new, and neither for a sample that is
-// older than its container nor for each loss.
+// All processes are gone through for a container that is not known or has lost all that
+// were known, and neither for a sample that is older than its container nor for each loss.
 func TestAliveGroupsIndex(t *testing.T) {
-	tree, m, clock := fixture(t)
+	tree, m := fixture(t)
 	add := func(pid int, container string) {
 		tree.Add(hosttest.Process{PID: pid, PPID: 1, Comm: "p", Cgroup: "0::/docker/" + container + "\n"})
 	}
-	for pid := range 2 {
-		add(100+pid, idA)
-		add(200+pid, idB)
-	}
+	add(100, idA)
+	add(101, idA)
+	add(102, idA)
+	add(200, idB)
 	expect := func(what, id string, at time.Time, want, walk bool) {
 		t.Helper()
 		before := m.groups.built
@@ -131,116 +134,170 @@ func TestAliveGroupsIndex(t *testing.T) {
 			t.Errorf("%s: all processes were gone through: %v", what, got)
 		}
 	}
-	expect("new", idA, clock.now, true, true)
-	clock.advance(indexInterval)
-	expect("known", idA, clock.now, true, false)
-	expect("a sample from before it", idA, clock.boot().Add(-time.Hour), false, false)
-	tree.Remove(100)
-	clock.advance(freshFor)
-	expect("its oldest has gone", idA, clock.now, true, true)
-	tree.Remove(200)
-	clock.advance(freshFor)
-	expect("another's has gone", idB, clock.now, true, true)
-	add(102, idA)
-	tree.Remove(101)
-	clock.advance(freshFor)
-	expect("one after the other", idA, clock.now, false, false)
-	clock.advance(indexInterval)
-	expect("looked again", idA, clock.now, true, true)
+	remove := func(pid int) {
+		tree.Remove(pid)
+		tree.Advance(freshFor)
+	}
+	expect("new", idA, tree.Now(), true, true)
+	tree.Advance(indexInterval)
+	expect("known", idA, tree.Now(), true, false)
+	expect("a sample from before it", idA, tree.Boot().Add(-time.Hour), false, false)
+	remove(100)
+	expect("its oldest has gone", idA, tree.Now(), true, false)
+	remove(101)
+	expect("the next one, too", idA, tree.Now(), true, false)
+	add(103, idA)
+	remove(102)
+	expect("all that were known have gone", idA, tree.Now(), true, true)
+	add(201, idB)
+	remove(200)
+	expect("too early to look again", idB, tree.Now(), false, false)
+	tree.Advance(indexInterval)
+	expect("looked again", idB, tree.Now(), true, true)
 }
 
 func TestAliveReal(t *testing.T) {
-	m := realMachine(t)
-	if !m.Alive("Process", strconv.Itoa(os.Getpid()), time.Now()) {
-		t.Error("this process is dead")
-	}
-	h := startHelper(t, "sleep", 0)
-	id := strconv.Itoa(h.pid)
-	if !m.Alive("Process", id, time.Now()) {
-		t.Error("dead while it lives")
-	}
-	if m.Alive("Process", id, time.Now().Add(-time.Minute)) {
-		t.Error("alive before it started")
-	}
-	h.stop()
-	time.Sleep(freshFor)
-	if m.Alive("Process", id, time.Now()) {
-		t.Error("alive after it ended")
+	watched, polled := realMachine(t), realMachine(t)
+	polled.processes.maxWatches = 0 // as without pidfds
+	for _, m := range []*Machine{watched, polled} {
+		if !m.Alive("Process", strconv.Itoa(os.Getpid()), time.Now()) {
+			t.Error("this process is dead")
+		}
+		h := hosttest.Start(t, "sleep", 0)
+		id := strconv.Itoa(h.PID)
+		if !m.Alive("Process", id, time.Now()) {
+			t.Error("dead while it lives")
+		}
+		if m.Alive("Process", id, time.Now().Add(-time.Minute)) {
+			t.Error("alive before it started")
+		}
+		h.Stop()
+		time.Sleep(freshFor)
+		if m.Alive("Process", id, time.Now()) {
+			t.Error("alive after it ended")
+		}
 	}
 }
 
+// Of a process that is watched, the exit is heard of.
 func TestOnExit(t *testing.T) {
-	exits := make(chan int, 1)
-	m := newTestMachine(t, Options{OnExit: func(pid int) { exits <- pid }})
-	if m.processes.watcher == nil {
+	exits := make(chan struct{}, 2)
+	m := newTestMachine(t, Options{OnExit: func() { exits <- struct{}{} }})
+	h, other := hosttest.Start(t, "sleep", 0), hosttest.Start(t, "sleep", 0)
+	id, otherID := strconv.Itoa(h.PID), strconv.Itoa(other.PID)
+	now := time.Now()
+	m.Alive("Process", id, now)
+	m.Alive("Process", otherID, now)
+	if m.processes.watches != 2 {
 		t.Skip("needs pidfds")
 	}
-	h := startHelper(t, "sleep", 0)
-	m.Alive("Process", strconv.Itoa(h.pid), time.Now())
-	h.stop()
+	h.Stop()
 	select {
-	case pid := <-exits:
-		if pid != h.pid {
-			t.Errorf("exit of %d, want %d", pid, h.pid)
-		}
+	case <-exits:
 	case <-time.After(5 * time.Second):
-		t.Error("no callback")
+		t.Fatal("no callback")
+	}
+	if m.Alive("Process", id, now) {
+		t.Error("alive after it ended")
+	}
+	if !m.Alive("Process", otherID, now) {
+		t.Error("the other one ended, too")
+	}
+	if len(exits) > 0 {
+		t.Error("a callback for the other one")
 	}
 }
 
-// Without pidfds, or beyond their limit, the answers are the same.
-func TestAlivePolled(t *testing.T) {
-	m := newTestMachine(t, Options{MaxWatches: -1})
-	h := startHelper(t, "sleep", 0)
-	if !m.Alive("Process", strconv.Itoa(h.pid), time.Now()) {
-		t.Error("dead while it lives")
+// No more processes are watched than file descriptors are for it; each is given back
+// when nobody asks any more, when the process ended, and at the end.
+func TestWatchesAreFreed(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	now := time.Now()
+	m := newTestMachine(t, Options{Now: func() time.Time { return now }})
+	m.processes.maxWatches = 2
+	before := openFiles(t)
+	var helpers []hosttest.Helper
+	for range 3 {
+		h := hosttest.Start(t, "sleep", 0)
+		helpers = append(helpers, h)
+		defer h.Stop()
 	}
-	h.stop()
+	pipes := openFiles(t) - before
+	expect := func(what string, alive, watches int) {
+		t.Helper()
+		for i, h := range helpers {
+			if got := m.Alive("Process", strconv.Itoa(h.PID), now); got != (i >= len(helpers)-alive) {
+				t.Errorf("%s: process %d alive: %v", what, i, got)
+			}
+		}
+		if m.processes.watches != watches {
+			t.Errorf("%s: %d watches, want %d", what, m.processes.watches, watches)
+		}
+	}
+	expect("one too many", 3, 2)
+	if got := openFiles(t) - before - pipes; got != 2 {
+		t.Errorf("%d file descriptors for two watches", got)
+	}
+	helpers[0].Stop()
+	helpers[1].Stop()
 	time.Sleep(freshFor)
-	if m.Alive("Process", strconv.Itoa(h.pid), time.Now()) {
-		t.Error("alive after it ended")
+	now = now.Add(idleAfter)
+	expect("both that were watched have ended: the third is watched", 1, 1)
+	now = now.Add(idleAfter)
+	m.Alive("Process", strconv.Itoa(os.Getpid()), now)
+	if m.processes.watches != 1 {
+		t.Errorf("%d watches, of which one is asked about", m.processes.watches)
 	}
+	m.Close()
+	if got := m.processes.watches; got != 0 {
+		t.Errorf("%d watches are left", got)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }
 
 // Of a process seen just now the answer is at hand.
 func TestAliveFresh(t *testing.T) {
-	tree, m, clock := fixture(t)
+	tree, m := fixture(t)
 	tree.Add(hosttest.Process{PID: 100, Comm: "p"})
 	for range 3 {
-		clock.advance(freshFor)
-		if !m.Alive("Process", "100", clock.now) {
+		tree.Advance(freshFor)
+		if !m.Alive("Process", "100", tree.Now()) {
 			t.Fatal("dead while it lives")
 		}
 	}
 	tree.Remove(100)
-	clock.advance(freshFor - 1)
-	if !m.Alive("Process", "100", clock.now) {
+	tree.Advance(freshFor - 1)
+	if !m.Alive("Process", "100", tree.Now()) {
 		t.Error("asked again so soon")
 	}
-	clock.advance(1)
-	if m.Alive("Process", "100", clock.now) {
+	tree.Advance(1)
+	if m.Alive("Process", "100", tree.Now()) {
 		t.Error("alive after it ended")
 	}
 }
 
 func BenchmarkAlive(b *testing.B) {
 	for _, bm := range []struct {
-		name string
-		opts Options
-		step time.Duration // between two questions
+		name       string
+		maxWatches int
+		step       time.Duration // between two questions
 	}{
-		{"fresh", Options{}, 0},
-		{"watched", Options{}, freshForWatched},
-		{"polled", Options{MaxWatches: -1}, freshFor},
+		{"watched", 1, freshFor},
+		{"polled, fresh", 0, 0},
+		{"polled", 0, freshFor},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			now := time.Now()
-			bm.opts.Now = func() time.Time { return now }
-			m, err := New(bm.opts, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer m.Close()
+			m := newTestMachine(b, Options{Now: func() time.Time { return now }})
+			m.processes.maxWatches = bm.maxWatches
 			id := strconv.Itoa(os.Getpid())
 			b.ReportAllocs()
 			for b.Loop() {
@@ -251,4 +308,36 @@ func BenchmarkAlive(b *testing.B) {
 			}
 		})
 	}
+}
+
+// What it costs to look through all processes for those of containers and of other pid
+// namespaces.
+func BenchmarkIndexes(b *testing.B) {
+	const processes, containers = 2000, 100
+	tree := hosttest.New(b)
+	for i := range processes {
+		p := hosttest.Process{PID: 1000 + i, PPID: 1, Comm: "process"}
+		if i < containers {
+			p.PIDNS, p.NSPIDs = 6000+uint64(i), []int{p.PID, 1}
+			p.Cgroup = fmt.Sprintf("0::/system.slice/docker-%064x.scope\n", i)
+		}
+		tree.Add(p)
+	}
+	m := newTestMachine(b, Options{ProcRoot: tree.Root})
+	b.Run("containers", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if groups := m.groupMembers(); len(groups) != containers {
+				b.Fatal(len(groups))
+			}
+		}
+	})
+	b.Run("pid namespaces", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if pids := m.namespacePIDs(); len(pids) != containers {
+				b.Fatal(len(pids))
+			}
+		}
+	})
 }

@@ -9,14 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/common/promslog"
 	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/bridge/host/hosttest"
 )
 
 func TestUptime(t *testing.T) {
-	_, m, _ := fixture(t)
+	_, m := fixture(t)
 	if got, err := m.uptime(); err != nil || got != hosttest.Uptime {
 		t.Errorf("of a tree of files: %v, %v", got, err)
 	}
@@ -34,7 +33,7 @@ func TestUptime(t *testing.T) {
 // In a container of LXC the file says how long that has been up, and the start times
 // of its processes are still those since the boot of the machine.
 func TestAliveLXC(t *testing.T) {
-	startHelper(t, "lxc", syscall.CLONE_NEWNS)
+	hosttest.Start(t, "lxc", syscall.CLONE_NEWNS)
 }
 
 // liveInLXC puts another file over uptime, as lxcfs does, and asks whether this process
@@ -54,7 +53,7 @@ func liveInLXC() error {
 	if err := errors.Join(file.Close(), unix.Mount(file.Name(), "/proc/uptime", "", unix.MS_BIND, "")); err != nil {
 		return err
 	}
-	m, err := New(Options{}, promslog.NewNopLogger())
+	m, err := New(Options{})
 	if err != nil {
 		return err
 	}

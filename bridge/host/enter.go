@@ -34,20 +34,21 @@ func (m *Machine) CanEnterNamespaces() error {
 	return m.enter(m.self.pid, networkNamespace(), m.self.netns, func() error { return nil })
 }
 
-// within runs fn in a network namespace, of which pid is a process: see enter.
-func (m *Machine) within(ns uint64, pid int, fn func() error) error {
-	if m.self.kernel && ns == m.self.netns {
+// InNetNS runs fn in a network namespace, of which pid is a process. Only what fn
+// does on its own goroutine happens there. A socket made there stays in that
+// namespace, wherever it is used later. The error wraps ErrNotPermitted without the
+// right to enter the namespace, and ErrNoProcess if the process is not in it any more.
+func (m *Machine) InNetNS(netns uint64, pid int, fn func() error) error {
+	if m.self.kernel && netns == m.self.netns {
 		return fn()
 	}
-	return m.enter(pid, networkNamespace(), ns, fn)
+	return m.enter(pid, networkNamespace(), netns, fn)
 }
 
 // enter runs fn on a thread that is in a process's namespace of a kind, which
-// must be the given one: the pid may be another process's by now. Only what fn
-// does on its own goroutine happens there. A socket made there stays in that
-// network namespace, wherever it is used later.
+// must be the given one: the pid may be another process's by now.
 func (m *Machine) enter(pid int, kind namespaceKind, inode uint64, fn func() error) error {
-	target, err := os.Open(m.pidPath(pid, "ns/"+kind.name))
+	target, err := os.Open(m.Path(pid, "ns/"+kind.name))
 	if err != nil {
 		return enterError(pid, kind, err)
 	}

@@ -1,26 +1,26 @@
 package host
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 )
 
-// indexInterval is how often at most all processes are looked through for those
-// of a container or pod.
+// indexInterval is how often at most all processes are looked through for those of a
+// container or pod.
 const indexInterval = 5 * time.Second
 
 // groupKey names a container or a pod.
 type groupKey struct{ container, pod string }
 
-// groupIndex knows one process of each container and pod: its oldest, for with
-// the first process of a container the container ends.
+// groupIndex knows the processes of each container and pod.
 type groupIndex struct {
 	machine *Machine
 
 	mu      sync.Mutex
-	members map[groupKey]processID
+	members map[groupKey][]ProcessID // the oldest first
 	built   time.Time
-	lost    time.Time // when they were last looked through for the loss of a member
 }
 
 func newGroupIndex(m *Machine) *groupIndex {
@@ -34,49 +34,49 @@ func (g *groupIndex) alive(key groupKey, at time.Time) bool {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	member, known := g.members[key]
-	if known {
-		if g.machine.processes.alive(member, at) {
+	for members := g.members[key]; len(members) > 0; members = g.members[key] {
+		if g.machine.processes.alive(members[0], at) {
 			return true
 		}
-		if g.machine.lives(member) {
-			return false // but did not at that time
+		if g.machine.Lives(members[0]) {
+			return false // the oldest did not live at that time, and so none did
 		}
+		g.members[key] = members[1:]
 	}
 	now := g.machine.now()
-	switch {
-	case now.Sub(g.built) >= indexInterval:
-		g.members, g.built = g.machine.groupMembers(), now
-	case known && now.Sub(g.lost) >= indexInterval:
-		// The loss of a member is looked into at once: there may be others.
-		g.members, g.built, g.lost = g.machine.groupMembers(), now, now
+	if now.Sub(g.built) < indexInterval {
+		return false
 	}
-	member, known = g.members[key]
-	return known && g.machine.processes.alive(member, at)
+	g.members, g.built = g.machine.groupMembers(), now
+	members := g.members[key]
+	return len(members) > 0 && g.machine.processes.alive(members[0], at)
 }
 
-// groupMembers looks through all processes and returns the oldest of each
-// container and pod. Processes that end meanwhile are passed over.
-func (m *Machine) groupMembers() map[groupKey]processID {
-	members := map[groupKey]processID{}
-	pids, err := m.listPIDs()
+// groupMembers looks through all processes and returns those of each container and
+// pod, the oldest first. Processes that end meanwhile are passed over.
+func (m *Machine) groupMembers() map[groupKey][]ProcessID {
+	groups := map[groupKey][]ProcessID{}
+	pids, err := m.PIDs()
 	if err != nil {
-		return members
+		return groups
 	}
 	for _, pid := range pids {
 		container, pod, err := m.ContainerOf(pid)
 		if err != nil || container == "" && pod == "" {
 			continue
 		}
-		p, err := m.stat(pid)
+		p, err := m.Stat(pid)
 		if err != nil {
 			continue
 		}
 		for _, key := range []groupKey{{container: container}, {pod: pod}} {
-			if oldest, ok := members[key]; key != (groupKey{}) && (!ok || p.StartTicks < oldest.ticks) {
-				members[key] = p.id()
+			if key != (groupKey{}) {
+				groups[key] = append(groups[key], p.ID())
 			}
 		}
 	}
-	return members
+	for _, members := range groups {
+		slices.SortFunc(members, func(a, b ProcessID) int { return cmp.Compare(a.ticks, b.ticks) })
+	}
+	return groups
 }

@@ -3,7 +3,6 @@ package host
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,13 +16,12 @@ import (
 type Options struct {
 	ProcRoot string // where the machine's procfs is mounted; /proc by default
 
-	// OnExit is called with the pid of a process that Alive was asked about when
-	// it exits, from a goroutine of the machine; it must not block. It hastens
-	// things and is not to be relied on: Alive does without it. It is not
-	// called for what Alive told of first, without pidfds (Linux before 5.3, a
-	// foreign ProcRoot), and for processes beyond MaxWatches.
-	OnExit     func(pid int)
-	MaxWatches int // processes watched at a time, each costs a file descriptor; by default up to half of those that we may have, negative for none
+	// OnExit is called when a process exits that Alive was asked about, from a
+	// goroutine of its own. It hastens things and is not to be relied on: Alive does
+	// without it. It is not called where processes are polled: without pidfds (Linux
+	// before 5.3), with a ProcRoot of another pid namespace, and beyond half of the file
+	// descriptors that we may have.
+	OnExit func()
 
 	Hostname func() (string, error) // this process's host name; os.Hostname by default
 	Now      func() time.Time       // the clock; time.Now by default
@@ -41,10 +39,7 @@ type Machine struct {
 
 	processes *tracker
 	groups    *groupIndex
-	sockets   *socketTable
-	addresses *addressTable
 	pids      *pidTable
-	upstreams *upstreamTable
 }
 
 // identity is who this process is, seen through the machine's procfs.
@@ -58,12 +53,9 @@ type identity struct {
 
 // New returns the machine of opts. The error says why its procfs cannot be
 // read.
-func New(opts Options, logger *slog.Logger) (*Machine, error) {
+func New(opts Options) (*Machine, error) {
 	if opts.ProcRoot == "" {
 		opts.ProcRoot = procfs.DefaultMountPoint
-	}
-	if opts.MaxWatches == 0 {
-		opts.MaxWatches = defaultWatches()
 	}
 	if opts.Hostname == nil {
 		opts.Hostname = os.Hostname
@@ -81,32 +73,17 @@ func New(opts Options, logger *slog.Logger) (*Machine, error) {
 	}
 	m.self = m.identify()
 
-	var watcher *watcher
-	if m.self.native && opts.MaxWatches > 0 {
-		if watcher, err = newWatcher(opts.MaxWatches, opts.OnExit); err != nil {
-			logger.Info("Processes are polled instead of watched", "err", err)
-		}
-	}
-	m.processes = newTracker(m, watcher)
+	m.processes = newTracker(m, opts.OnExit)
 	m.groups = newGroupIndex(m)
-	m.sockets = newSocketTable(m)
-	m.addresses = newAddressTable(m)
 	m.pids = newPIDTable(m)
-	m.upstreams = newUpstreamTable(m)
 	return m, nil
 }
 
-// defaultWatches leaves half of the file descriptors for everything else.
-func defaultWatches() int {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 256
-	}
-	return int(min(limit.Cur/2, 1<<14))
-}
+// Now returns the time by the machine's clock.
+func (m *Machine) Now() time.Time { return m.now() }
 
 // Close ends the watching of processes.
-func (m *Machine) Close() error { return m.processes.close() }
+func (m *Machine) Close() { m.processes.close() }
 
 // PID returns this process's own pid as the machine's procfs has it, or 0 if it
 // is not there.
@@ -139,8 +116,8 @@ func (m *Machine) identify() identity {
 		return identity{}
 	}
 	self := identity{pid: pid}
-	self.netns, _ = m.namespace(pid, "net")
-	self.pidns, _ = m.namespace(pid, "pid")
+	self.netns, _ = m.Namespace(pid, "net")
+	self.pidns, _ = m.Namespace(pid, "pid")
 	var stat unix.Statfs_t
 	self.kernel = unix.Statfs(m.root, &stat) == nil && stat.Type == unix.PROC_SUPER_MAGIC
 	// With one id only, no pid namespace lies between the procfs and us.
@@ -154,13 +131,14 @@ func (m *Machine) path(elem ...string) string {
 	return filepath.Join(append([]string{m.root}, elem...)...)
 }
 
-// pidPath returns the path of a file of a process.
-func (m *Machine) pidPath(pid int, name string) string {
+// Path returns the path of a file of a process: that of "root" is the process's root
+// directory, seen from here for as long as it lives.
+func (m *Machine) Path(pid int, name string) string {
 	return m.root + "/" + strconv.Itoa(pid) + "/" + name
 }
 
-// listPIDs returns the pids of all processes, in no particular order.
-func (m *Machine) listPIDs() ([]int, error) {
+// PIDs returns the pids of all processes, in no particular order.
+func (m *Machine) PIDs() ([]int, error) {
 	dir, err := os.Open(m.root)
 	if err != nil {
 		return nil, fmt.Errorf("listing processes: %w", err)

@@ -19,6 +19,25 @@ const (
 	NameHostname    NameSource = "hostname"          // host name of this process
 )
 
+// String returns the source in a user's words.
+func (s NameSource) String() string {
+	switch s {
+	case NameConfigured:
+		return "--scope.host or scope.host"
+	case NameEnvironment:
+		return "SCOPE_HOSTNAME"
+	case NameProbeEnv:
+		return "SCOPE_HOSTNAME of the probe"
+	case NameProbeUTS:
+		return "the host name of the probe"
+	case NameInitUTS:
+		return "the host name of process 1"
+	case NameHostname:
+		return "the host name of promscope"
+	}
+	return string(s)
+}
+
 // scopeHostname is the variable that gives Scope's probe its host name.
 const scopeHostname = "SCOPE_HOSTNAME"
 

@@ -13,7 +13,7 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	tree, m, _ := fixture(t)
+	tree, m := fixture(t)
 	tree.Add(hosttest.Process{PID: 1, Comm: "systemd", UTSNS: 601, Hostname: "init-name"})
 	tree.Add(hosttest.Process{
 		PID: 200, Comm: "scope", UTSNS: 602, Hostname: "probe-name",
@@ -80,7 +80,7 @@ func TestNames(t *testing.T) {
 // A probe without the variable goes by its UTS name, which then is what an
 // explicit name is compared with.
 func TestNamesProbeUTS(t *testing.T) {
-	tree, m, _ := fixture(t)
+	tree, m := fixture(t)
 	tree.Add(hosttest.Process{PID: 200, Comm: "scope", UTSNS: 602, Hostname: "probe-name"})
 	names := m.Names(NameInputs{Configured: "flag-name", Getenv: func(string) string { return "" }, ProbePID: 200})
 	others := Disagreeing(names)
@@ -91,7 +91,7 @@ func TestNamesProbeUTS(t *testing.T) {
 
 // The peer of a real unix socket, in a UTS namespace of its own.
 func TestNamesReal(t *testing.T) {
-	h := startHelper(t, "uts", syscall.CLONE_NEWUTS, scopeHostname+"=from-its-environment")
+	h := hosttest.Start(t, "uts", syscall.CLONE_NEWUTS, scopeHostname+"=from-its-environment")
 	m := realMachine(t)
 	if err := m.CanEnterNamespaces(); err != nil {
 		t.Skip(err)
@@ -100,7 +100,7 @@ func TestNamesReal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := m.Names(NameInputs{Getenv: func(string) string { return "" }, ProbePID: h.pid})
+	names := m.Names(NameInputs{Getenv: func(string) string { return "" }, ProbePID: h.PID})
 	want := []NameCandidate{{"from-its-environment", NameProbeEnv}, {"another-name", NameProbeUTS}}
 	if diff := cmp.Diff(want, names[:2]); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -135,5 +135,17 @@ func TestPeerPID(t *testing.T) {
 	pipe, _ := net.Pipe()
 	if _, err := m.PeerPID(pipe); err == nil {
 		t.Error("a pipe has a peer")
+	}
+}
+
+// Users read of each source by other words than a metric has for it.
+func TestNameSourceWords(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range []NameSource{NameConfigured, NameEnvironment, NameProbeEnv, NameProbeUTS, NameInitUTS, NameHostname} {
+		if words := s.String(); words == string(s) || seen[words] {
+			t.Errorf("%s in words: %s", string(s), words)
+		} else {
+			seen[words] = true
+		}
 	}
 }

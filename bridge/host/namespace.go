@@ -2,11 +2,10 @@ package host
 
 import "fmt"
 
-// namespace returns the inode number of a process's namespace of a kind (net,
+// Namespace returns the inode number of a process's namespace of a kind (net,
 // pid, uts). Of another user's process only CAP_SYS_PTRACE may read it.
-func (m *Machine) namespace(pid int, kind string) (uint64, error) {
-	var buf scratch
-	inode, ok, err := readLink(m.pidPath(pid, "ns/"+kind), kind, &buf)
+func (m *Machine) Namespace(pid int, kind string) (inode uint64, err error) {
+	inode, ok, err := readLink(m.Path(pid, "ns/"+kind), kind)
 	if err != nil {
 		return 0, processError(pid, err)
 	}

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrUnseenPeer is returned for a peer in a pid namespace that is neither ours
+// errUnseenPeer is returned for a peer in a pid namespace that is neither ours
 // nor below it, such as another container's.
-var ErrUnseenPeer = errors.New("peer is in a pid namespace that cannot be seen from here")
+var errUnseenPeer = errors.New("peer is in a pid namespace that cannot be seen from here")
 
 // PeerPID returns the process at the other end of a unix socket, as the
 // machine's procfs has it: of an accepted connection the one that connected, of
@@ -24,7 +24,7 @@ func (m *Machine) PeerPID(conn net.Conn) (int, error) {
 	if !m.self.native {
 		var ok bool
 		if pid, ok = m.pids.lookup(m.self.pidns, pid); !ok {
-			return 0, fmt.Errorf("reading peer credentials: %w", ErrUnseenPeer)
+			return 0, fmt.Errorf("reading peer credentials: %w", errUnseenPeer)
 		}
 	}
 	return pid, nil
@@ -50,7 +50,7 @@ func peerPID(conn net.Conn) (int, error) {
 		return 0, sockErr
 	}
 	if cred.Pid <= 0 {
-		return 0, ErrUnseenPeer
+		return 0, errUnseenPeer
 	}
 	return int(cred.Pid), nil
 }

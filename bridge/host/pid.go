@@ -26,7 +26,7 @@ func (m *Machine) TranslatePID(exporter, pid int) (translated int, ok bool) {
 	if len(ids) <= 1 || m.seesOtherProc(exporter) {
 		return pid, true
 	}
-	ns, err := m.namespace(exporter, "pid")
+	ns, err := m.Namespace(exporter, "pid")
 	if err != nil {
 		return 0, false
 	}
@@ -90,7 +90,7 @@ func (t *pidTable) lookup(ns uint64, pid int) (int, bool) {
 
 // hasPID reports whether a process of the procfs still has a pid in a namespace.
 func (m *Machine) hasPID(pid int, key nsPID) bool {
-	ns, err := m.namespace(pid, "pid")
+	ns, err := m.Namespace(pid, "pid")
 	if err != nil || ns != key.ns {
 		return false
 	}
@@ -103,13 +103,13 @@ func (m *Machine) hasPID(pid int, key nsPID) bool {
 // namespace has pids in those above, too; these are left out.
 func (m *Machine) namespacePIDs() map[nsPID]int {
 	table := map[nsPID]int{}
-	pids, err := m.listPIDs()
+	pids, err := m.PIDs()
 	if err != nil {
 		return table
 	}
-	top, _ := m.namespace(1, "pid")
+	top, _ := m.Namespace(1, "pid")
 	for _, pid := range pids {
-		ns, err := m.namespace(pid, "pid")
+		ns, err := m.Namespace(pid, "pid")
 		if err != nil || ns == top {
 			continue
 		}

@@ -27,31 +27,30 @@ type Process struct {
 	Container string // id in 64 hex digits; "" outside containers
 	Pod       string // UID of the Kubernetes pod; "" outside pods
 
-	NetNS  uint64 // inode numbers of the namespaces; 0 without the right to read them
-	PIDNS  uint64
-	NSPIDs []int // its pids from the namespace of the procfs down to its own
+	NetNS uint64 // inode number of its network namespace; 0 without the right to read it
 }
 
-// processID tells a process from all others, those before and after it with the
+// ProcessID tells a process from all others, those before and after it with the
 // same pid included.
-type processID struct {
+type ProcessID struct {
 	pid   int
 	ticks uint64 // start time
 }
 
-func (p Process) id() processID { return processID{p.PID, p.StartTicks} }
+// ID returns the identity of the process.
+func (p Process) ID() ProcessID { return ProcessID{p.PID, p.StartTicks} }
 
-// lives reports whether a process lives.
-func (m *Machine) lives(id processID) bool {
-	p, err := m.stat(id.pid)
-	return err == nil && p.id() == id
+// Lives reports whether a process lives.
+func (m *Machine) Lives(id ProcessID) bool {
+	p, err := m.Stat(id.pid)
+	return err == nil && p.ID() == id
 }
 
 // Process returns the process with that pid, or an error that wraps
 // ErrNoProcess. What may not be read for lack of rights is left empty: only
-// another user's Exe, NetNS and PIDNS ever need CAP_SYS_PTRACE.
+// another user's Exe and NetNS ever need CAP_SYS_PTRACE.
 func (m *Machine) Process(pid int) (Process, error) {
-	p, err := m.stat(pid)
+	p, err := m.Stat(pid)
 	if err != nil {
 		return Process{}, err
 	}
@@ -62,17 +61,12 @@ func (m *Machine) Process(pid int) (Process, error) {
 	if err != nil {
 		return Process{}, err
 	}
-	p.NSPIDs, err = m.nspid(pid)
-	if err != nil {
-		return Process{}, err
-	}
 	if proc, err := m.fs.Proc(pid); err == nil {
 		if exe, err := proc.Executable(); err == nil {
 			p.Exe = strings.TrimSuffix(exe, " (deleted)")
 		}
 	}
-	p.NetNS, _ = m.namespace(pid, "net")
-	p.PIDNS, _ = m.namespace(pid, "pid")
+	p.NetNS, _ = m.Namespace(pid, "net")
 	return p, nil
 }
 
@@ -103,6 +97,15 @@ func processError(pid int, err error) error {
 	return fmt.Errorf("process %d: %w", pid, err)
 }
 
-// RootOf returns the path at which a process's root directory is seen from here,
-// for as long as it lives.
-func (m *Machine) RootOf(p Process) string { return m.pidPath(p.PID, "root") }
+// CmdLine returns the command line of a process; none for a kernel thread.
+func (m *Machine) CmdLine(pid int) ([]string, error) {
+	proc, err := m.fs.Proc(pid)
+	if err != nil {
+		return nil, processError(pid, err)
+	}
+	args, err := proc.CmdLine()
+	if err != nil {
+		return nil, processError(pid, err)
+	}
+	return args, nil
+}

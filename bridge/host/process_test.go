@@ -8,13 +8,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/common/promslog"
 
 	"github.com/promscope/promscope/bridge/host/hosttest"
 )
 
 func TestProcess(t *testing.T) {
-	tree, m, clock := fixture(t)
+	tree, m := fixture(t)
 	tree.Add(hosttest.Process{
 		PID: 100, PPID: 7, Comm: "a (strange) name", Exe: "/opt/exporter (deleted)", StartTicks: 4200,
 		Cgroup: "12:pids:/docker/" + idA + "\n0::/\n", NetNS: 501, PIDNS: 502, NSPIDs: []int{100, 1},
@@ -25,8 +24,8 @@ func TestProcess(t *testing.T) {
 	}
 	want := Process{
 		PID: 100, PPID: 7, Comm: "a (strange) name", Exe: "/opt/exporter", StartTicks: 4200,
-		Start:     clock.boot().Add(42*time.Second - tick),
-		Container: idA, NetNS: 501, PIDNS: 502, NSPIDs: []int{100, 1},
+		Start:     tree.Boot().Add(42*time.Second - tick),
+		Container: idA, NetNS: 501,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -38,8 +37,8 @@ func TestProcess(t *testing.T) {
 
 // A process that ends between two files of it is none, and never half of one.
 func TestProcessVanishes(t *testing.T) {
-	for _, file := range []string{"stat", "cgroup", "status"} {
-		tree, m, _ := fixture(t)
+	for _, file := range []string{"stat", "cgroup"} {
+		tree, m := fixture(t)
 		tree.Add(hosttest.Process{PID: 100, Comm: "short"})
 		if err := os.Remove(filepath.Join(tree.Root, "100", file)); err != nil {
 			t.Fatal(err)
@@ -53,8 +52,8 @@ func TestProcessVanishes(t *testing.T) {
 func TestProcessReal(t *testing.T) {
 	m := realMachine(t)
 	begin := time.Now()
-	h := startHelper(t, "sleep", 0)
-	p, err := m.Process(h.pid)
+	h := hosttest.Start(t, "sleep", 0)
+	p, err := m.Process(h.PID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,14 +61,14 @@ func TestProcessReal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.PPID != os.Getpid() || p.Exe != exe || p.NetNS != m.NetNS() || p.NetNS == 0 || len(p.NSPIDs) == 0 {
+	if p.PPID != os.Getpid() || p.Exe != exe || p.NetNS != m.NetNS() || p.NetNS == 0 {
 		t.Errorf("%+v", p)
 	}
 	if early := begin.Sub(p.Start); early > 2*tick || p.Start.After(time.Now()) {
 		t.Errorf("start %v before it was started", early)
 	}
-	h.stop()
-	if _, err := m.Process(h.pid); !errors.Is(err, ErrNoProcess) {
+	h.Stop()
+	if _, err := m.Process(h.PID); !errors.Is(err, ErrNoProcess) {
 		t.Errorf("after it ended: %v", err)
 	}
 }
@@ -77,14 +76,14 @@ func TestProcessReal(t *testing.T) {
 func TestNewErrors(t *testing.T) {
 	empty := t.TempDir()
 	for _, root := range []string{filepath.Join(empty, "none"), empty} {
-		if _, err := New(Options{ProcRoot: root}, promslog.NewNopLogger()); err == nil {
+		if _, err := New(Options{ProcRoot: root}); err == nil {
 			t.Errorf("%s is no procfs", root)
 		}
 	}
 }
 
 func TestSelf(t *testing.T) {
-	_, m, _ := fixture(t)
+	_, m := fixture(t)
 	if m.PID() != hosttest.Self || m.NetNS() != hosttest.InitNetNS {
 		t.Errorf("pid %d in network namespace %d", m.PID(), m.NetNS())
 	}

@@ -12,13 +12,13 @@ import (
 // cheaper, which is what keeps looking through all processes below one percent
 // of a CPU. Everything else is left to procfs.
 
-// scratch is the buffer for a file or link of a process. They are small: the
-// longest, a cgroup file of version 1, has a dozen lines.
+// scratch is the buffer for a file of a process. They are small: the longest, a
+// cgroup file of version 1, has a dozen lines.
 type scratch [4096]byte
 
 // readFile reads the first 4096 bytes of a file of a process.
 func (m *Machine) readFile(pid int, name string, buf *scratch) ([]byte, error) {
-	fd, err := openFile(m.pidPath(pid, name))
+	fd, err := openFile(m.Path(pid, name))
 	if err != nil {
 		return nil, err
 	}
@@ -48,9 +48,18 @@ func openFile(path string) (fd int, err error) {
 	}
 }
 
+// SocketAt returns the inode number of the socket that a process has under a file
+// descriptor; it is not ok if there is none.
+func (m *Machine) SocketAt(pid int, fd string) (inode uint64, ok bool) {
+	// Not stat: on a file of a hung network file system that would hang, too.
+	inode, ok, err := readLink(m.Path(pid, "fd/"+fd), "socket")
+	return inode, ok && err == nil
+}
+
 // readLink returns the inode number in a link of procfs, kind:[123]; ok says
 // whether it is one of that kind.
-func readLink(path, kind string, buf *scratch) (inode uint64, ok bool, err error) {
+func readLink(path, kind string) (inode uint64, ok bool, err error) {
+	var buf [64]byte // what is longer is the path of a file
 	n, err := unix.Readlink(path, buf[:])
 	if err != nil {
 		return 0, false, err

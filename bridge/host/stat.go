@@ -9,10 +9,10 @@ import (
 // errStat is returned for a /proc/PID/stat that is none.
 var errStat = errors.New("malformed stat file")
 
-// stat returns what /proc/PID/stat says of a living process: its parent, name
-// and start. A zombie does not live, unless it is a leader whose other threads
-// go on.
-func (m *Machine) stat(pid int) (Process, error) {
+// Stat returns what /proc/PID/stat says of a living process: its parent, name
+// and start ticks. A zombie does not live, unless it is a leader whose other
+// threads go on.
+func (m *Machine) Stat(pid int) (Process, error) {
 	var buf scratch
 	content, err := m.readFile(pid, "stat", &buf)
 	if err != nil {

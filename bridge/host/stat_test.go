@@ -47,7 +47,7 @@ func TestStatAgreesWithProcfs(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		got, err := m.stat(proc.PID)
+		got, err := m.Stat(proc.PID)
 		if err != nil {
 			continue
 		}

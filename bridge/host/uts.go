@@ -12,11 +12,11 @@ import (
 // is always the reader's), so the namespace is entered, or, without the right to
 // do that, the name taken that the process's root file system was given.
 func (m *Machine) utsName(pid int) string {
-	inode, err := m.namespace(pid, "uts")
+	inode, err := m.Namespace(pid, "uts")
 	if err != nil {
 		return ""
 	}
-	if own, err := m.namespace(m.self.pid, "uts"); err == nil && own == inode {
+	if own, err := m.Namespace(m.self.pid, "uts"); err == nil && own == inode {
 		name, _ := m.hostname()
 		return name
 	}
@@ -24,7 +24,7 @@ func (m *Machine) utsName(pid int) string {
 	if err := m.enter(pid, utsNamespace(), inode, func() error { return unix.Uname(&uname) }); err == nil {
 		return unix.ByteSliceToString(uname.Nodename[:])
 	}
-	name, err := os.ReadFile(m.pidPath(pid, "root/etc/hostname"))
+	name, err := os.ReadFile(m.Path(pid, "root/etc/hostname"))
 	if err != nil {
 		return ""
 	}

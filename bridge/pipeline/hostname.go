@@ -65,7 +65,7 @@ func (h *HostName) resolve() {
 	h.info.WithLabelValues(winner.Name, string(winner.Source)).Set(1)
 	if len(before) > 0 && before[0].Name != winner.Name {
 		h.logger.Info("The host has another name in Scope than was thought",
-			"host", winner.Name, "host_source", winner.Source, "before", before[0].Name)
+			"host", winner.Name, "host_source", string(winner.Source), "before", before[0].Name)
 	}
 	// A probe may contradict a name that stays the winner.
 	differing := host.Disagreeing(h.candidates)
@@ -75,7 +75,7 @@ func (h *HostName) resolve() {
 	h.warned = differing
 	for _, other := range differing {
 		h.logger.Warn("Host names differ; if Scope shows this host twice, set --scope.host",
-			"host", winner.Name, "host_source", winner.Source, "other", other.Name, "other_source", other.Source)
+			"host", winner.Name, "host_source", string(winner.Source), "other", other.Name, "other_source", string(other.Source))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/discovery"
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 	"github.com/promscope/promscope/bridge/plugin"
 )
 
@@ -24,6 +25,7 @@ type Runtime struct {
 	Logger   *slog.Logger
 	Registry *prometheus.Registry
 	Machine  *host.Machine
+	Sockets  *socket.Table
 	Prober   *discovery.Prober
 	HostName *HostName
 	Report   *plugin.Report
@@ -45,14 +47,15 @@ func NewRuntime(cfg *config.Config, logger *slog.Logger) (_ *Runtime, err error)
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		versioncollector.NewCollector("promscope"),
 	)
-	if r.Machine, err = host.New(host.Options{OnExit: r.processEnded}, logger); err != nil {
+	if r.Machine, err = host.New(host.Options{OnExit: r.processEnded}); err != nil {
 		return nil, fmt.Errorf("looking at this machine: %w", err)
 	}
 	if !r.Machine.KernelPIDs() {
 		logger.Warn("This pid namespace is not the host's: Scope may know processes by other pids, " +
 			"and the built-in collectors cannot tell them; run promscope with --pid=host (hostPID: true)")
 	}
-	r.Prober, err = discovery.NewProber(r.Machine, discovery.ProberOptions{Claimed: r.claimed}, logger, r.Registry)
+	r.Sockets = socket.New(r.Machine)
+	r.Prober, err = discovery.NewProber(r.Machine, r.Sockets, r.claimed, logger, r.Registry)
 	if err != nil {
 		return nil, fmt.Errorf("setting up the discovery of listeners: %w", err)
 	}
@@ -98,7 +101,7 @@ func (r *Runtime) Gather() ([]*dto.MetricFamily, error) {
 }
 
 // processEnded takes a process that ends out of the report before the next poll.
-func (r *Runtime) processEnded(int) {
+func (r *Runtime) processEnded() {
 	if p := r.Pipeline(); p != nil {
 		p.evaluator.prune()
 	}
@@ -123,7 +126,7 @@ func (r *Runtime) Close() error {
 		r.Prober.Close()
 	}
 	if r.Machine != nil {
-		errs = append(errs, r.Machine.Close())
+		r.Machine.Close()
 	}
 	return errors.Join(errs...)
 }

@@ -116,7 +116,7 @@ func (s *Source) Scope(context.Context) web.Scope {
 		Socket:      s.opts.Socket,
 		PluginID:    s.runtime.Pipeline().Config.Scope.PluginID,
 		Host:        candidates[0].Name,
-		HostSource:  SourceName(candidates[0].Source),
+		HostSource:  candidates[0].Source.String(),
 		Candidates:  hostCandidates(candidates),
 		HostWarning: hostWarning(candidates),
 		Report:      s.reportSize(snapshot),
@@ -178,25 +178,6 @@ func (s *Source) reportSize(snapshot plugin.Snapshot) web.Report {
 	return w
 }
 
-// SourceName is a source of a host name in words.
-func SourceName(s host.NameSource) string {
-	switch s {
-	case host.NameConfigured:
-		return "--scope.host or scope.host"
-	case host.NameEnvironment:
-		return "SCOPE_HOSTNAME"
-	case host.NameProbeEnv:
-		return "SCOPE_HOSTNAME of the probe"
-	case host.NameProbeUTS:
-		return "the host name of the probe"
-	case host.NameInitUTS:
-		return "the host name of process 1"
-	case host.NameHostname:
-		return "the host name of promscope"
-	}
-	return string(s)
-}
-
 // nameSources are the sources of host names in the order in which they win.
 func nameSources() []host.NameSource {
 	return []host.NameSource{
@@ -208,7 +189,7 @@ func nameSources() []host.NameSource {
 func hostCandidates(known []host.NameCandidate) []web.HostCandidate {
 	var all []web.HostCandidate
 	for _, source := range nameSources() {
-		c := web.HostCandidate{Source: SourceName(source), Error: "not set"}
+		c := web.HostCandidate{Source: source.String(), Error: "not set"}
 		switch source {
 		case host.NameProbeUTS:
 			c.Error = "no probe has polled, or its namespace may not be looked into"
@@ -234,9 +215,9 @@ func hostWarning(candidates []host.NameCandidate) string {
 	if len(others) == 0 {
 		return ""
 	}
-	said := []string{fmt.Sprintf("%s calls this host %q", SourceName(candidates[0].Source), candidates[0].Name)}
+	said := []string{fmt.Sprintf("%s calls this host %q", candidates[0].Source, candidates[0].Name)}
 	for _, o := range others {
-		said = append(said, fmt.Sprintf("%s %q", SourceName(o.Source), o.Name))
+		said = append(said, fmt.Sprintf("%s %q", o.Source, o.Name))
 	}
 	return strings.Join(said, ", ") + ". If Scope shows the host twice, set --scope.host to the name that the probe uses."
 }

@@ -26,10 +26,11 @@ const (
 // Uptime is how long the machine has been up.
 const Uptime = 100000 * time.Second
 
-// Tree is a /proc of files.
+// Tree is a /proc of files, with a clock that stands still.
 type Tree struct {
 	Root string
 
+	now  time.Time
 	t    testing.TB
 	nets string // tables of the network namespaces
 	bin  string // what was removed
@@ -67,7 +68,10 @@ type Socket struct {
 func New(t testing.TB) *Tree {
 	t.Helper()
 	dir := t.TempDir()
-	tree := &Tree{t: t, Root: filepath.Join(dir, "proc"), nets: filepath.Join(dir, "net"), bin: filepath.Join(dir, "bin")}
+	tree := &Tree{
+		Root: filepath.Join(dir, "proc"), nets: filepath.Join(dir, "net"), bin: filepath.Join(dir, "bin"),
+		now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), t: t,
+	}
 	for _, d := range []string{tree.Root, tree.nets, tree.bin} {
 		tree.check(os.Mkdir(d, 0o700))
 	}
@@ -78,6 +82,15 @@ func New(t testing.TB) *Tree {
 	tree.Add(Process{PID: Self, PPID: 1, Comm: "promscope"})
 	return tree
 }
+
+// Now returns the time by the tree's clock.
+func (tree *Tree) Now() time.Time { return tree.now }
+
+// Advance sets the clock on, and the uptime does not follow.
+func (tree *Tree) Advance(d time.Duration) { tree.now = tree.now.Add(d) }
+
+// Boot returns when the machine was booted, as long as its clock stands.
+func (tree *Tree) Boot() time.Time { return tree.now.Add(-Uptime) }
 
 // Add adds a process, or replaces the one that has its pid.
 func (tree *Tree) Add(p Process) {

@@ -1,4 +1,4 @@
-package host
+package socket
 
 import (
 	"context"
@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/common/promslog"
 	"golang.org/x/sys/unix"
 
+	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/hosttest"
 )
 
@@ -63,22 +63,13 @@ func benchTree(b *testing.B) *hosttest.Tree {
 	return tree
 }
 
-func benchMachine(b *testing.B, tree *hosttest.Tree) *Machine {
-	b.Helper()
-	m, err := New(Options{ProcRoot: tree.Root}, promslog.NewNopLogger())
-	if err != nil {
-		b.Fatal(err)
-	}
-	return m
-}
-
 // What a machine of that size costs. Most of it is system calls, one or two a
 // process.
 func BenchmarkMachine(b *testing.B) {
 	tree := benchTree(b)
 	ctx := context.Background()
-	list := func(b *testing.B, m *Machine, want Wanted) {
-		listeners, err := m.Listeners(ctx, want)
+	list := func(b *testing.B, table *Table, want Wanted) {
+		listeners, err := table.Listeners(ctx, want)
 		if err != nil || len(listeners) == 0 {
 			b.Fatal(len(listeners), err)
 		}
@@ -86,37 +77,19 @@ func BenchmarkMachine(b *testing.B) {
 	// What discovery does at each interval when nothing changed: 50 of the
 	// listeners are on its ports.
 	b.Run("listeners known", func(b *testing.B) {
-		m := benchMachine(b, tree)
+		table := newTestTable(b, host.Options{ProcRoot: tree.Root})
 		some := Wanted{TCP: func(_ uint64, a netip.AddrPort) bool { return a.Port() < 9180 }}
-		list(b, m, some)
+		list(b, table, some)
 		b.ReportAllocs()
 		for b.Loop() {
-			list(b, m, some)
+			list(b, table, some)
 		}
 	})
 	// What it does once: the owners of all are looked for.
 	b.Run("listeners new", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			list(b, benchMachine(b, tree), all())
-		}
-	})
-	b.Run("containers", func(b *testing.B) {
-		m := benchMachine(b, tree)
-		b.ReportAllocs()
-		for b.Loop() {
-			if groups := m.groupMembers(); len(groups) != benchContainers {
-				b.Fatal(len(groups))
-			}
-		}
-	})
-	b.Run("pid namespaces", func(b *testing.B) {
-		m := benchMachine(b, tree)
-		b.ReportAllocs()
-		for b.Loop() {
-			if pids := m.namespacePIDs(); len(pids) != benchContainers {
-				b.Fatal(len(pids))
-			}
+			list(b, newTestTable(b, host.Options{ProcRoot: tree.Root}), all())
 		}
 	})
 }
@@ -126,11 +99,11 @@ func BenchmarkOwnerOf(b *testing.B) {
 	tree := hosttest.New(b)
 	tree.Net(hosttest.InitNetNS, []hosttest.Socket{{Local: addr("0.0.0.0:9100"), Inode: 11}}, nil)
 	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "exporter", Sockets: []uint64{11}})
-	m := benchMachine(b, tree)
+	table := newTestTable(b, host.Options{ProcRoot: tree.Root})
 	conn := fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9100"}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, ok := m.OwnerOf(context.Background(), conn); !ok {
+		if _, ok := table.OwnerOf(context.Background(), conn); !ok {
 			b.Fatal("no owner")
 		}
 	}
@@ -166,11 +139,7 @@ func BenchmarkMachineReal(b *testing.B) {
 		}
 		defer server.Close()
 	}
-	m, err := New(Options{}, promslog.NewNopLogger())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer m.Close()
+	table := realTable(b)
 	run := func(name string, fn func() error) {
 		b.Run(name, func(b *testing.B) {
 			if err := fn(); err != nil {
@@ -188,21 +157,17 @@ func BenchmarkMachineReal(b *testing.B) {
 	}
 	wanted := Wanted{TCP: func(uint64, netip.AddrPort) bool { return true }}
 	run("listeners known", func() error {
-		_, err := m.Listeners(context.Background(), wanted)
+		_, err := table.Listeners(context.Background(), wanted)
 		return err
 	})
 	run("listeners new", func() error {
-		clear(m.sockets.owners)
-		_, err := m.Listeners(context.Background(), wanted)
+		clear(table.listeners.owners)
+		_, err := table.Listeners(context.Background(), wanted)
 		return err
 	})
 	run("listeners by proc", func() error {
-		_, err := m.procTCP(m.PID(), tcpListening)
+		_, err := procTCP(table.machine, table.machine.PID(), tcpListening)
 		return err
-	})
-	run("containers", func() error {
-		m.groupMembers()
-		return nil
 	})
 	client, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
@@ -210,7 +175,7 @@ func BenchmarkMachineReal(b *testing.B) {
 	}
 	defer client.Close()
 	run("owner of a connection", func() error {
-		if _, ok := m.OwnerOf(context.Background(), client); !ok {
+		if _, ok := table.OwnerOf(context.Background(), client); !ok {
 			return errors.New("no owner")
 		}
 		return nil

@@ -1,6 +1,10 @@
-package host
+package socket
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/promscope/promscope/bridge/host"
+)
 
 // tcpSocket is a row of a network namespace's table of TCP sockets.
 type tcpSocket struct {
@@ -20,9 +24,9 @@ const (
 
 // tcpSockets returns the TCP sockets of a network namespace, of which pid is a
 // process, that are in one of the states.
-func (m *Machine) tcpSockets(ns uint64, pid int, states tcpStates) ([]tcpSocket, error) {
-	if sockets, err := m.diagTCP(ns, pid, states); err == nil {
+func tcpSockets(m *host.Machine, ns uint64, pid int, states tcpStates) ([]tcpSocket, error) {
+	if sockets, err := diagTCP(m, ns, pid, states); err == nil {
 		return sockets, nil
 	}
-	return m.procTCP(pid, states)
+	return procTCP(m, pid, states)
 }

@@ -1,58 +1,60 @@
-package host
+package socket
 
 import (
 	"context"
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/promscope/promscope/bridge/host"
 )
 
-// Conn is a connection whose socket is in a known network namespace.
-type Conn struct {
+// namespaceConn is a connection whose socket is in a known network namespace.
+type namespaceConn struct {
 	net.Conn
 	netns uint64
 }
 
 // NetConn returns the connection as it was dialed.
-func (c Conn) NetConn() net.Conn { return c.Conn }
+func (c namespaceConn) NetConn() net.Conn { return c.Conn }
 
 // DialContext connects to an address as a process in the network namespace
 // would. Another namespace than ours is entered for that, which needs
 // CAP_SYS_ADMIN (and CAP_SYS_PTRACE for other users' processes); the error wraps
-// ErrNotPermitted without it, and ErrNoProcess if no process is in the namespace
+// host.ErrNotPermitted without it, and host.ErrNoProcess if no process is in the namespace
 // any more. The host of the address is an IP address there: names would be
 // resolved by the wrong resolver. With the namespace 0 it is that of this
 // process, and any address will do.
-func (m *Machine) DialContext(ctx context.Context, netns uint64, network, address string) (net.Conn, error) {
+func (t *Table) DialContext(ctx context.Context, netns uint64, network, address string) (net.Conn, error) {
 	var dialer net.Dialer
-	if netns == 0 || netns == m.self.netns {
+	if netns == 0 || netns == t.machine.NetNS() {
 		return dialer.DialContext(ctx, network, address)
 	}
 	if _, err := netip.ParseAddrPort(address); err != nil {
 		return nil, fmt.Errorf("dialing %s in network namespace %d: %w", address, netns, err)
 	}
-	pid, err := m.sockets.member(netns)
+	pid, err := t.listeners.member(netns)
 	if err != nil {
 		return nil, fmt.Errorf("dialing %s: %w", address, err)
 	}
 	var conn net.Conn
-	err = m.within(netns, pid, func() (err error) {
+	err = t.machine.InNetNS(netns, pid, func() (err error) {
 		conn, err = dialer.DialContext(ctx, network, address)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return Conn{conn, netns}, nil
+	return namespaceConn{conn, netns}, nil
 }
 
 // member returns a process that is in a network namespace.
-func (t *socketTable) member(netns uint64) (int, error) {
+func (t *listenerTable) member(netns uint64) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for range 2 {
 		for _, pid := range t.namespaces[netns] {
-			if ns, err := t.machine.namespace(pid, "net"); err == nil && ns == netns {
+			if ns, err := t.machine.Namespace(pid, "net"); err == nil && ns == netns {
 				return pid, nil
 			}
 		}
@@ -60,19 +62,19 @@ func (t *socketTable) member(netns uint64) (int, error) {
 			return 0, err
 		}
 	}
-	return 0, fmt.Errorf("network namespace %d: %w", netns, ErrNoProcess)
+	return 0, fmt.Errorf("network namespace %d: %w", netns, host.ErrNoProcess)
 }
 
 // NetNamespaces returns how many network namespaces there were when listeners
 // were looked for last.
-func (m *Machine) NetNamespaces() int {
-	m.sockets.mu.Lock()
-	defer m.sockets.mu.Unlock()
-	return len(m.sockets.namespaces)
+func (t *Table) NetNamespaces() int {
+	t.listeners.mu.Lock()
+	defer t.listeners.mu.Unlock()
+	return len(t.listeners.namespaces)
 }
 
 // members returns some processes in each network namespace.
-func (t *socketTable) members() map[uint64][]int {
+func (t *listenerTable) members() map[uint64][]int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.listNamespaces(); err != nil {

@@ -1,4 +1,4 @@
-package host
+package socket
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 )
 
 func TestUpstream(t *testing.T) {
-	tree, m, clock := fixture(t)
+	tree, table := fixture(t)
 	tcp := []hosttest.Socket{
 		{Local: addr("127.0.0.1:8080"), Inode: 11},
 		{Local: addr("127.0.0.1:5432"), Inode: 12},
@@ -32,7 +32,7 @@ func TestUpstream(t *testing.T) {
 
 	upstream := func(name string, pid, want int) {
 		t.Helper()
-		if p, ok := m.Upstream(context.Background(), pid); p.PID != want || ok != (want != 0) {
+		if p, ok := table.Upstream(context.Background(), pid); p.PID != want || ok != (want != 0) {
 			t.Errorf("%s: %d (%v), want %d", name, p.PID, ok, want)
 		}
 	}
@@ -58,6 +58,6 @@ func TestUpstream(t *testing.T) {
 	tree.Add(hosttest.Process{PID: 120, PPID: 1, Comm: "nginx", Sockets: []uint64{61}})
 	tree.Add(hosttest.Process{PID: 110, PPID: 1, Comm: "nginx-prometheu", Exe: "/usr/bin/nginx-prometheus-exporter", Sockets: []uint64{62}})
 	upstream("too soon to look again", 110, 0)
-	clock.advance(firstLook)
+	tree.Advance(firstLook)
 	upstream("after it is back", 110, 120)
 }

@@ -1,22 +1,20 @@
-package host
+package socket
 
 import (
 	"net"
 	"net/netip"
+
+	"github.com/promscope/promscope/bridge/host"
 )
 
 // proxyTarget returns where a docker-proxy forwards to: what it was told on its
 // command line. It stands in front of each published port, unless Docker was
 // configured to do without.
-func (m *Machine) proxyTarget(p Process) (netip.AddrPort, bool) {
+func proxyTarget(m *host.Machine, p host.Process) (netip.AddrPort, bool) {
 	if p.Comm != "docker-proxy" {
 		return netip.AddrPort{}, false
 	}
-	proc, err := m.fs.Proc(p.PID)
-	if err != nil {
-		return netip.AddrPort{}, false
-	}
-	args, err := proc.CmdLine()
+	args, err := m.CmdLine(p.PID)
 	if err != nil {
 		return netip.AddrPort{}, false
 	}

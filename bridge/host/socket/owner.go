@@ -1,4 +1,4 @@
-package host
+package socket
 
 import (
 	"cmp"
@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/promscope/promscope/bridge/host"
 )
 
 // OwnerOf returns the process that owns the listener at the other end of a
@@ -18,10 +20,10 @@ import (
 //
 // Behind a docker-proxy, which forwards a published port, the owner is the
 // process in the container.
-func (m *Machine) OwnerOf(ctx context.Context, conn net.Conn) (p Process, ok bool) {
-	netns := m.self.netns
+func (t *Table) OwnerOf(ctx context.Context, conn net.Conn) (p host.Process, ok bool) {
+	netns := t.machine.NetNS()
 	for {
-		if c, ok := conn.(Conn); ok {
+		if c, ok := conn.(namespaceConn); ok {
 			netns = c.netns
 		}
 		inner, ok := conn.(interface{ NetConn() net.Conn })
@@ -32,12 +34,12 @@ func (m *Machine) OwnerOf(ctx context.Context, conn net.Conn) (p Process, ok boo
 	}
 	switch remote := conn.RemoteAddr().(type) {
 	case *net.UnixAddr:
-		return m.unixOwner(conn, netns, remote.Name)
+		return t.unixOwner(conn, netns, remote.Name)
 	case *net.TCPAddr:
 		local, _ := conn.LocalAddr().(*net.TCPAddr)
-		return m.tcpOwner(ctx, netns, unmapped(remote.AddrPort()), unmapped(local.AddrPort()))
+		return t.tcpOwner(ctx, netns, unmapped(remote.AddrPort()), unmapped(local.AddrPort()))
 	}
-	return Process{}, false
+	return host.Process{}, false
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort {
@@ -46,23 +48,23 @@ func unmapped(a netip.AddrPort) netip.AddrPort {
 
 // tcpOwner returns the owner of the listener at server, to which client is
 // connected; both are seen from the namespace netns.
-func (m *Machine) tcpOwner(ctx context.Context, netns uint64, server, client netip.AddrPort) (Process, bool) {
-	ns, ok := m.addresses.lookup(netns, server.Addr())
+func (t *Table) tcpOwner(ctx context.Context, netns uint64, server, client netip.AddrPort) (host.Process, bool) {
+	ns, ok := t.addresses.lookup(netns, server.Addr())
 	if !ok {
-		return Process{}, false
+		return host.Process{}, false
 	}
-	p, ok := m.listenerOwner(ctx, ns, server, client)
+	p, ok := t.listenerOwner(ctx, ns, server, client)
 	if !ok {
-		return Process{}, false
+		return host.Process{}, false
 	}
-	target, proxied := m.proxyTarget(p)
+	target, proxied := proxyTarget(t.machine, p)
 	if !proxied {
 		return p, true
 	}
-	if ns, ok = m.addresses.lookup(ns, target.Addr()); !ok {
-		return Process{}, false
+	if ns, ok = t.addresses.lookup(ns, target.Addr()); !ok {
+		return host.Process{}, false
 	}
-	return m.listenerOwner(ctx, ns, target, netip.AddrPort{})
+	return t.listenerOwner(ctx, ns, target, netip.AddrPort{})
 }
 
 // acceptTries and acceptPause bound the waiting for a server to accept the
@@ -75,30 +77,30 @@ const (
 // listenerOwner returns the owner of the listener at an address in a namespace.
 // client, if valid, is connected to it, which decides between processes that
 // share the port (SO_REUSEPORT).
-func (m *Machine) listenerOwner(ctx context.Context, ns uint64, server, client netip.AddrPort) (Process, bool) {
-	owners := m.sockets.listenerOwners(ns, server)
+func (t *Table) listenerOwner(ctx context.Context, ns uint64, server, client netip.AddrPort) (host.Process, bool) {
+	owners := t.listeners.listenerOwners(ns, server)
 	switch {
 	case len(owners) == 0:
-		return Process{}, false
+		return host.Process{}, false
 	case len(owners) == 1 || !client.IsValid():
 		return owners[0], true
 	}
 	for range acceptTries {
-		if p, accepted := m.acceptor(ns, server, client, owners); accepted {
+		if p, accepted := t.acceptor(ns, server, client, owners); accepted {
 			return p, p.PID != 0
 		}
 		select {
 		case <-ctx.Done():
-			return Process{}, false
+			return host.Process{}, false
 		case <-time.After(acceptPause):
 		}
 	}
-	return Process{}, false
+	return host.Process{}, false
 }
 
 // listenerOwners returns the owners of the listeners at an address in a
 // namespace, the oldest first.
-func (t *socketTable) listenerOwners(ns uint64, server netip.AddrPort) []Process {
+func (t *listenerTable) listenerOwners(ns uint64, server netip.AddrPort) []host.Process {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	owners, complete := t.knownOwners(ns, server)
@@ -123,12 +125,12 @@ func (t *socketTable) listenerOwners(ns uint64, server netip.AddrPort) []Process
 // knownOwners returns the owners of the listeners at an address that are known
 // already and still hold them, the oldest first; complete says whether there is
 // one for each listener.
-func (t *socketTable) knownOwners(ns uint64, server netip.AddrPort) (owners []Process, complete bool) {
+func (t *listenerTable) knownOwners(ns uint64, server netip.AddrPort) (owners []host.Process, complete bool) {
 	sockets := reachable(t.tcp[ns], server)
 	complete = len(sockets) > 0
 	for _, s := range sockets {
 		h, ok := t.owners[s.inode]
-		if !ok || !t.machine.holds(h, s.inode, nil) {
+		if !ok || !holds(t.machine, h, s.inode, nil) {
 			complete = false
 			continue
 		}
@@ -136,12 +138,12 @@ func (t *socketTable) knownOwners(ns uint64, server netip.AddrPort) (owners []Pr
 			owners = append(owners, h.process)
 		}
 	}
-	slices.SortFunc(owners, func(a, b Process) int { return cmp.Compare(a.StartTicks, b.StartTicks) })
+	slices.SortFunc(owners, func(a, b host.Process) int { return cmp.Compare(a.StartTicks, b.StartTicks) })
 	return owners, complete
 }
 
-func containsProcess(processes []Process, p Process) bool {
-	return slices.ContainsFunc(processes, func(o Process) bool { return o.id() == p.id() })
+func containsProcess(processes []host.Process, p host.Process) bool {
+	return slices.ContainsFunc(processes, func(o host.Process) bool { return o.ID() == p.ID() })
 }
 
 // reachable returns the sockets that a connection to the address may reach. The
@@ -168,57 +170,57 @@ func reachable(sockets []socket, server netip.AddrPort) []socket {
 // acceptor returns which of the processes that share a port has accepted the
 // connection, itself or by a worker of its. If another process holds what was
 // accepted, having been passed it, that is none of them: to ask again would not help.
-func (m *Machine) acceptor(ns uint64, server, client netip.AddrPort, owners []Process) (p Process, accepted bool) {
-	pid, err := m.sockets.member(ns)
+func (t *Table) acceptor(ns uint64, server, client netip.AddrPort, owners []host.Process) (p host.Process, accepted bool) {
+	pid, err := t.listeners.member(ns)
 	if err != nil {
-		return Process{}, false
+		return host.Process{}, false
 	}
-	inode, err := m.diagConnection(ns, pid, server, client)
+	inode, err := diagConnection(t.machine, ns, pid, server, client)
 	if err != nil {
-		inode, err = m.procConnection(pid, server, client)
+		inode, err = procConnection(t.machine, pid, server, client)
 	}
 	if err != nil || inode == 0 {
-		return Process{}, false
+		return host.Process{}, false
 	}
-	h, accepted := m.findHolders(map[uint64]bool{inode: true})[inode]
+	h, accepted := findHolders(t.machine, map[uint64]bool{inode: true})[inode]
 	for p := h.process; p.PID > 1; {
-		if i := slices.IndexFunc(owners, func(o Process) bool { return o.id() == p.id() }); i >= 0 {
+		if i := slices.IndexFunc(owners, func(o host.Process) bool { return o.ID() == p.ID() }); i >= 0 {
 			return owners[i], true
 		}
-		if p, err = m.stat(p.PPID); err != nil {
+		if p, err = t.machine.Stat(p.PPID); err != nil {
 			break
 		}
 	}
-	return Process{}, accepted
+	return host.Process{}, accepted
 }
 
 // unixOwner returns the owner of the unix listener at path. The credentials of
 // the peer are those of the process that called listen, which is the one that is
 // asked for unless it has gone, or opens sockets for others.
-func (m *Machine) unixOwner(conn net.Conn, netns uint64, path string) (Process, bool) {
-	if pid, err := m.PeerPID(conn); err == nil {
+func (t *Table) unixOwner(conn net.Conn, netns uint64, path string) (host.Process, bool) {
+	if pid, err := t.machine.PeerPID(conn); err == nil {
 		listeners := map[uint64]bool{}
-		for _, s := range m.listUnix([]int{pid}) {
+		for _, s := range listUnix(t.machine, []int{pid}) {
 			listeners[s.inode] = true
 		}
-		if p, err := m.Process(pid); err == nil && !isServiceManager(p) && len(m.socketsOf(pid, listeners)) > 0 {
+		if p, err := t.machine.Process(pid); err == nil && !isServiceManager(p) && len(socketsOf(t.machine, pid, listeners)) > 0 {
 			return p, true
 		}
 	}
-	return m.sockets.unixOwner(netns, path)
+	return t.listeners.unixOwner(netns, path)
 }
 
 // unixOwner returns the owner of the unix listener that was bound to the path by
 // a process in the namespace.
-func (t *socketTable) unixOwner(netns uint64, path string) (Process, bool) {
+func (t *listenerTable) unixOwner(netns uint64, path string) (host.Process, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.namespaces[netns] == nil {
 		if err := t.listNamespaces(); err != nil {
-			return Process{}, false
+			return host.Process{}, false
 		}
 	}
-	for _, s := range t.machine.listUnix(t.namespaces[netns]) {
+	for _, s := range listUnix(t.machine, t.namespaces[netns]) {
 		if s.path != path {
 			continue
 		}
@@ -227,5 +229,5 @@ func (t *socketTable) unixOwner(netns uint64, path string) (Process, bool) {
 			return h.process, true
 		}
 	}
-	return Process{}, false
+	return host.Process{}, false
 }

@@ -1,31 +1,32 @@
-package host
+package socket
 
 import (
 	"errors"
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 
 	"github.com/prometheus/procfs"
+
+	"github.com/promscope/promscope/bridge/host"
 )
 
 // procTCP returns the TCP sockets of a process's network namespace that are in one
 // of the states, from /proc/PID/net/tcp and tcp6. For each the kernel walks its table
 // of all connections, some milliseconds even when it is empty, which is why diagTCP
 // comes first.
-func (m *Machine) procTCP(pid int, states tcpStates) ([]tcpSocket, error) {
-	fs, err := procfs.NewFS(m.path(strconv.Itoa(pid)))
+func procTCP(m *host.Machine, pid int, states tcpStates) ([]tcpSocket, error) {
+	fs, err := procfs.NewFS(m.Path(pid, ""))
 	if err != nil {
-		return nil, processError(pid, err)
+		return nil, err
 	}
 	tcp, err := fs.NetTCP() //nolint:staticcheck // netlink is asked before; this is for where it cannot be
 	if err != nil {
-		return nil, processError(pid, err)
+		return nil, err
 	}
 	tcp6, err := fs.NetTCP6()                          //nolint:staticcheck // likewise
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6 has none
-		return nil, processError(pid, err)
+		return nil, err
 	}
 	var sockets []tcpSocket
 	for _, table := range []procfs.NetTCP{tcp, tcp6} {
@@ -46,8 +47,8 @@ func (m *Machine) procTCP(pid int, states tcpStates) ([]tcpSocket, error) {
 // procConnection returns the inode of the TCP socket of a process's network
 // namespace that has these two ends; 0 if there is none, or no process has
 // accepted it yet.
-func (m *Machine) procConnection(pid int, local, remote netip.AddrPort) (inode uint64, err error) {
-	sockets, err := m.procTCP(pid, anyTCPState)
+func procConnection(m *host.Machine, pid int, local, remote netip.AddrPort) (inode uint64, err error) {
+	sockets, err := procTCP(m, pid, anyTCPState)
 	for _, s := range sockets {
 		if s.local == local && s.remote == remote {
 			inode = s.inode

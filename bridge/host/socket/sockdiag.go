@@ -1,4 +1,4 @@
-package host
+package socket
 
 import (
 	"encoding/binary"
@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/bridge/host"
 )
 
 // Sizes of struct inet_diag_req_v2 and struct inet_diag_msg
@@ -21,8 +23,8 @@ const (
 // only, some fifty times faster than what stands behind /proc/net/tcp, and from the
 // table of connections it leaves out those that nobody holds any more. It needs no
 // rights in our own namespace; others are entered.
-func (m *Machine) diagTCP(ns uint64, pid int, states tcpStates) (sockets []tcpSocket, err error) {
-	err = m.diag(ns, pid, func(fd int) error {
+func diagTCP(m *host.Machine, ns uint64, pid int, states tcpStates) (sockets []tcpSocket, err error) {
+	err = diag(m, ns, pid, func(fd int) error {
 		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 			request := diagRequest(family, states, unix.NLM_F_DUMP)
 			if err := diagExchange(fd, request, func(s tcpSocket) { sockets = append(sockets, s) }); err != nil {
@@ -36,15 +38,15 @@ func (m *Machine) diagTCP(ns uint64, pid int, states tcpStates) (sockets []tcpSo
 
 // diagConnection returns the inode of the TCP socket that has these two ends in
 // a network namespace; 0 if no process has accepted it yet.
-func (m *Machine) diagConnection(ns uint64, pid int, local, remote netip.AddrPort) (inode uint64, err error) {
-	err = m.diag(ns, pid, func(fd int) error {
+func diagConnection(m *host.Machine, ns uint64, pid int, local, remote netip.AddrPort) (inode uint64, err error) {
+	err = diag(m, ns, pid, func(fd int) error {
 		return diagExchange(fd, diagExact(local, remote), func(s tcpSocket) { inode = s.inode })
 	})
 	return inode, err
 }
 
 // diag calls fn with a netlink socket in a network namespace.
-func (m *Machine) diag(ns uint64, pid int, fn func(fd int) error) error {
+func diag(m *host.Machine, ns uint64, pid int, fn func(fd int) error) error {
 	var fd int
 	open := func() (err error) {
 		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
@@ -53,7 +55,7 @@ func (m *Machine) diag(ns uint64, pid int, fn func(fd int) error) error {
 		}
 		return nil
 	}
-	err := m.within(ns, pid, open)
+	err := m.InNetNS(ns, pid, open)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package host
+package socket
 
 import (
 	"bufio"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/promscope/promscope/bridge/host"
 )
 
 // addressInterval is how often at most the addresses of all network namespaces
@@ -17,7 +19,8 @@ const addressInterval = 10 * time.Second
 
 // addressTable knows which network namespace an address is in.
 type addressTable struct {
-	machine *Machine
+	machine   *host.Machine
+	listeners *listenerTable
 
 	mu         sync.Mutex
 	namespaces map[netip.Addr]uint64 // 0 for an address that is in several
@@ -25,13 +28,11 @@ type addressTable struct {
 	built      time.Time
 }
 
-func newAddressTable(m *Machine) *addressTable { return &addressTable{machine: m} }
-
 // NetNSOf returns the network namespace that an address leads to from here: ours,
 // or that of a container. It is not ok if the address is on another machine, or
 // in several containers.
-func (m *Machine) NetNSOf(addr netip.Addr) (netns uint64, ok bool) {
-	return m.addresses.lookup(m.self.netns, addr.Unmap().WithZone(""))
+func (t *Table) NetNSOf(addr netip.Addr) (netns uint64, ok bool) {
+	return t.addresses.lookup(t.machine.NetNS(), addr.Unmap().WithZone(""))
 }
 
 // lookup returns the network namespace of this machine that has the address,
@@ -44,9 +45,9 @@ func (t *addressTable) lookup(from uint64, addr netip.Addr) (ns uint64, ok bool)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ns = t.namespaces[addr]
-	if now := t.machine.now(); !t.lives(ns) && now.Sub(t.built) >= addressInterval {
-		t.members, t.built = t.machine.sockets.members(), now
-		t.namespaces = t.machine.namespaceAddresses(t.members)
+	if now := t.machine.Now(); !t.lives(ns) && now.Sub(t.built) >= addressInterval {
+		t.members, t.built = t.listeners.members(), now
+		t.namespaces = namespaceAddresses(t.machine, t.members)
 		ns = t.namespaces[addr]
 	}
 	return ns, ns != 0
@@ -60,25 +61,25 @@ func (t *addressTable) lives(ns uint64) bool {
 	if ns == 0 {
 		return false
 	}
-	return ns == t.machine.self.netns || slices.ContainsFunc(t.members[ns], func(pid int) bool {
-		now, err := t.machine.namespace(pid, "net")
+	return ns == t.machine.NetNS() || slices.ContainsFunc(t.members[ns], func(pid int) bool {
+		now, err := t.machine.Namespace(pid, "net")
 		return err == nil && now == ns
 	})
 }
 
 // namespaceAddresses reads the addresses of network namespaces, given some
 // processes in each.
-func (m *Machine) namespaceAddresses(members map[uint64][]int) map[netip.Addr]uint64 {
+func namespaceAddresses(m *host.Machine, members map[uint64][]int) map[netip.Addr]uint64 {
 	table := map[netip.Addr]uint64{}
 	for ns, pids := range members {
-		for _, addr := range m.localAddresses(pids) {
+		for _, addr := range localAddresses(m, pids) {
 			if addr.IsLoopback() {
 				continue
 			}
 			switch known, ok := table[addr]; {
-			case !ok || ns == m.self.netns:
+			case !ok || ns == m.NetNS():
 				table[addr] = ns
-			case known != ns && known != m.self.netns:
+			case known != ns && known != m.NetNS():
 				table[addr] = 0 // networks of containers may repeat each other
 			}
 		}
@@ -88,14 +89,14 @@ func (m *Machine) namespaceAddresses(members map[uint64][]int) map[netip.Addr]ui
 
 // localAddresses returns the addresses of the first of the processes whose
 // tables can be read.
-func (m *Machine) localAddresses(pids []int) []netip.Addr {
+func localAddresses(m *host.Machine, pids []int) []netip.Addr {
 	for _, pid := range pids {
-		trie, err := os.ReadFile(m.pidPath(pid, "net/fib_trie"))
+		trie, err := os.ReadFile(m.Path(pid, "net/fib_trie"))
 		if err != nil {
 			continue
 		}
 		addrs := parseFibTrie(string(trie))
-		if inet6, err := os.ReadFile(m.pidPath(pid, "net/if_inet6")); err == nil {
+		if inet6, err := os.ReadFile(m.Path(pid, "net/if_inet6")); err == nil {
 			addrs = append(addrs, parseIfInet6(string(inet6))...)
 		}
 		return addrs

@@ -1,27 +1,28 @@
-package host
+package socket
 
 import (
 	"os"
 	"slices"
-	"strconv"
+
+	"github.com/promscope/promscope/bridge/host"
 )
 
 // findHolders goes through the file descriptors of all processes until each of
 // the sockets has been found, and returns their owners. What has to be looked
 // for was opened last, so the highest pids come first.
-func (m *Machine) findHolders(inodes map[uint64]bool) map[uint64]holder {
+func findHolders(m *host.Machine, inodes map[uint64]bool) map[uint64]holder {
 	found, managed := map[uint64]holder{}, map[uint64]holder{}
-	pids, err := m.listPIDs()
+	pids, err := m.PIDs()
 	if err != nil {
 		return found
 	}
 	slices.SortFunc(pids, func(a, b int) int { return b - a })
 	for _, pid := range pids {
-		for inode, fd := range m.socketsOf(pid, inodes) {
+		for inode, fd := range socketsOf(m, pid, inodes) {
 			if _, ok := found[inode]; ok {
 				continue
 			}
-			switch h, ok := m.owner(pid, fd, inode); {
+			switch h, ok := ownerOf(m, pid, fd, inode); {
 			case ok && isServiceManager(h.process):
 				managed[inode] = h // unless the service comes yet
 			case ok:
@@ -44,17 +45,17 @@ func (m *Machine) findHolders(inodes map[uint64]bool) map[uint64]holder {
 // holds it: the oldest ancestor that holds it too. A server that forks workers
 // bequeaths its listener to them, so that is the master. A service manager that
 // opened the socket for a service counts only as long as no service holds it.
-func (m *Machine) owner(pid int, fd string, inode uint64) (holder, bool) {
+func ownerOf(m *host.Machine, pid int, fd string, inode uint64) (holder, bool) {
 	p, err := m.Process(pid)
 	if err != nil {
 		return holder{}, false
 	}
 	oldest := holder{p, fd}
 	for ppid := p.PPID; ppid > 0; ppid = p.PPID {
-		if p, err = m.stat(ppid); err != nil || isServiceManager(p) {
+		if p, err = m.Stat(ppid); err != nil || isServiceManager(p) {
 			break
 		}
-		fd, ok := m.socketsOf(ppid, map[uint64]bool{inode: true})[inode]
+		fd, ok := socketsOf(m, ppid, map[uint64]bool{inode: true})[inode]
 		if !ok {
 			continue
 		}
@@ -67,7 +68,7 @@ func (m *Machine) owner(pid int, fd string, inode uint64) (holder, bool) {
 }
 
 // isServiceManager reports whether a process opens sockets for others.
-func isServiceManager(p Process) bool {
+func isServiceManager(p host.Process) bool {
 	switch p.Comm {
 	case "systemd", "xinetd", "inetd":
 		return true
@@ -79,17 +80,15 @@ func isServiceManager(p Process) bool {
 // a socket. What was read of processes goes through starts, which lasts for one
 // look at all sockets: some hold hundreds, and to read the stat file of one takes the
 // kernel a walk through its threads.
-func (m *Machine) holds(h holder, inode uint64, starts map[int]uint64) bool {
-	var buf scratch
-	held, ok, err := readLink(m.pidPath(h.process.PID, "fd/"+h.fd), "socket", &buf)
-	if err != nil || !ok || held != inode {
+func holds(m *host.Machine, h holder, inode uint64, starts map[int]uint64) bool {
+	if held, ok := m.SocketAt(h.process.PID, h.fd); !ok || held != inode {
 		return false
 	}
 	// A socket's inode number may come again some day, in a process of the same
 	// pid, under the same descriptor.
 	ticks, known := starts[h.process.PID]
 	if !known {
-		if p, err := m.stat(h.process.PID); err == nil {
+		if p, err := m.Stat(h.process.PID); err == nil {
 			ticks = p.StartTicks
 		}
 		if starts != nil {
@@ -101,22 +100,19 @@ func (m *Machine) holds(h holder, inode uint64, starts map[int]uint64) bool {
 
 // socketsOf returns which of the sockets a process holds, and under which file
 // descriptors.
-func (m *Machine) socketsOf(pid int, inodes map[uint64]bool) map[uint64]string {
-	dir := m.root + "/" + strconv.Itoa(pid) + "/fd"
-	f, err := os.Open(dir)
+func socketsOf(m *host.Machine, pid int, inodes map[uint64]bool) map[uint64]string {
+	dir, err := os.Open(m.Path(pid, "fd"))
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil
 	}
-	var buf scratch
 	var found map[uint64]string
 	for _, fd := range names {
-		// Not stat: on a file of a hung network file system that would hang, too.
-		if inode, ok, err := readLink(dir+"/"+fd, "socket", &buf); err == nil && ok && inodes[inode] {
+		if inode, ok := m.SocketAt(pid, fd); ok && inodes[inode] {
 			if found == nil {
 				found = map[uint64]string{}
 			}

@@ -1,10 +1,11 @@
-package host
+package socket
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/prometheus/procfs"
+
+	"github.com/promscope/promscope/bridge/host"
 )
 
 // unixAccepts is the flag __SO_ACCEPTCON of a listening socket in the table
@@ -14,9 +15,9 @@ const unixAccepts = 1 << 16
 // listUnix returns the listening unix stream sockets that are bound to a file,
 // from /proc/PID/net/unix of the first of the processes that still lives. A path
 // is as it was bound, in the owner's file system.
-func (m *Machine) listUnix(pids []int) []socket {
+func listUnix(m *host.Machine, pids []int) []socket {
 	for _, pid := range pids {
-		fs, err := procfs.NewFS(m.path(strconv.Itoa(pid)))
+		fs, err := procfs.NewFS(m.Path(pid, ""))
 		if err != nil {
 			continue
 		}

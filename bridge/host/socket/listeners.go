@@ -1,4 +1,4 @@
-package host
+package socket
 
 import (
 	"cmp"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/promscope/promscope/bridge/host"
 )
 
 // Listener is a listening stream socket.
@@ -20,7 +22,7 @@ type Listener struct {
 	// its workers the oldest, of a socket that a service manager opened the
 	// service. Its PID is 0 if no process was found to hold the socket (a socket
 	// of the kernel, or one of another user without CAP_SYS_PTRACE).
-	Owner Process
+	Owner host.Process
 
 	// Dormant says that only a service manager holds the socket: a connection
 	// would start the service.
@@ -41,11 +43,11 @@ type miss struct {
 	wait time.Duration // until the next one
 }
 
-// socketTable knows the owners of listening sockets. What was looked up once is
+// listenerTable knows the owners of listening sockets. What was looked up once is
 // only verified later; the file descriptors of all processes are gone through
 // for sockets that are new.
-type socketTable struct {
-	machine *Machine
+type listenerTable struct {
+	machine *host.Machine
 
 	mu         sync.Mutex
 	namespaces map[uint64][]int // network namespace to some processes in it
@@ -64,12 +66,12 @@ type socket struct {
 
 // holder is a process that holds a socket, and where.
 type holder struct {
-	process Process
+	process host.Process
 	fd      string
 }
 
-func newSocketTable(m *Machine) *socketTable {
-	return &socketTable{
+func newListenerTable(m *host.Machine) *listenerTable {
+	return &listenerTable{
 		machine: m,
 		tcp:     map[uint64][]socket{},
 		owners:  map[uint64]holder{},
@@ -86,11 +88,11 @@ type Wanted struct {
 
 // Listeners returns the listening TCP and unix stream sockets of all network
 // namespaces that have a process and can be seen, with their owners.
-func (m *Machine) Listeners(ctx context.Context, want Wanted) ([]Listener, error) {
-	return m.sockets.list(ctx, want)
+func (t *Table) Listeners(ctx context.Context, want Wanted) ([]Listener, error) {
+	return t.listeners.list(ctx, want)
 }
 
-func (t *socketTable) list(ctx context.Context, want Wanted) ([]Listener, error) {
+func (t *listenerTable) list(ctx context.Context, want Wanted) ([]Listener, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.listNamespaces(); err != nil {
@@ -114,7 +116,7 @@ func (t *socketTable) list(ctx context.Context, want Wanted) ([]Listener, error)
 		if want.Unix == nil {
 			continue
 		}
-		for _, s := range t.machine.listUnix(pids) {
+		for _, s := range listUnix(t.machine, pids) {
 			if want.Unix(ns, s.path) {
 				listening[s.inode] = true
 				wanted = append(wanted, Listener{NetNS: ns, Path: s.path, Inode: s.inode})
@@ -137,7 +139,7 @@ func (t *socketTable) list(ctx context.Context, want Wanted) ([]Listener, error)
 }
 
 // forget drops what is known of sockets that listen no more.
-func (t *socketTable) forget(listening map[uint64]bool) {
+func (t *listenerTable) forget(listening map[uint64]bool) {
 	for inode := range t.owners {
 		if !listening[inode] {
 			delete(t.owners, inode)
@@ -153,10 +155,10 @@ func (t *socketTable) forget(listening map[uint64]bool) {
 // sweep drops sockets that are not held as they were, and those that nobody was
 // found to hold and nobody asks for any more. Where all listeners are never listed,
 // there is no forget.
-func (t *socketTable) sweep(now time.Time) {
+func (t *listenerTable) sweep(now time.Time) {
 	starts := map[int]uint64{}
 	for inode, h := range t.owners {
-		if !t.machine.holds(h, inode, starts) {
+		if !holds(t.machine, h, inode, starts) {
 			delete(t.owners, inode)
 		}
 	}
@@ -169,12 +171,12 @@ func (t *socketTable) sweep(now time.Time) {
 
 // resolve sees to it that the owners of the sockets are known and still are
 // what they were. Sockets that no process holds end up in missed.
-func (t *socketTable) resolve(inodes []uint64) {
-	now := t.machine.now()
+func (t *listenerTable) resolve(inodes []uint64) {
+	now := t.machine.Now()
 	unknown, starts := map[uint64]bool{}, map[int]uint64{}
 	for _, inode := range inodes {
 		if h, ok := t.owners[inode]; ok {
-			if t.machine.holds(h, inode, starts) {
+			if holds(t.machine, h, inode, starts) {
 				continue
 			}
 			delete(t.owners, inode)
@@ -190,7 +192,7 @@ func (t *socketTable) resolve(inodes []uint64) {
 		t.sweep(now)
 		t.room = 2*(len(t.owners)+len(t.missed)) + 64
 	}
-	found := t.machine.findHolders(unknown)
+	found := findHolders(t.machine, unknown)
 	for inode := range unknown {
 		if h, ok := found[inode]; ok {
 			t.owners[inode] = h
@@ -204,22 +206,22 @@ func (t *socketTable) resolve(inodes []uint64) {
 
 // listNamespaces finds the network namespaces, and a few processes in each: one
 // may end before its tables are read.
-func (t *socketTable) listNamespaces() error {
-	pids, err := t.machine.listPIDs()
+func (t *listenerTable) listNamespaces() error {
+	pids, err := t.machine.PIDs()
 	if err != nil {
 		return err
 	}
 	slices.Sort(pids)
 	namespaces := map[uint64][]int{}
 	for _, pid := range pids {
-		ns, err := t.machine.namespace(pid, "net")
+		ns, err := t.machine.Namespace(pid, "net")
 		if err == nil && len(namespaces[ns]) < 3 {
 			namespaces[ns] = append(namespaces[ns], pid)
 		}
 	}
 	// Ours is always readable, through ourselves.
-	if self := t.machine.self; self.pid > 0 && namespaces[self.netns] == nil {
-		namespaces[self.netns] = []int{self.pid}
+	if self, own := t.machine.PID(), t.machine.NetNS(); self > 0 && namespaces[own] == nil {
+		namespaces[own] = []int{self}
 	}
 	t.namespaces = namespaces
 	for ns := range t.tcp {
@@ -232,9 +234,9 @@ func (t *socketTable) listNamespaces() error {
 
 // listTCP returns the listening TCP sockets of a namespace through one of the
 // processes in it.
-func (t *socketTable) listTCP(ns uint64, pids []int) []socket {
+func (t *listenerTable) listTCP(ns uint64, pids []int) []socket {
 	for _, pid := range pids {
-		listeners, err := t.machine.tcpSockets(ns, pid, tcpListening)
+		listeners, err := tcpSockets(t.machine, ns, pid, tcpListening)
 		if err != nil {
 			continue
 		}

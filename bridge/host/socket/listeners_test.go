@@ -1,0 +1,103 @@
+package socket
+
+import (
+	"context"
+	"net/netip"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/promscope/promscope/bridge/host/hosttest"
+)
+
+const containerNS = 4026532000
+
+// all wants every listener.
+func all() Wanted {
+	return Wanted{
+		TCP:  func(uint64, netip.AddrPort) bool { return true },
+		Unix: func(uint64, string) bool { return true },
+	}
+}
+
+// owners lists the listeners that are wanted, as address or path → pid.
+func owners(t *testing.T, table *Table, want Wanted) map[string]int {
+	t.Helper()
+	listeners, err := table.Listeners(context.Background(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byName := map[string]int{}
+	for _, l := range listeners {
+		name := l.Path
+		if name == "" {
+			name = l.Addr.String()
+		}
+		if l.NetNS != table.machine.NetNS() {
+			name += " in " + strconv.FormatUint(l.NetNS, 10)
+		}
+		byName[name] = l.Owner.PID
+	}
+	return byName
+}
+
+func TestListeners(t *testing.T) {
+	tree, table := fixture(t)
+	tree.Net(hosttest.InitNetNS, []hosttest.Socket{
+		{Local: addr("127.0.0.1:9100"), Inode: 11},
+		{Local: addr("[::]:9200"), Inode: 12},
+		{Local: addr("10.0.0.1:9300"), V6: true, Inode: 13},
+		{Local: addr("0.0.0.0:2049"), Inode: 14}, // the kernel's NFS server
+		{Local: addr("127.0.0.1:9100"), Remote: addr("127.0.0.1:51000"), Inode: 15},
+		{Path: "/run/exporter.sock", Inode: 16},
+		{Path: "@abstract", Inode: 17},
+	}, nil)
+	tree.Net(containerNS, []hosttest.Socket{{Local: addr("127.0.0.1:9100"), Inode: 21}}, nil)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "a", Sockets: []uint64{11, 15, 16}})
+	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "b", Sockets: []uint64{12, 13, 17}})
+	tree.Add(hosttest.Process{PID: 102, PPID: 1, Comm: "c", NetNS: containerNS, Sockets: []uint64{21}})
+
+	want := map[string]int{
+		"127.0.0.1:9100": 100, "[::]:9200": 101, "10.0.0.1:9300": 101, "0.0.0.0:2049": 0, "/run/exporter.sock": 100,
+		"127.0.0.1:9100 in " + strconv.Itoa(containerNS): 102,
+	}
+	if diff := cmp.Diff(want, owners(t, table, all())); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	only := Wanted{TCP: func(_ uint64, a netip.AddrPort) bool { return a.Port() == 9200 }}
+	if diff := cmp.Diff(map[string]int{"[::]:9200": 101}, owners(t, table, only)); diff != "" {
+		t.Errorf("only one: -want +got:\n%s", diff)
+	}
+
+	tree.Remove(101)
+	tree.Remove(102)
+	tree.Net(hosttest.InitNetNS, []hosttest.Socket{{Local: addr("127.0.0.1:9100"), Inode: 31}}, nil)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "a", StartTicks: 9000, Sockets: []uint64{31}})
+	if diff := cmp.Diff(map[string]int{"127.0.0.1:9100": 100}, owners(t, table, all())); diff != "" {
+		t.Errorf("later: -want +got:\n%s", diff)
+	}
+	if n := len(table.listeners.owners) + len(table.listeners.missed); n != 1 {
+		t.Errorf("%d sockets remembered of one", n)
+	}
+}
+
+func TestListenersDormant(t *testing.T) {
+	tree, table := fixture(t)
+	tree.Net(hosttest.InitNetNS, []hosttest.Socket{{Local: addr("127.0.0.1:9100"), Inode: 11}, {Local: addr("127.0.0.1:9101"), Inode: 12}}, nil)
+	tree.Add(hosttest.Process{PID: 1, Comm: "systemd", Sockets: []uint64{11, 12}})
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "service", Sockets: []uint64{12}})
+	listeners, err := table.Listeners(context.Background(), all())
+	if err != nil || len(listeners) != 2 || !listeners[0].Dormant || listeners[1].Dormant {
+		t.Errorf("%+v, %v", listeners, err)
+	}
+}
+
+func TestListenersCanceled(t *testing.T) {
+	_, table := fixture(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := table.Listeners(ctx, all()); err == nil {
+		t.Error("no error")
+	}
+}
