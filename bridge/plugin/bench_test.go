@@ -3,26 +3,24 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"slices"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/promscope/promscope/bridge/plugin/probetest"
 	"github.com/promscope/promscope/mapping"
 )
 
-// benchReport returns a report of nodes with three metrics each, all with full
-// windows, and the results that made it: one rule for each metric.
-func benchReport(tb testing.TB, nodes int) (*Report, []mapping.Result) {
-	tb.Helper()
+// loadedReport returns a report of processes whose metrics have full windows, with a
+// sample each second, and the results that go on with it: one rule for each metric.
+func loadedReport(b *testing.B, nodes, metrics int) (*Report, []mapping.Result) {
+	b.Helper()
 	r := NewReport(options(), templates(), discard(), nil)
-	results := make([]mapping.Result, 3)
+	results := make([]mapping.Result, metrics)
 	for rule := range results {
-		template := mapping.Template{ID: fmt.Sprintf("promscope_metric_%d", rule), Label: fmt.Sprintf("Metric %d", rule), Priority: 2.5 + float64(rule)/10}
+		template := mapping.Template{ID: fmt.Sprintf("promscope_metric_%d", rule), Label: fmt.Sprintf("Metric %d", rule), Priority: 3 + float64(rule)}
 		results[rule].Rule = rule
 		for pid := range nodes {
 			results[rule].Points = append(results[rule].Points, mapping.Point{
@@ -30,147 +28,130 @@ func benchReport(tb testing.TB, nodes int) (*Report, []mapping.Result) {
 			})
 		}
 	}
-	for at := range DefaultMaxSamples {
-		applyAll(r, results, at)
+	for n := range 20 {
+		applyAll(r, results, n)
+		r.Publish(tick(n))
 	}
-	r.Publish(tick(DefaultMaxSamples))
 	return r, results
 }
 
-// tick returns the time of the n-th sample: close to the one before, so that the
-// window is full after any number of them.
-func tick(n int) time.Time { return start().Add(time.Duration(n) * time.Microsecond) }
+// tick returns the time of the n-th sample, as a scrape has it.
+func tick(n int) time.Time { return second(n).Add(123 * time.Millisecond) }
 
 // applyAll applies a new sample for every metric of every node.
-func applyAll(r *Report, results []mapping.Result, at int) {
+func applyAll(r *Report, results []mapping.Result, n int) {
 	for _, result := range results {
-		result.At = tick(at)
+		result.At = tick(n)
 		for i := range result.Points {
 			// What rates look like: fifteen digits.
-			result.Points[i].Value = float64((i*7919+at*104729)%100_000) / 7
+			result.Points[i].Value = float64((i*7919+n*104729)%100_000) / 7
 		}
 		r.Apply(result)
 	}
 }
 
-func reportSize(b *testing.B, r *Report) {
-	b.Helper()
-	e := r.edition.Load()
-	b.ReportMetric(float64(e.plain.bytes), "plain-bytes")
-	b.ReportMetric(float64(e.gzipped.bytes), "gzip-bytes")
-}
-
-// BenchmarkEncode encodes and compresses all nodes of a report.
-func BenchmarkEncode(b *testing.B) {
-	for _, nodes := range []int{10, 100, 1000} {
-		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
-			r, _ := benchReport(b, nodes)
+// BenchmarkSecond is what a second costs in which all metrics have a new sample: 10 ms
+// are one percent of a CPU.
+func BenchmarkSecond(b *testing.B) {
+	for _, nodes := range []int{100, 1000, 3000} {
+		b.Run(fmt.Sprintf("nodes=%d/metrics=5", nodes), func(b *testing.B) {
+			r, results := loadedReport(b, nodes, 5)
 			b.ReportAllocs()
+			n := 20
 			for b.Loop() {
-				for _, n := range r.nodes {
-					n.touch()
-				}
-				r.Publish(tick(DefaultMaxSamples))
+				applyAll(r, results, n)
+				r.Publish(tick(n))
+				n++
 			}
-			reportSize(b, r)
+			b.StopTimer()
+			runtime.GC()
+			var memory runtime.MemStats
+			runtime.ReadMemStats(&memory)
+			b.ReportMetric(float64(memory.HeapAlloc)/1e6, "heap-MB")
+			runtime.KeepAlive(r)
 		})
 	}
 }
 
-// BenchmarkApply takes in new samples without publishing them.
-func BenchmarkApply(b *testing.B) {
-	const nodes = 3334
-	r, results := benchReport(b, nodes)
-	b.ReportAllocs()
-	at := DefaultMaxSamples
-	for b.Loop() {
-		applyAll(r, results, at)
-		at++
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*nodes*len(results)), "ns/point")
-}
-
-// BenchmarkPublish publishes a report of 10,000 node metrics of which some have a
-// new sample: the cost has to follow these.
+// BenchmarkPublish publishes a report of 10,000 metrics of which some have a new
+// sample: the cost has to follow these.
 func BenchmarkPublish(b *testing.B) {
 	const nodes = 3334
-	for _, changed := range []int{0, 1, 10, 100, 1000, nodes * 3} {
-		b.Run(fmt.Sprintf("changed=%d", changed), func(b *testing.B) {
-			r, results := benchReport(b, nodes)
+	for _, changed := range []int{0, 1, 10, 100, 1000, nodes} {
+		b.Run(fmt.Sprintf("nodes=%d/changed=%d", nodes, changed), func(b *testing.B) {
+			r, results := loadedReport(b, nodes, 3)
 			b.ReportAllocs()
-			at := DefaultMaxSamples
+			n := 20
 			for b.Loop() {
 				b.StopTimer()
-				at++
-				r.mu.Lock()
-				r.change(results, changed, at)
-				r.mu.Unlock()
+				for i := range changed {
+					p := results[0].Points[i*7919%nodes]
+					node := r.nodes[nodeRef{p.Topology, p.ID}]
+					node.metrics[0].add(tick(n).UnixNano(), appendDate(nil, tick(n).UnixNano()), float64(n)/7, r.opts)
+					node.changed = true
+				}
 				b.StartTimer()
-				r.Publish(tick(at))
+				r.Publish(tick(20)) // nothing expires
+				n++
 			}
-			reportSize(b, r)
 		})
 	}
 }
 
-// change gives so many metrics of nodes that are spread over the report a sample.
-func (r *Report) change(results []mapping.Result, n, at int) {
-	for i := range n {
-		points := results[i%len(results)].Points
-		p := points[i/len(results)*7919%len(points)]
-		node := r.nodes[nodeRef{p.Topology, p.ID}]
-		j, _ := node.find(p.Template.ID)
-		node.metrics[j].add(sample{at: tick(at).UnixNano(), value: float64(at*104729%100_000) / 7}, r.opts)
-		node.touch()
-	}
-}
-
-// BenchmarkServe polls over a unix socket as the probe does.
-func BenchmarkServe(b *testing.B) {
+// BenchmarkPoll polls and decodes as the probe does.
+func BenchmarkPoll(b *testing.B) {
 	for _, metrics := range []int{3, 1000, 10_000} {
-		for _, encoding := range []string{"gzip", "identity"} {
-			b.Run(fmt.Sprintf("metrics=%d/%s", metrics, encoding), func(b *testing.B) {
-				r, _ := benchReport(b, (metrics+2)/3)
-				client := benchServer(b, r)
-				b.ReportAllocs()
-				latencies := make([]time.Duration, 0, 10_000)
-				for b.Loop() {
-					begin := time.Now()
-					poll(b, client, encoding)
-					latencies = append(latencies, time.Since(begin))
-				}
-				b.ReportMetric(quantile(latencies, 0.99), "p99-ns")
-				reportSize(b, r)
-			})
-		}
+		b.Run(fmt.Sprintf("metrics=%d", metrics), func(b *testing.B) {
+			r, _ := loadedReport(b, (metrics+2)/3, 3)
+			server, client := benchServer(b, r)
+			benchPolls(b, server, client)
+		})
 	}
 }
 
-// BenchmarkServeWhilePublishing polls while all of 10,000 node metrics change, as
-// often as they can.
-func BenchmarkServeWhilePublishing(b *testing.B) {
-	r, results := benchReport(b, 3334)
-	client := benchServer(b, r)
+// BenchmarkPollWhilePublishing polls while all of 10,000 metrics change, as often as
+// they can.
+func BenchmarkPollWhilePublishing(b *testing.B) {
+	r, results := loadedReport(b, 3334, 3)
+	server, client := benchServer(b, r)
 	ctx, cancel := context.WithCancel(b.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for at := DefaultMaxSamples + 1; ctx.Err() == nil; at++ {
-			applyAll(r, results, at)
-			r.Publish(tick(at))
+		for n := 20; ctx.Err() == nil; n++ {
+			applyAll(r, results, n)
+			r.Publish(tick(n))
 		}
 	})
-	latencies := make([]time.Duration, 0, 10_000)
-	for b.Loop() {
-		begin := time.Now()
-		poll(b, client, "gzip")
-		latencies = append(latencies, time.Since(begin))
-	}
-	b.ReportMetric(quantile(latencies, 0.99), "p99-ns")
+	benchPolls(b, server, client)
 	cancel()
 	wg.Wait()
 }
 
-func benchServer(b *testing.B, r *Report) *http.Client {
+// benchPolls reports the 99th percentile of whole polls, the mean time that the server
+// took, and the mean size of an answer.
+func benchPolls(b *testing.B, server *Server, client *probetest.Client) {
+	b.Helper()
+	if _, err := client.Fetch(b.Context()); err != nil { // the first one gets all samples
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	var answered time.Duration
+	sent, polls := 0, 0
+	for b.Loop() {
+		n, err := client.Fetch(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		sent += n
+		polls++
+		answered += server.Pollers()[0].LastDuration
+	}
+	b.ReportMetric(client.Latency(0.99).Seconds()*1e3, "p99-ms")
+	b.ReportMetric(answered.Seconds()*1e3/float64(polls), "server-ms")
+	b.ReportMetric(float64(sent)/float64(polls), "bytes")
+}
+
+func benchServer(b *testing.B, r *Report) (*Server, *probetest.Client) {
 	b.Helper()
 	listener, err := Listen(b.TempDir(), "promscope", discard())
 	if err != nil {
@@ -183,38 +164,11 @@ func benchServer(b *testing.B, r *Report) *http.Client {
 		defer close(done)
 		server.Run(ctx, listener)
 	}()
-	transport := &http.Transport{
-		DisableCompression: true,
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return net.Dial("unix", listener.Path())
-		},
-	}
+	client := probetest.NewClient(listener.Path(), probetest.Options{Timeout: 5 * time.Second})
 	b.Cleanup(func() {
-		transport.CloseIdleConnections()
+		client.Close()
 		cancel()
 		<-done
 	})
-	return &http.Client{Transport: transport}
-}
-
-func poll(b *testing.B, client *http.Client, encoding string) {
-	b.Helper()
-	request, err := http.NewRequest(http.MethodGet, "http://plugin/report?api_version=1&probe_id=6befab12ed9aaa96", nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	request.Header.Set("Accept-Encoding", encoding)
-	response, err := client.Do(request)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer response.Body.Close()
-	if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != http.StatusOK {
-		b.Fatal(response.Status, err)
-	}
-}
-
-func quantile(latencies []time.Duration, q float64) float64 {
-	slices.Sort(latencies)
-	return float64(latencies[int(q*float64(len(latencies)-1))])
+	return server, client
 }

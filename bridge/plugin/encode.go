@@ -9,14 +9,13 @@ import (
 	"github.com/promscope/promscope/mapping"
 )
 
-// The report is written by hand: it is most of what promscope computes each
-// second, and its shape never changes. All append functions return valid JSON for
-// whatever they are given.
+// The report is written by hand, in parts that are encoded at different times. All
+// append functions return valid JSON, or a part of it, for any input.
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends s as a JSON string. What is no UTF-8 becomes U+FFFD, which
-// is what encoding/json makes of it too.
+// appendString appends s as a JSON string. As with encoding/json, bytes that are not
+// UTF-8 become U+FFFD.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0 // of what has not been appended yet
@@ -120,36 +119,31 @@ func appendTemplate(dst []byte, t *mapping.Template) []byte {
 	return append(dst, '}')
 }
 
-// appendNode appends a node under its key. It has neither "id" nor "topology":
-// with them the probe's own node of that key would be hidden or doubled.
-func appendNode(dst []byte, key string, metrics []*metric) []byte {
+// appendNode appends a comma and a node up to its first metric. It has neither "id"
+// nor "topology": with them the probe's own node of that key would be hidden or
+// doubled.
+func appendNode(dst []byte, key string) []byte {
+	dst = append(dst, ',')
 	dst = appendString(dst, key)
-	dst = append(dst, `:{"metrics":{`...)
-	for i, m := range metrics {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = appendMetric(dst, m)
-	}
-	return append(dst, `}}`...)
+	return append(dst, `:{"metrics":{`...)
 }
 
-func appendMetric(dst []byte, m *metric) []byte {
-	dst = appendString(dst, m.template.ID)
+// appendMetric appends a comma and a metric up to its first sample.
+func appendMetric(dst []byte, id string, least, greatest float64) []byte {
+	dst = append(dst, ',')
+	dst = appendString(dst, id)
 	dst = append(dst, `:{"min":`...)
-	dst = appendNumber(dst, m.least)
+	dst = appendNumber(dst, least)
 	dst = append(dst, `,"max":`...)
-	dst = appendNumber(dst, m.ceiling())
-	dst = append(dst, `,"samples":[`...)
-	for i, s := range m.samples {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, `{"date":`...)
-		dst = appendDate(dst, s.at)
-		dst = append(dst, `,"value":`...)
-		dst = appendNumber(dst, s.value)
-		dst = append(dst, '}')
-	}
-	return append(dst, `]}`...)
+	dst = appendNumber(dst, greatest)
+	return append(dst, `,"samples":[`...)
+}
+
+// appendSample appends a comma and a sample. date is JSON.
+func appendSample(dst, date []byte, value float64) []byte {
+	dst = append(dst, `,{"date":`...)
+	dst = append(dst, date...)
+	dst = append(dst, `,"value":`...)
+	dst = appendNumber(dst, value)
+	return append(dst, '}')
 }

@@ -2,8 +2,6 @@ package plugin
 
 import (
 	"bytes"
-	"compress/gzip"
-	"io"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -27,7 +25,10 @@ func start() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
 func second(n int) time.Time { return start().Add(time.Duration(n) * time.Second) }
 
 func options() Options {
-	return Options{ID: "promscope", Label: "promscope", Description: "Prometheus metrics on Scope's nodes", Host: "vm"}
+	return Options{
+		ID: "promscope", Label: "promscope", Description: "Prometheus metrics on Scope's nodes", Host: "vm",
+		MaxSamples: 15, MaxAge: time.Minute, MaxNodes: 20_000, MaxBytes: 16 << 20,
+	}
 }
 
 var (
@@ -96,27 +97,11 @@ func (h *harness) check() *probetest.Report {
 	if err != nil {
 		h.Fatalf("%v\nin %s", err, h.JSON())
 	}
-	if plain := gunzip(h.T, h.edition.Load().gzipped.pieces); !bytes.Equal(plain, report.Body) {
-		h.Fatalf("the compressed report differs:\n%s\n%s", plain, report.Body)
-	}
 	return report
 }
 
 func (h *harness) drops(reason string) int {
 	return int(testutil.ToFloat64(h.metrics.dropped.WithLabelValues(reason)))
-}
-
-func gunzip(t *testing.T, pieces [][]byte) []byte {
-	t.Helper()
-	reader, err := gzip.NewReader(bytes.NewReader(slices.Concat(pieces...)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain, err := io.ReadAll(reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return plain
 }
 
 func onHost(template mapping.Template, value float64) mapping.Point {

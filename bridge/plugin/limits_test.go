@@ -118,11 +118,3 @@ func TestByteLimit(t *testing.T) {
 		t.Errorf("%v nodes left out", got)
 	}
 }
-
-func TestByteLimitIsBelowTheProbes(t *testing.T) {
-	opts := options()
-	opts.MaxBytes = math.MaxInt
-	if got := opts.withDefaults().MaxBytes; got >= 50<<20 {
-		t.Errorf("limit = %d", got)
-	}
-}

@@ -38,8 +38,8 @@ func newReportMetrics(reg prometheus.Registerer) *reportMetrics {
 		}),
 		bytes: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "promscope_report_bytes",
-			Help: "Size of the report, by content encoding.",
-		}, []string{"encoding"}),
+			Help: "Size of an answer to a poll: with all samples, which a new poller gets, and with the recent ones, which it gets from then on (mean).",
+		}, []string{"samples"}),
 		dropped: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "promscope_report_points_dropped_total",
 			Help: "Results of rules that did not get into the report, by reason.",
@@ -63,6 +63,16 @@ func newReportMetrics(reg prometheus.Registerer) *reportMetrics {
 	return m
 }
 
+// size takes note of the sizes of answers.
+func (m *reportMetrics) size(b *answerBytes) {
+	sum := 0
+	for _, n := range b[:turns] {
+		sum += n
+	}
+	m.bytes.WithLabelValues("recent").Set(float64(sum / turns))
+	m.bytes.WithLabelValues("all").Set(float64(b[allSamples]))
+}
+
 type serverMetrics struct {
 	duration prometheus.Histogram
 	aborted  prometheus.Counter
@@ -73,13 +83,13 @@ func newServerMetrics(reg prometheus.Registerer) *serverMetrics {
 	return &serverMetrics{
 		duration: factory.NewHistogram(prometheus.HistogramOpts{
 			Name: "promscope_report_request_duration_seconds",
-			Help: "Time it took to hand the report to whoever polled it.",
+			Help: "Time it took to hand the report to a poller.",
 			// The probe gives up after 0.5 s.
 			Buckets: []float64{0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5},
 		}),
 		aborted: factory.NewCounter(prometheus.CounterOpts{
 			Name: "promscope_report_requests_aborted_total",
-			Help: "Polls that were broken off before the report was handed over, as a probe does whose time is up.",
+			Help: "Polls that the poller broke off before it had the report, as a probe does when its time is up.",
 		}),
 	}
 }

@@ -14,11 +14,15 @@ const (
 
 	// maxPollerText is how much is remembered of what a poller says of itself.
 	maxPollerText = 128
+
+	// pollerSilence is after how long without a poll a poller is new again. It is
+	// somewhat longer than a sample is in every answer.
+	pollerSilence = 3 * time.Second
 )
 
-// Poller is who asks for the report.
+// Poller is a client that asks for the report.
 type Poller struct {
-	ProbeID   string // as it says
+	ProbeID   string // as it says; empty if it is no probe
 	UserAgent string // as it says
 	Peer      Peer   // as the kernel says
 
@@ -29,15 +33,26 @@ type Poller struct {
 	LastBytes    int
 }
 
-// pollers remembers who polled.
+// pollers remembers the pollers. A probe that broke off a poll comes over a new
+// connection, so a connection is not what identifies it.
 type pollers struct {
 	mu   sync.Mutex
 	list []*Poller // in order of their first poll
 }
 
-// record takes note of a poll. Of a known poller's, it allocates nothing.
+// turn returns the turn of the answer that a poller gets now.
+func (p *pollers) turn(poller Poller, now time.Time) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := p.find(poller)
+	if poller.ProbeID == "" || known == nil || now.Sub(known.Last) > pollerSilence {
+		return allSamples
+	}
+	return int(known.Polls % turns)
+}
+
+// record takes note of a poll.
 func (p *pollers) record(poll Poller) {
-	poll.ProbeID, poll.UserAgent = clip(poll.ProbeID), clip(poll.UserAgent)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	poller := p.find(poll)
@@ -47,8 +62,8 @@ func (p *pollers) record(poll Poller) {
 		}
 		poller = &Poller{
 			// They are parts of the request.
-			ProbeID:   strings.Clone(poll.ProbeID),
-			UserAgent: strings.Clone(poll.UserAgent),
+			ProbeID:   strings.Clone(clip(poll.ProbeID)),
+			UserAgent: strings.Clone(clip(poll.UserAgent)),
 			Peer:      poll.Peer,
 			First:     poll.Last,
 		}
@@ -60,14 +75,14 @@ func (p *pollers) record(poll Poller) {
 
 func (p *pollers) find(poll Poller) *Poller {
 	for _, known := range p.list {
-		if known.Peer == poll.Peer && known.ProbeID == poll.ProbeID && known.UserAgent == poll.UserAgent {
+		if known.Peer == poll.Peer && known.ProbeID == clip(poll.ProbeID) && known.UserAgent == clip(poll.UserAgent) {
 			return known
 		}
 	}
 	return nil
 }
 
-// evict forgets the poller that has not been seen for longest.
+// evict forgets the poller that has been silent for longest.
 func (p *pollers) evict() {
 	oldest := 0
 	for i, poller := range p.list {
@@ -89,14 +104,3 @@ func (p *pollers) snapshot() []Poller {
 }
 
 func clip(s string) string { return s[:min(len(s), maxPollerText)] }
-
-// queryValue returns the value of a key in a URL's query as it was sent. Unlike
-// url.ParseQuery it allocates nothing.
-func queryValue(query, key string) string {
-	for pair := range strings.SplitSeq(query, "&") {
-		if name, value, _ := strings.Cut(pair, "="); name == key {
-			return value
-		}
-	}
-	return ""
-}

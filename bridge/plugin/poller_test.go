@@ -22,12 +22,3 @@ func TestPollersAreBounded(t *testing.T) {
 		t.Errorf("remembers %d and %d bytes", len(last.ProbeID), len(last.UserAgent))
 	}
 }
-
-func TestQueryValue(t *testing.T) {
-	const query = "api_version=1&probe_id=6bef&empty=&probe_id=other"
-	for key, want := range map[string]string{"api_version": "1", "probe_id": "6bef", "empty": "", "absent": "", "probe": ""} {
-		if got := queryValue(query, key); got != want {
-			t.Errorf("queryValue(%q) = %q, want %q", key, got, want)
-		}
-	}
-}

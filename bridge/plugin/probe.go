@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// probeSilence is after how long without a poll a probe is taken to be none any
-// more, if its process still lives. Probes poll once a second.
+// probeSilence is after how long without a poll a process is no longer taken for the
+// probe, if it still lives. Probes poll once a second.
 const probeSilence = 3 * time.Second
 
-// meetTimeout bounds how long a probe's first poll waits for what is done about the
-// probe. It allows 500 ms for all.
-const meetTimeout = 150 * time.Millisecond
+// announceTimeout bounds how long a new probe's first poll waits for the hook. The
+// probe allows 500 ms for all.
+const announceTimeout = 150 * time.Millisecond
 
-// probe is the process that polls as Scope's probe of this host. Anybody may poll
+// probe is the process that polls as Scope's probe of this host. Any client may poll
 // with a probe's parameters; the first one stays the probe for as long as it lives
 // and goes on polling.
 type probe struct {
@@ -54,8 +54,8 @@ func (p *probe) forget(pid int) {
 // (kill(2)).
 func lives(pid int) bool { return !errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
 
-// meeting is a new probe that is yet to be announced.
-type meeting struct {
+// newProbe is a process that has become the probe.
+type newProbe struct {
 	pid  int
-	done chan struct{} // closed when it was
+	done chan struct{} // closed when the hook has returned
 }

@@ -5,14 +5,7 @@ import (
 	"time"
 )
 
-const (
-	sectionEnd = `}}` // of nodes and topology
-	reportEnd  = `}`
-)
-
-// Publish makes visible what was applied, and drops samples that are too old by
-// now. It encodes the nodes that have changed, copies their neighbours, and leaves
-// the rest alone.
+// Publish makes visible what was applied, and drops samples that are too old by now.
 func (r *Report) Publish(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -24,68 +17,54 @@ func (r *Report) Publish(now time.Time) {
 func (r *Report) publish(now time.Time) {
 	changed := r.changed
 	for _, s := range r.sections {
-		gone := s.sweep(now.UnixNano(), r.opts)
-		for _, n := range gone {
-			delete(r.nodes, n.nodeRef)
-		}
-		if s.encode(r.deflater) || len(gone) > 0 {
+		if s.update(now.UnixNano(), r.opts, func(gone *node) { delete(r.nodes, gone.nodeRef) }) {
 			changed = true
 		}
 	}
 	if changed {
 		r.changed = false
-		r.edition.Store(r.print())
+		r.published.Store(r.assemble())
 	}
 }
 
-// print puts the chunks together. Topologies and templates are always all there;
-// of the nodes, those that fit, and of those that do not, the last are left out.
-func (r *Report) print() *edition {
-	closing, end := r.deflater.chunk([]byte(sectionEnd)), r.deflater.chunk([]byte(reportEnd))
-	room := r.opts.MaxBytes - len(r.opening.plain) - len(reportEnd)
-	chunks := 2
+// assemble puts the parts together. Topologies and templates are always all there. Of
+// the nodes those are that fit, and of those that do not, the last are left out.
+func (r *Report) assemble() *published {
+	p := &published{host: r.opts.Host, opening: r.opening}
+	p.bytes.addToAll(len(r.opening) + len(reportEnd))
 	for _, s := range r.sections {
-		room -= len(s.head.plain) + len(sectionEnd)
-		chunks += 2 + len(s.segments)
-	}
-
-	p := newPress(chunks)
-	p.add(r.opening)
-	var samples, leftOut int
-	for _, s := range r.sections {
-		nodes, fits := 0, len(s.templates) > 0
-		if !fits { // and hence no nodes
-			r.metrics.nodes.WithLabelValues(string(s.topology)).Set(0)
-			continue
+		if len(s.templates) > 0 { // without, there are no nodes
+			p.bytes.addToAll(len(s.head) + len(topologyEnd))
 		}
-		p.add(s.head)
-		for _, seg := range s.segments {
-			// What follows a segment that is left out would begin with a comma.
-			if fits = fits && len(seg.chunk.plain) <= room; !fits {
-				leftOut += len(seg.nodes)
-				continue
+	}
+	samples, leftOut := 0, 0
+	for _, s := range r.sections {
+		t := publishedTopology{head: s.head, nodes: make([]*publishedNode, 0, len(s.nodes))}
+		for i, n := range s.nodes {
+			comma := min(i, 1)
+			if p.bytes[allSamples]+comma+n.published.bytes[allSamples] > r.opts.MaxBytes {
+				leftOut += len(s.nodes) - i
+				break
 			}
-			p.add(seg.chunk)
-			room -= len(seg.chunk.plain)
-			nodes += len(seg.nodes)
-			samples += seg.samples
+			p.bytes.addToAll(comma)
+			p.bytes.add(&n.published.bytes)
+			samples += n.published.samples
+			t.nodes = append(t.nodes, n.published)
 		}
-		p.add(closing)
-		r.metrics.nodes.WithLabelValues(string(s.topology)).Set(float64(nodes))
+		r.metrics.nodes.WithLabelValues(string(s.topology)).Set(float64(len(t.nodes)))
+		if len(s.templates) > 0 {
+			p.topologies = append(p.topologies, t)
+		}
 	}
-	p.add(end)
-
-	e := p.finish()
 	r.metrics.samples.Set(float64(samples))
 	r.metrics.leftOut.Set(float64(leftOut))
-	r.metrics.bytes.WithLabelValues("identity").Set(float64(e.plain.bytes))
-	r.metrics.bytes.WithLabelValues("gzip").Set(float64(e.gzipped.bytes))
-	r.judge(leftOut)
-	return e
+	r.metrics.size(&p.bytes)
+	r.logFull(leftOut)
+	return p
 }
 
-// judge says it, once, when the report becomes full and when it no longer is.
-func (r *Report) judge(leftOut int) {
+// logFull says it, once, when the report becomes full and when it no longer is.
+func (r *Report) logFull(leftOut int) {
 	r.crowded = r.crowded && len(r.nodes) >= r.opts.MaxNodes
 	full := leftOut > 0 || r.crowded
 	if full == r.full {

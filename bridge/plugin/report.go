@@ -3,7 +3,6 @@ package plugin
 import (
 	"log/slog"
 	"math"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,25 +16,24 @@ import (
 
 // Report is what Scope is told: the metrics of nodes, each with its last samples.
 //
-// Results of rules go in with Apply and become visible with Publish. Serving takes
-// no part in that: it hands out the last published edition. All methods may be
+// Apply takes in results of rules, Publish makes them visible. JSON, Snapshot and
+// answers to polls read what was published last, and take no lock. All methods may be
 // called concurrently.
 type Report struct {
 	logger    *slog.Logger
 	metrics   *reportMetrics
-	responder *responder
-	edition   atomic.Pointer[edition]
+	published atomic.Pointer[published]
 
 	mu       sync.Mutex
 	opts     Options
 	sections []*section // one for each topology
 	nodes    map[nodeRef]*node
-	sources  map[int]*source // by rule
-	opening  chunk
-	deflater *deflater
-	changed  bool // what belongs to no node, since the last edition
-	crowded  bool // a node was refused for want of room, and there is none yet
-	full     bool // something does not fit
+	results  map[int]*lastResult // by rule
+	opening  []byte              // the JSON up to the first topology
+	changed  bool                // what belongs to no topology, since it was published
+	turn     int                 // of the next metric
+	crowded  bool                // a node was refused for want of room, and there is none yet
+	full     bool                // something does not fit
 }
 
 // NewReport returns a report without nodes, published already. templates are those
@@ -43,11 +41,9 @@ type Report struct {
 // metric. Others come with the points that use them, and go ten minutes after these.
 func NewReport(opts Options, templates map[mapping.Topology][]mapping.Template, logger *slog.Logger, reg prometheus.Registerer) *Report {
 	r := &Report{
-		logger:    logger,
-		metrics:   newReportMetrics(reg),
-		responder: newResponder(),
-		nodes:     make(map[nodeRef]*node),
-		deflater:  newDeflater(),
+		logger:  logger,
+		metrics: newReportMetrics(reg),
+		nodes:   make(map[nodeRef]*node),
 	}
 	for _, topology := range mapping.Topologies() {
 		r.sections = append(r.sections, &section{topology: topology})
@@ -65,30 +61,22 @@ func (r *Report) Reconfigure(opts Options, templates map[mapping.Topology][]mapp
 	defer r.mu.Unlock()
 	r.configure(opts, templates)
 	for ref, n := range r.nodes {
-		section := r.section(ref.topology)
-		kept := n.metrics[:0]
-		for _, m := range n.metrics {
-			m.source = nil
-			if template, found := section.known[m.template.ID]; found {
-				m.template = template
-				kept = append(kept, m)
-			} else {
-				m.node = nil
-			}
-		}
-		clear(n.metrics[len(kept):])
-		n.metrics = kept
+		known := r.section(ref.topology).known
+		n.removeAll(func(m *metric) bool {
+			m.result = nil
+			m.template = known[m.template.ID]
+			return m.template == nil
+		})
 		n.key = ref.topology.NodeKey(r.opts.Host, ref.id)
-		n.touch()
 	}
 }
 
 func (r *Report) configure(opts Options, templates map[mapping.Topology][]mapping.Template) {
-	r.opts = opts.withDefaults()
-	r.opening = r.deflater.chunk(appendOpening(nil, r.opts))
-	r.sources = make(map[int]*source)
+	r.opts = opts
+	r.opening = appendOpening(nil, opts)
+	r.results = make(map[int]*lastResult)
 	for _, s := range r.sections {
-		s.templates, s.known = nil, make(map[string]*mapping.Template)
+		s.templates, s.known, s.unused = nil, make(map[string]*mapping.Template), nil
 		s.changed = true
 		for _, template := range templates[s.topology] {
 			s.define(template)
@@ -109,7 +97,7 @@ func (r *Report) SetHost(name string) (changed bool) {
 	r.opts.Host = name
 	for ref, n := range r.nodes {
 		n.key = ref.topology.NodeKey(name, ref.id)
-		n.touch()
+		n.changed = true
 	}
 	return true
 }
@@ -120,9 +108,12 @@ func (r *Report) Forget(now time.Time) {
 	defer r.mu.Unlock()
 	for _, n := range r.nodes {
 		for _, m := range n.metrics {
-			m.samples = slices.DeleteFunc(m.samples, func(s sample) bool { return s.at > now.UnixNano() })
+			later := slices.IndexFunc(m.samples, func(s sample) bool { return s.at > now.UnixNano() })
+			if later >= 0 {
+				m.keep(later)
+			}
 		}
-		n.touch()
+		n.changed = true
 	}
 }
 
@@ -131,22 +122,22 @@ func (r *Report) Forget(now time.Time) {
 func (r *Report) Apply(result mapping.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	src, found := r.sources[result.Rule]
+	last, found := r.results[result.Rule]
 	if !found {
-		src = &source{rule: result.Rule}
-		r.sources[result.Rule] = src
+		last = &lastResult{rule: result.Rule}
+		r.results[result.Rule] = last
 	}
-	src.begin(result.At)
+	last.begin(result.At)
 	for i := range result.Points {
-		if reason := r.apply(src, &result.Points[i]); reason != "" {
+		if reason := r.apply(last, &result.Points[i]); reason != "" {
 			r.metrics.dropped.WithLabelValues(reason).Inc()
 		}
 	}
-	src.end()
+	last.end()
 }
 
 // apply takes in one point, or returns the reason why not.
-func (r *Report) apply(src *source, p *mapping.Point) (dropped string) {
+func (r *Report) apply(result *lastResult, p *mapping.Point) (dropped string) {
 	if !(math.Abs(p.Value) <= mapping.MaxValue) { // NaN is not <= anything
 		return dropValue
 	}
@@ -167,28 +158,29 @@ func (r *Report) apply(src *source, p *mapping.Point) (dropped string) {
 	}
 	i, found := n.find(p.Template.ID)
 	if !found {
-		n.insert(i, &metric{template: section.define(p.Template)})
+		n.insert(i, &metric{template: section.define(p.Template), turn: r.turn})
+		r.turn = (r.turn + 1) % turns
 	}
 	m := n.metrics[i]
-	if m.source != src && m.source != nil || m.source == src && m.round == src.round {
+	if m.result != result && m.result != nil || m.result == result && m.round == result.round {
 		return dropDuplicate
 	}
-	src.report(m)
+	result.add(m)
 	m.max = 0
 	if p.Max > 0 && p.Max <= mapping.MaxValue {
 		m.max = p.Max
 	}
-	n.touch()
-	if !m.add(sample{at: src.at, value: p.Value}, r.opts) {
+	n.changed = true
+	if !m.add(result.at, result.date, p.Value, r.opts) {
 		return dropOutOfOrder
 	}
 	return ""
 }
 
-// Prune drops the nodes that are gone. alive is asked for every node but hosts,
-// and must not call the report. It is given the time of the samples that are
-// shown as current (of the oldest, where metrics of a node differ): a pid may be
-// another process's since.
+// Prune drops the nodes that are gone. It asks alive about every node but hosts.
+// alive must not call the report. It gets the time of the samples that are shown as
+// current (of the oldest, where metrics of a node differ): since then, another process
+// may have got the pid.
 func (r *Report) Prune(alive func(t mapping.Topology, id string, at time.Time) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -196,11 +188,7 @@ func (r *Report) Prune(alive func(t mapping.Topology, id string, at time.Time) b
 		if ref.topology == mapping.Host || len(n.metrics) == 0 || alive(ref.topology, ref.id, n.current()) {
 			continue
 		}
-		for _, m := range n.metrics {
-			m.node = nil
-		}
-		n.metrics = nil
-		n.touch()
+		n.removeAll(func(*metric) bool { return true })
 	}
 }
 
@@ -213,15 +201,5 @@ func (r *Report) section(t mapping.Topology) *section {
 	return nil
 }
 
-// JSON returns the published report. Its bytes are the caller's.
-func (r *Report) JSON() []byte { return r.edition.Load().json() }
-
-// ServeHTTP answers GET and HEAD with the published report, compressed if the
-// client can take that.
-func (r *Report) ServeHTTP(w http.ResponseWriter, req *http.Request) { _, _ = r.serve(w, req) }
-
-// serve returns how many bytes it wrote, or an error if the client did not take all
-// of them.
-func (r *Report) serve(w http.ResponseWriter, req *http.Request) (int, error) {
-	return r.responder.serve(r.edition.Load(), w, req)
-}
+// JSON returns the published report with all samples. Its bytes are the caller's.
+func (r *Report) JSON() []byte { return r.published.Load().json() }

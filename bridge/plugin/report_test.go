@@ -150,6 +150,9 @@ func TestSetHost(t *testing.T) {
 	h.apply(1, 0, onHost(load, 1))
 	h.publish(0)
 	h.SetHost("node-1")
+	if got := h.Snapshot().Host; got != "vm" {
+		t.Errorf("snapshot's host = %q before it is published", got)
+	}
 	r := h.publish(0)
 	for topology, want := range map[string]string{"Host": "node-1;<host>", "Process": "node-1;1"} {
 		if diff := cmp.Diff([]string{want}, keys(r.Topologies[topology].Nodes)); diff != "" {
@@ -208,7 +211,7 @@ func TestSnapshot(t *testing.T) {
 	h.apply(4, 1, onHost(load, 5))
 	h.publish(1)
 	want := Snapshot{
-		Host: "vm", Bytes: len(h.JSON()), GzipBytes: h.edition.Load().gzipped.bytes,
+		Host: "vm", Bytes: len(h.JSON()),
 		Nodes: []NodeSnapshot{
 			{Topology: mapping.Host, Key: "vm;<host>", Metrics: []MetricSnapshot{
 				{Template: load, Rule: 4, Max: 5, Samples: []Sample{{At: second(1), Value: 5}}},
@@ -254,7 +257,7 @@ promscope_report_samples 3
 		"promscope_report_points_dropped_total", "promscope_report_samples"); err != nil {
 		t.Error(err)
 	}
-	if got := testutil.ToFloat64(h.metrics.bytes.WithLabelValues("identity")); got != float64(len(h.JSON())) {
+	if got := testutil.ToFloat64(h.metrics.bytes.WithLabelValues("all")); got != float64(len(h.JSON())) {
 		t.Errorf("bytes = %v, want %d", got, len(h.JSON()))
 	}
 	NewServer(h.Report, ServerOptions{}, discard(), h.reg)

@@ -4,15 +4,16 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/promscope/promscope/mapping"
 )
 
 const (
-	// forgetAfter is how long no metric has a template before it is dropped. Scope
-	// takes templates for constant, and learns them every 9 s only: one that is soon
-	// needed again had better stay.
+	// forgetAfter is how long a template stays that no metric has. Scope takes
+	// templates for constant, and learns them every 9 s only: one that is soon needed
+	// again should stay.
 	forgetAfter = 10 * time.Minute
 	// forgetInterval is how often such templates are looked for.
 	forgetInterval = time.Minute
@@ -26,110 +27,82 @@ type section struct {
 	unused    map[*mapping.Template]int64  // since when no metric has them
 	looked    int64                        // when unused was last brought up to date
 	known     map[string]*mapping.Template // by id
-	head      chunk
-	changed   bool // the templates, since head was encoded
-	segments  []*segment
+	changed   bool                         // the templates, since head was encoded
+	head      []byte                       // the JSON up to the first node
+	nodes     []*node                      // in order of their ids, unless unsorted
+	unsorted  bool
 }
 
 // define returns the template with that id, which is added if there is none. The
-// first one that comes with an id stays, since Scope takes templates for constant;
-// until no metric has it: when it is back, others have had its place meanwhile.
+// first one that comes with an id stays, since Scope takes templates for constant.
+// One that no metric has is replaced: others may have had its priority meanwhile.
 func (s *section) define(t mapping.Template) *mapping.Template {
 	if math.IsNaN(t.Priority) || math.IsInf(t.Priority, 0) {
 		t.Priority = 0 // what Scope makes of a missing one
 	}
 	t.Label = cmp.Or(t.Label, t.ID)
 	known, found := s.known[t.ID]
+	_, unused := s.unused[known]
+	delete(s.unused, known)
 	switch {
 	case !found:
-		known = &t
-		s.known[t.ID] = known
-		s.templates = append(s.templates, known)
+		s.templates = append(s.templates, &t)
+	case unused && *known != t:
+		s.templates[slices.Index(s.templates, known)] = &t
 	default:
-		if _, unused := s.unused[known]; !unused || *known == t {
-			return known
-		}
+		return known
 	}
-	*known = t
+	s.known[t.ID] = &t
 	s.changed = true
-	return known
+	return &t
 }
 
-// insert adds a node in its place.
+// insert adds a node, which update puts in its place.
 func (s *section) insert(n *node) {
-	i, _ := slices.BinarySearchFunc(s.segments, n.id, func(seg *segment, id string) int {
-		if seg.last() < id {
-			return -1
-		}
-		return 1
-	})
-	if i == len(s.segments) {
-		i-- // beyond the last one: at its end
-	}
-	if i < 0 {
-		s.segments = append(s.segments, &segment{first: true})
-		i = 0
-	}
-	seg := s.segments[i]
-	j, _ := slices.BinarySearchFunc(seg.nodes, n.id, func(other *node, id string) int {
-		if other.id < id {
-			return -1
-		}
-		return 1
-	})
-	seg.nodes = slices.Insert(seg.nodes, j, n)
-	n.segment = seg
-	n.touch()
-	if len(seg.nodes) > maxSegmentNodes {
-		s.split(i)
-	}
+	s.nodes = append(s.nodes, n)
+	s.unsorted = true
 }
 
-func (s *section) split(i int) {
-	seg := s.segments[i]
-	half := len(seg.nodes) / 2
-	right := &segment{nodes: slices.Clone(seg.nodes[half:]), changed: true}
-	for _, n := range right.nodes {
-		n.segment = right
+// update drops what is too old, and encodes what has changed. It calls gone for nodes
+// that have nothing left, and reports whether anything has changed.
+func (s *section) update(now int64, opts Options, gone func(*node)) (changed bool) {
+	if s.unsorted {
+		slices.SortFunc(s.nodes, func(a, b *node) int { return strings.Compare(a.id, b.id) })
+		s.unsorted = false
 	}
-	clear(seg.nodes[half:])
-	seg.nodes = seg.nodes[:half]
-	seg.changed = true
-	s.segments = slices.Insert(s.segments, i+1, right)
-}
-
-// sweep drops what is too old, and templates that nothing needs any more. It returns
-// the nodes that have nothing left. It leaves no empty segment behind, and only the
-// first one without a leading comma.
-func (s *section) sweep(now int64, opts Options) (gone []*node) {
-	for _, seg := range s.segments {
-		gone = append(gone, seg.expire(now, opts)...)
-	}
-	if len(gone) > 0 {
-		s.segments = slices.DeleteFunc(s.segments, func(seg *segment) bool { return len(seg.nodes) == 0 })
-	}
+	s.nodes = slices.DeleteFunc(s.nodes, func(n *node) bool {
+		if !n.changed && now < n.expires {
+			return false
+		}
+		changed = true
+		n.expire(now, opts)
+		if len(n.metrics) == 0 {
+			gone(n)
+			return true
+		}
+		n.published = n.publish()
+		n.changed = false
+		return false
+	})
 	if len(s.templates) > s.fixed && now-s.looked >= int64(forgetInterval) {
 		s.looked = now
 		s.forget(now)
 	}
-	for i, seg := range s.segments {
-		if first := i == 0; seg.first != first {
-			seg.first = first
-			seg.changed = true
-		}
+	if s.changed {
+		s.head = appendTopology(nil, s.topology, s.templates)
+		s.changed = false
+		changed = true
 	}
-	return gone
+	return changed
 }
 
 // forget drops the templates that came with points and that no metric has had for
 // long: names that come and go would fill the report.
 func (s *section) forget(now int64) {
 	used := make(map[*mapping.Template]bool, len(s.templates))
-	for _, seg := range s.segments {
-		for _, n := range seg.nodes {
-			for _, m := range n.metrics {
-				used[m.template] = true
-			}
+	for _, n := range s.nodes {
+		for _, m := range n.metrics {
+			used[m.template] = true
 		}
 	}
 	unused := make(map[*mapping.Template]int64)
@@ -152,20 +125,4 @@ func (s *section) forget(now int64) {
 	}
 	clear(s.templates[len(kept):])
 	s.templates, s.unused = kept, unused
-}
-
-// encode brings the section's chunks up to date, and reports whether any was not.
-func (s *section) encode(d *deflater) bool {
-	changed := s.changed
-	if s.changed {
-		s.head = d.chunk(appendTopology(nil, s.topology, s.templates))
-		s.changed = false
-	}
-	for _, seg := range s.segments {
-		if seg.changed {
-			seg.splice(d)
-			changed = true
-		}
-	}
-	return changed
 }

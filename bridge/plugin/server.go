@@ -25,17 +25,17 @@ const (
 	// maxHeaderBytes is enough for the probe's four lines.
 	maxHeaderBytes = 8 << 10
 
-	// drainTimeout is what polls under way have left when the server ends. An
-	// answer takes a millisecond or two.
+	// drainTimeout is how long the server waits for polls under way when it ends. An
+	// answer takes a few milliseconds.
 	drainTimeout = 50 * time.Millisecond
 )
 
 // ServerOptions are what a Server takes besides its report.
 type ServerOptions struct {
-	// OnProbe is told the pid of the probe when it polls for the first time, where
-	// the kernel lets it be known; a client that gives no probe_id is none, and nor
-	// is a second one while the first goes on polling. The probe's poll waits for it
-	// for up to 150 ms, other polls do not.
+	// OnProbe gets the pid of the probe when it polls for the first time, where the
+	// kernel tells it. A client that gives no probe_id is none, nor is a second one
+	// while the first goes on polling. The probe's first poll waits for the hook for
+	// up to 150 ms, other polls do not.
 	OnProbe func(pid int)
 }
 
@@ -47,7 +47,7 @@ type Server struct {
 	pollers pollers
 	probe   probe
 	onProbe func(pid int)
-	probes  chan meeting
+	probes  chan newProbe
 }
 
 // NewServer returns a server of the report.
@@ -57,7 +57,7 @@ func NewServer(report *Report, opts ServerOptions, logger *slog.Logger, reg prom
 		logger:  logger,
 		metrics: newServerMetrics(reg),
 		onProbe: opts.OnProbe,
-		probes:  make(chan meeting, 1),
+		probes:  make(chan newProbe, 1),
 	}
 }
 
@@ -109,27 +109,27 @@ func (s *Server) announceProbes(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case m := <-s.probes:
-			s.onProbe(m.pid)
-			close(m.done)
+		case p := <-s.probes:
+			s.onProbe(p.pid)
+			close(p.done)
 		}
 	}
 }
 
-// meet has a new probe announced before it is answered, so that already its first
-// report is what it makes of it; unless that takes too long.
-func (s *Server) meet(ctx context.Context, pid int) {
-	m := meeting{pid: pid, done: make(chan struct{})}
+// announce has the hook called for a new probe, so that already its first answer has
+// what the hook changes. It does not wait for longer than announceTimeout.
+func (s *Server) announce(ctx context.Context, pid int) {
+	p := newProbe{pid: pid, done: make(chan struct{})}
 	select {
-	case s.probes <- m:
+	case s.probes <- p:
 	default: // one hangs, and another waits already
 		s.probe.forget(pid)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
 	defer cancel()
 	select {
-	case <-m.done:
+	case <-p.done:
 	case <-ctx.Done():
 	}
 }
@@ -142,31 +142,28 @@ func (s *Server) Handler() http.Handler {
 }
 
 func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
-	peer := peerFrom(r.Context())
-	probeID := queryValue(r.URL.RawQuery, "probe_id")
-	if s.onProbe != nil && probeID != "" && peer.PID > 0 && s.probe.polled(peer.PID, time.Now()) {
-		s.meet(r.Context(), peer.PID)
+	poll := Poller{
+		ProbeID:   r.URL.Query().Get("probe_id"),
+		UserAgent: r.UserAgent(),
+		Peer:      peerFrom(r.Context()),
+	}
+	if s.onProbe != nil && poll.ProbeID != "" && poll.Peer.PID > 0 && s.probe.polled(poll.Peer.PID, time.Now()) {
+		s.announce(r.Context(), poll.Peer.PID)
 	}
 
-	start := time.Now()
-	written, err := s.report.serve(w, r)
-	duration := time.Since(start)
+	poll.Last = time.Now()
+	turn := s.pollers.turn(poll, poll.Last)
+	written, err := s.report.published.Load().answer(w, r, turn)
+	poll.LastDuration, poll.LastBytes = time.Since(poll.Last), written
 
-	s.metrics.duration.Observe(duration.Seconds())
+	s.metrics.duration.Observe(poll.LastDuration.Seconds())
 	if err != nil {
 		// Probes reset connections in the normal course of things. A counter
 		// tells of it, not the log.
 		s.metrics.aborted.Inc()
 	}
-	s.pollers.record(Poller{
-		ProbeID:      probeID,
-		UserAgent:    r.UserAgent(),
-		Peer:         peer,
-		Last:         start,
-		LastDuration: duration,
-		LastBytes:    written,
-	})
+	s.pollers.record(poll)
 }
 
-// Pollers returns who has polled, in the order in which they came.
+// Pollers returns the pollers in order of their first poll.
 func (s *Server) Pollers() []Poller { return s.pollers.snapshot() }

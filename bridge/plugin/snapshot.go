@@ -6,12 +6,11 @@ import (
 	"github.com/promscope/promscope/mapping"
 )
 
-// Snapshot is the state of a report, for people to look at.
+// Snapshot is what a report has published, for people to look at.
 type Snapshot struct {
-	Host      string
-	Bytes     int // published, as JSON
-	GzipBytes int // published, compressed
-	Nodes     []NodeSnapshot
+	Host  string
+	Bytes int // of the JSON with all samples
+	Nodes []NodeSnapshot
 }
 
 // NodeSnapshot is a node with its metrics, in order of their ids.
@@ -36,54 +35,35 @@ type Sample struct {
 	Value float64
 }
 
-// Snapshot returns a copy of what the report holds, ordered by topology and node.
+// Snapshot returns what was published last, ordered by topology and node.
 func (r *Report) Snapshot() Snapshot {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	e := r.edition.Load()
-	snapshot := Snapshot{
-		Host:      r.opts.Host,
-		Bytes:     e.plain.bytes,
-		GzipBytes: e.gzipped.bytes,
-		Nodes:     make([]NodeSnapshot, 0, len(r.nodes)),
-	}
-	for _, section := range r.sections {
-		for _, segment := range section.segments {
-			for _, n := range segment.nodes {
-				if len(n.metrics) > 0 {
-					snapshot.Nodes = append(snapshot.Nodes, n.snapshot())
-				}
-			}
+	p := r.published.Load()
+	snapshot := Snapshot{Host: p.host, Bytes: p.bytes[allSamples]}
+	for _, t := range p.topologies {
+		for _, n := range t.nodes {
+			snapshot.Nodes = append(snapshot.Nodes, n.snapshot())
 		}
 	}
 	return snapshot
 }
 
-func (n *node) snapshot() NodeSnapshot {
+func (n *publishedNode) snapshot() NodeSnapshot {
 	s := NodeSnapshot{
 		Topology: n.topology,
 		ID:       n.id,
 		Key:      n.key,
-		Metrics:  make([]MetricSnapshot, 0, len(n.metrics)),
+		Metrics:  make([]MetricSnapshot, len(n.metrics)),
 	}
-	for _, m := range n.metrics {
-		s.Metrics = append(s.Metrics, m.snapshot())
-	}
-	return s
-}
-
-func (m *metric) snapshot() MetricSnapshot {
-	s := MetricSnapshot{
-		Template: *m.template,
-		Rule:     -1,
-		Max:      m.ceiling(),
-		Samples:  make([]Sample, 0, len(m.samples)),
-	}
-	if m.source != nil {
-		s.Rule = m.source.rule
-	}
-	for _, sample := range m.samples {
-		s.Samples = append(s.Samples, Sample{At: time.Unix(0, sample.at), Value: sample.value})
+	for i, m := range n.metrics {
+		s.Metrics[i] = MetricSnapshot{
+			Template: *m.template,
+			Rule:     m.rule,
+			Max:      m.max,
+			Samples:  make([]Sample, len(m.samples)),
+		}
+		for j, sample := range m.samples {
+			s.Metrics[i].Samples[j] = Sample{At: time.Unix(0, sample.at), Value: sample.value}
+		}
 	}
 	return s
 }

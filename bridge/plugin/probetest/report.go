@@ -6,11 +6,10 @@ import "time"
 type Report struct {
 	Plugins    []Plugin
 	Topologies map[string]*Topology
-	Body       []byte // as JSON, decompressed
+	Body       []byte
 
-	Elapsed    time.Duration // from dialing to the last byte; 0 if it came over no socket
-	Compressed bool
-	Reused     bool // the connection was
+	Elapsed time.Duration // from dialing until it was decoded; 0 if it came over no socket
+	Reused  bool          // the connection was
 }
 
 // Plugin is an entry of the section Plugins.
