@@ -11,7 +11,9 @@ func (r *Report) Publish(now time.Time) {
 	defer r.mu.Unlock()
 	start := time.Now()
 	r.publish(now)
-	r.metrics.publish.Observe(time.Since(start).Seconds())
+	took := time.Since(start)
+	r.lastPublish.Store(int64(took))
+	r.metrics.publish.Observe(took.Seconds())
 }
 
 func (r *Report) publish(now time.Time) {

@@ -20,9 +20,10 @@ import (
 // answers to polls read what was published last, and take no lock. All methods may be
 // called concurrently.
 type Report struct {
-	logger    *slog.Logger
-	metrics   *reportMetrics
-	published atomic.Pointer[published]
+	logger      *slog.Logger
+	metrics     *reportMetrics
+	published   atomic.Pointer[published]
+	lastPublish atomic.Int64 // nanoseconds that the last publication took
 
 	mu       sync.Mutex
 	opts     Options

@@ -35,6 +35,9 @@ type Sample struct {
 	Value float64
 }
 
+// PublishDuration returns how long the last publication took.
+func (r *Report) PublishDuration() time.Duration { return time.Duration(r.lastPublish.Load()) }
+
 // Snapshot returns what was published last, ordered by topology and node.
 func (r *Report) Snapshot() Snapshot {
 	p := r.published.Load()

@@ -153,9 +153,9 @@ func (s *Source) poller(p plugin.Poller) web.Poller {
 // reportSize measures what is published.
 func (s *Source) reportSize(snapshot plugin.Snapshot) web.Report {
 	w := web.Report{
-		Nodes:     len(snapshot.Nodes),
-		Bytes:     int64(snapshot.Bytes),
-		GzipBytes: int64(snapshot.GzipBytes),
+		Nodes:         len(snapshot.Nodes),
+		Bytes:         int64(snapshot.Bytes),
+		EncodeSeconds: s.runtime.Report.PublishDuration().Seconds(),
 	}
 	type template struct{ topology, id string }
 	templates := map[template]bool{}

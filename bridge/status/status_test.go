@@ -94,7 +94,7 @@ func TestQuery(t *testing.T) {
 // crowd is a bridge as large as the pages have to bear.
 func crowd(t testing.TB) *Source {
 	var config strings.Builder
-	config.WriteString("scrape_configs: []\npresets: []\ncollectors: {http: {enabled: false}, iowait: {enabled: false}}\nrules:\n")
+	config.WriteString("scrape_configs: []\npresets: []\ncollectors: {http: {enabled: false}, iowait: {enabled: false}}\nlimits: {max_report_size: 32MiB}\nrules:\n")
 	for i := range 500 {
 		fmt.Fprintf(&config, "  - {metric: m%d, label: M%d, expr: 'sum by (pid) (m%d{x!=\"y\"})', node: {process: pid}}\n", i, i, i)
 	}

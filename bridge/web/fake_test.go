@@ -265,7 +265,7 @@ rules:
 		}},
 		Report: Report{
 			Published: ago(ms(300)), Nodes: len(f.nodes), Metrics: metrics, Samples: metrics * 15, Templates: 19,
-			Bytes: 61_733, GzipBytes: 11_790, EncodeSeconds: 0.00024,
+			Bytes: 61_733, EncodeSeconds: 0.00024,
 		},
 	}
 	f.query = exampleQuery

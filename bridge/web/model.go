@@ -262,7 +262,6 @@ type Report struct {
 	Samples   int       `json:"samples"`
 	Templates int       `json:"templates"`
 	Bytes     int64     `json:"bytes"`
-	GzipBytes int64     `json:"gzip_bytes,omitempty"`
 	// EncodeSeconds is what the last publication took.
 	EncodeSeconds float64 `json:"encode_seconds"`
 }

@@ -58,7 +58,7 @@ func pollUnderLoad(b *testing.B, exporters int) {
 	defer polls.Close()
 	b.ReportMetric(cpuShare(b, p.Process.Pid, func() {
 		for b.Loop() {
-			if err := polls.Fetch(b.Context()); err != nil {
+			if _, err := polls.Fetch(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			time.Sleep(20 * time.Millisecond)
