@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/mapping/document"
 )
 
@@ -58,7 +58,7 @@ func TestReferenceShowsDefaults(t *testing.T) {
 	}
 	want := defaults()
 	// These two follow from other keys unless they are given.
-	want.Global.ScrapeProtocols = scrape.Protocols()[1:]
+	want.Global.ScrapeProtocols = exposition.Protocols()[1:]
 	want.Global.MetricNameEscapingScheme = "allow-utf-8"
 	for _, section := range []struct{ got, want any }{
 		{got.Global, want.Global}, {got.Scope, want.Scope}, {got.Collectors, want.Collectors}, {got.Limits, want.Limits},

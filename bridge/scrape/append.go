@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/model/textparse"
 
+	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -28,12 +29,13 @@ type appender struct {
 	store  *store.Store
 	batch  *store.Batch
 	cache  *cache
-	target labels.Labels // on all series of the target
-	origin labels.Labels // those of them that the user did not ask for
-	labels *preselector  // nil if relabelling may change labels
+	target labels.Labels           // on all series of the target
+	origin labels.Labels           // those of them that the user did not ask for
+	labels *exposition.Preselector // nil if relabelling may change labels
 	pids   pidTranslator
-	// observe, if not nil, is shown the series that are not in the cache.
-	observe func(labels.Labels)
+	// observe, if not nil, is told of each series that is not in the cache: its labels
+	// as exposed, with the target's, and after relabelling, empty if that drops it.
+	observe func(exposed, before, after labels.Labels)
 
 	schema int32 // the finest resolution of native histograms
 	lb     *labels.Builder
@@ -41,7 +43,6 @@ type appender struct {
 
 	// Of the scrape in progress.
 	at       int64
-	media    string
 	counts   counts
 	limitErr error
 }
@@ -55,24 +56,28 @@ type counts struct {
 }
 
 func newAppender(t *target, s *shared) *appender {
-	return &appender{
+	a := &appender{
 		job:    t.job,
 		store:  s.store,
 		batch:  s.store.Batch(),
 		cache:  newCache(),
 		target: t.public,
-		labels: newPreselector(t.job, s.sel, t.public, s.pidLabels),
 		pids:   s.pids,
 		schema: schemaOf(t.job.NativeHistogramMinBucketFactor),
 		lb:     labels.NewBuilder(labels.EmptyLabels()),
 	}
+	if len(t.job.MetricRelabelConfigs) == 0 {
+		a.labels = exposition.NewPreselector(s.sel.MayMatch, t.job.HonorLabels, s.pidLabels)
+		a.labels.SetTarget(t.public)
+	}
+	return a
 }
 
 // retarget changes the labels of the target, among which are those of its origin.
 func (a *appender) retarget(l, origin labels.Labels) {
 	a.target, a.origin = l, origin
 	if a.labels != nil {
-		a.labels.target = l
+		a.labels.SetTarget(l)
 	}
 	a.cache.relabel()
 }
@@ -83,21 +88,20 @@ func (a *appender) begin(at time.Time) {
 	a.cache.begin()
 }
 
-// exposition appends all that a filter hands on.
-func (a *appender) exposition(ctx context.Context, f filter, media string) error {
-	a.media = media
-	before := f.skipped()
+// exposition appends all that a reader hands on.
+func (a *appender) exposition(ctx context.Context, r *exposition.Reader) error {
+	before := 0
 	for {
-		piece, err := f.next()
-		a.skip(f.skipped() - before)
-		before = f.skipped()
+		p, err := r.Next()
+		a.skip(r.Skipped() - before)
+		before = r.Skipped()
 		if errors.Is(err, io.EOF) {
 			return a.limitErr
 		}
 		if err != nil {
 			return err
 		}
-		if err := a.piece(ctx, piece, f.bare()); err != nil {
+		if err := a.piece(ctx, r, p); err != nil {
 			return err
 		}
 	}
@@ -121,17 +125,8 @@ func (a *appender) limit() {
 // over tells whether the scrape has failed by a limit.
 func (a *appender) over() bool { return a.limitErr != nil }
 
-// piece appends a piece of an exposition, without the classic series of its native
-// histograms if it is bare.
-func (a *appender) piece(ctx context.Context, b []byte, bare bool) error {
-	options := a.job.parserOptions()
-	if bare {
-		options.KeepClassicOnClassicAndNativeHistograms = false
-	}
-	p, err := textparse.New(b, a.media, nil, options)
-	if err != nil {
-		return &failure{"content_type", err}
-	}
+// piece appends what a parser finds in a piece of an exposition.
+func (a *appender) piece(ctx context.Context, r *exposition.Reader, p textparse.Parser) error {
 	for {
 		kind, err := p.Next()
 		switch {
@@ -141,13 +136,13 @@ func (a *appender) piece(ctx context.Context, b []byte, bare bool) error {
 			return &failure{"parse", err}
 		case kind == textparse.EntrySeries:
 			exposed, ts, v := p.Series()
-			err = a.sample(ctx, p, exposed, ts, v, nil)
+			err = a.sample(ctx, r, p, exposed, ts, v, nil)
 		case kind == textparse.EntryHistogram:
 			exposed, ts, h, fh := p.Histogram()
 			if h != nil {
 				fh = h.ToFloat(nil)
 			}
-			err = a.sample(ctx, p, exposed, ts, 0, fh)
+			err = a.sample(ctx, r, p, exposed, ts, 0, fh)
 		}
 		if err != nil {
 			return err
@@ -156,12 +151,12 @@ func (a *appender) piece(ctx context.Context, b []byte, bare bool) error {
 }
 
 // sample appends one sample, a float unless there is a histogram.
-func (a *appender) sample(ctx context.Context, p textparse.Parser, exposed []byte, ts *int64, v float64, h *histogram.FloatHistogram) error {
+func (a *appender) sample(ctx context.Context, r *exposition.Reader, p textparse.Parser, exposed []byte, ts *int64, v float64, h *histogram.FloatHistogram) error {
 	a.counts.samples++
 	e := a.cache.get(exposed)
 	known := e != nil
 	if !known {
-		if a.media == mediaProto && a.labels != nil && !a.labels.proto(exposed) {
+		if !r.Wants(exposed) {
 			a.counts.relabels++
 			a.limit()
 			return nil
@@ -217,9 +212,6 @@ func (a *appender) sample(ctx context.Context, p textparse.Parser, exposed []byt
 // date whose pids are due to be translated again.
 func (a *appender) series(ctx context.Context, p textparse.Parser, exposed []byte) (*entry, error) {
 	p.Labels(&a.lset)
-	if a.observe != nil {
-		a.observe(a.lset)
-	}
 	l, settled := a.mutate(ctx, a.lset)
 	if l.IsEmpty() {
 		return a.cache.put(exposed, nil, relabelled, settled), nil
@@ -249,10 +241,17 @@ func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.
 	a.lb.Reset(exposed)
 	settled = a.pids == nil || a.pids(ctx, a.target, a.lb)
 	AddTargetLabels(a.lb, exposed, a.target, a.job.HonorLabels)
-	if !relabel.ProcessBuilder(a.lb, a.job.MetricRelabelConfigs...) {
-		return labels.EmptyLabels(), settled
+	var before labels.Labels
+	if a.observe != nil {
+		before = a.lb.Labels()
 	}
-	return a.lb.Labels(), settled
+	if relabel.ProcessBuilder(a.lb, a.job.MetricRelabelConfigs...) {
+		l = a.lb.Labels()
+	}
+	if a.observe != nil {
+		a.observe(exposed, before, l)
+	}
+	return l, settled
 }
 
 // AddTargetLabels puts the labels of a target on a series, as Prometheus does: a label

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/model/textparse"
 	"golang.org/x/sys/unix"
 
+	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -90,8 +91,8 @@ func BenchmarkParse(b *testing.B) {
 	for _, in := range inputs(b) {
 		b.Run(in.name, func(b *testing.B) {
 			b.Run("newlines", func(b *testing.B) { perSeries(b, in, func() { newlines(in.text) }) })
-			b.Run("text", func(b *testing.B) { benchFilter(b, in, in.text, mediaText) })
-			b.Run("protobuf", func(b *testing.B) { benchFilter(b, in, protobuf(b, in.text), mediaProto) })
+			b.Run("text", func(b *testing.B) { benchFilter(b, in, in.text, exposition.MediaText) })
+			b.Run("protobuf", func(b *testing.B) { benchFilter(b, in, protobuf(b, in.text), exposition.MediaProto) })
 			b.Run("textparse", func(b *testing.B) {
 				sel := store.NewSelection(in.selection)
 				perSeries(b, in, func() { selectAfter(b, in.text, sel) })
@@ -142,23 +143,31 @@ func benchTarget(in input) (*appender, *store.Selection) {
 	return newAppender(t, &shared{store: store.New(sel, store.Options{}, nil), sel: sel}), sel
 }
 
-func benchFilter(b *testing.B, in input, body []byte, media string) {
-	app, sel := benchTarget(in)
+// scrapeOnce returns a function that scrapes an exposition, of which want are wanted.
+func scrapeOnce(tb testing.TB, app *appender, want func([]byte) bool) func(at time.Time, body []byte, mediaType string) {
 	var (
-		f   filters
+		r   exposition.Reader
 		src bytes.Reader
-		at  = time.Unix(1_700_000_000, 0)
 	)
-	scrape := func() {
+	return func(at time.Time, body []byte, mediaType string) {
 		src.Reset(body)
-		at = at.Add(time.Second)
 		app.begin(at)
-		filter, _ := f.choose(exposition{body: &src, media: media}, app.job, sel.Name, app.labels)
-		if err := app.exposition(context.Background(), filter, media); err != nil {
-			b.Fatal(err)
+		r.Reset(&src, mediaType, exposition.Options{Parser: app.job.parserOptions(), WantName: want, Labels: app.labels})
+		if err := app.exposition(context.Background(), &r); err != nil {
+			tb.Fatal(err)
 		}
 		app.cache.succeed(app.stale)
 		app.batch.Commit(at, time.Second)
+	}
+}
+
+func benchFilter(b *testing.B, in input, body []byte, media string) {
+	app, sel := benchTarget(in)
+	at := time.Unix(1_700_000_000, 0)
+	once := scrapeOnce(b, app, sel.Name)
+	scrape := func() {
+		at = at.Add(time.Second)
+		once(at, body, media)
 		if app.counts.samples != in.series || app.counts.kept != max(in.series/100, 5) {
 			b.Fatalf("counts %+v", app.counts)
 		}
@@ -170,7 +179,7 @@ func benchFilter(b *testing.B, in input, body []byte, media string) {
 }
 
 func selectAfter(b *testing.B, text []byte, sel *store.Selection) {
-	p, err := textparse.New(text, mediaText, nil, textparse.ParserOptions{})
+	p, err := textparse.New(text, exposition.MediaText, nil, textparse.ParserOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}

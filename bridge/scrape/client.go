@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/exposition"
 )
 
 // client fetches one target. Each target has its own: a pool of connections
@@ -64,7 +66,7 @@ func newClient(t *target, opts Options) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating the request: %w", err)
 	}
-	c.request.Header.Set("Accept", acceptHeader(t.job.ScrapeProtocols, scheme))
+	c.request.Header.Set("Accept", exposition.AcceptHeader(t.job.ScrapeProtocols, scheme))
 	c.request.Header.Set("Accept-Encoding", acceptEncoding(t))
 	c.request.Header.Set("User-Agent", UserAgent())
 	c.request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(t.timeout.Seconds(), 'f', -1, 64))

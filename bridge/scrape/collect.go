@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/exposition"
 )
 
 // collect fetches and appends an exposition: of what rules need, if the target
@@ -26,9 +28,9 @@ func (l *loop) collect(ctx context.Context, at time.Time) (res result) {
 	}
 	var seen []labels.Labels
 	if n != nil {
-		l.app.observe = func(series labels.Labels) {
-			if isCollector([]byte(series.Get(model.MetricNameLabel))) {
-				seen = append(seen, series)
+		l.app.observe = func(exposed, _, _ labels.Labels) {
+			if isCollector([]byte(exposed.Get(model.MetricNameLabel))) {
+				seen = append(seen, exposed)
 			}
 		}
 		defer func() { l.app.observe = nil }()
@@ -47,53 +49,37 @@ func (l *loop) fetch(ctx context.Context, query url.Values, res *result) (err er
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.target.timeout)
 	defer cancel()
-	ex, err := l.source.open(ctx, query)
+	a, err := l.scraper.scrape(ctx, query)
 	if err != nil {
 		return err
 	}
-	defer ex.close()
-	l.follow(l.source.origin(ctx))
+	defer a.close()
+	l.follow(l.scraper.origin(ctx))
 
-	f, release := l.shared.borrow()
+	r, release := l.shared.borrow()
 	defer release()
-	res.media = ex.media
-	want, labels := l.want, l.app.labels
-	if l.app.observe != nil && want != nil {
-		want = func(name []byte) bool { return l.want(name) || isCollector(name) }
-		labels = nil
+	res.mediaType = a.mediaType
+	options := exposition.Options{Parser: l.target.job.parserOptions(), WantName: l.want, Labels: l.app.labels}
+	if l.app.observe != nil && l.want != nil {
+		options.WantName = func(name []byte) bool { return l.want(name) || isCollector(name) }
+		options.Labels = nil
 	}
-	filter, window := f.choose(ex, l.target.job, want, labels)
+	r.Reset(a.body, a.mediaType, options)
 	defer func() {
 		// The parser is given whatever a target sends.
-		if r := recover(); r != nil {
-			l.shared.logger.Error("Parsing an exposition panicked", "job", l.target.job.JobName, "panic", r, "stack", string(debug.Stack()))
-			err = &failure{"panic", fmt.Errorf("parsing panicked: %v", r)}
+		if p := recover(); p != nil {
+			l.shared.logger.Error("Parsing an exposition panicked", "job", l.target.job.JobName, "panic", p, "stack", string(debug.Stack()))
+			err = &failure{"panic", fmt.Errorf("parsing panicked: %v", p)}
 		}
-		res.bytes, res.counts = window.size, l.app.counts
+		res.bytes, res.counts = r.Size(), l.app.counts
 	}()
-	if err := l.app.exposition(ctx, filter, ex.media); err != nil {
+	if err := l.app.exposition(ctx, r); err != nil {
 		return err
 	}
-	if ex.partial != nil {
-		return &partialError{ex.partial}
+	if a.partial != nil {
+		return &partialError{a.partial}
 	}
 	return nil
-}
-
-// choose returns the filter for an exposition.
-func (f *filters) choose(ex exposition, job *Config, want func([]byte) bool, labels *preselector) (filter, *window) {
-	switch {
-	case ex.media == mediaProto:
-		f.proto.reset(ex.body, job.parserOptions(), want)
-		return &f.proto, &f.proto.window
-	case job.ConvertClassicHistogramsToNHCB:
-		// Buckets are converted together, however many lines they take.
-		f.whole.reset(ex.body)
-		return &f.whole, &f.whole.window
-	default:
-		f.text.reset(ex.body, ex.media == mediaOpenMetrics, want, labels)
-		return &f.text, &f.text.window
-	}
 }
 
 // follow puts the labels of the process that answers onto the target's series.
@@ -121,42 +107,14 @@ type partialError struct{ error }
 
 func (e *partialError) Unwrap() error { return e.error }
 
-// filters holds the memory that a scrape needs while it lasts.
-type filters struct {
-	text  textFilter
-	proto protoFilter
-	whole wholeFilter
-}
-
-// borrow lends memory for a scrape until release is called.
-func (s *shared) borrow() (f *filters, release func()) {
-	f, _ = s.filters.Get().(*filters)
-	if f == nil {
-		f = new(filters)
+// borrow lends a reader for a scrape until release is called.
+func (s *shared) borrow() (r *exposition.Reader, release func()) {
+	r, _ = s.readers.Get().(*exposition.Reader)
+	if r == nil {
+		r = new(exposition.Reader)
 	}
-	return f, func() {
-		f.release()
-		s.filters.Put(f)
+	return r, func() {
+		r.Release()
+		s.readers.Put(r)
 	}
-}
-
-// release lets go of the body, and of what an exposition out of the ordinary made
-// the memory grow to, for a pool that is used each second is never emptied.
-func (f *filters) release() {
-	f.text.release()
-	f.proto.release()
-	f.whole.release()
-}
-
-// maxKept is how much of a buffer for pieces is kept from one scrape to the next.
-// A piece goes over its size by a line or a family.
-const maxKept = 4 * pieceSize
-
-// emptied returns a buffer without its content, and without its memory if it grew
-// beyond what is kept.
-func emptied(b []byte) []byte {
-	if cap(b) > maxKept {
-		return nil
-	}
-	return b[:0]
 }

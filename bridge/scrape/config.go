@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/promscope/promscope/bridge/exposition"
 )
 
 // Global is what all jobs inherit unless they say otherwise: the part of
@@ -19,7 +21,7 @@ import (
 type Global struct {
 	ScrapeInterval                 model.Duration         `yaml:"scrape_interval,omitempty"`
 	ScrapeTimeout                  model.Duration         `yaml:"scrape_timeout,omitempty"`
-	ScrapeProtocols                []Protocol             `yaml:"scrape_protocols,omitempty"`
+	ScrapeProtocols                []exposition.Protocol  `yaml:"scrape_protocols,omitempty"`
 	BodySizeLimit                  units.Base2Bytes       `yaml:"body_size_limit,omitempty"`
 	SampleLimit                    uint                   `yaml:"sample_limit,omitempty"`
 	TargetLimit                    uint                   `yaml:"target_limit,omitempty"`
@@ -45,8 +47,8 @@ type Config struct {
 	Params                         url.Values             `yaml:"params,omitempty"`
 	ScrapeInterval                 model.Duration         `yaml:"scrape_interval,omitempty"`
 	ScrapeTimeout                  model.Duration         `yaml:"scrape_timeout,omitempty"`
-	ScrapeProtocols                []Protocol             `yaml:"scrape_protocols,omitempty"`
-	ScrapeFallbackProtocol         Protocol               `yaml:"fallback_scrape_protocol,omitempty"`
+	ScrapeProtocols                []exposition.Protocol  `yaml:"scrape_protocols,omitempty"`
+	ScrapeFallbackProtocol         exposition.Protocol    `yaml:"fallback_scrape_protocol,omitempty"`
 	ScrapeNativeHistograms         bool                   `yaml:"scrape_native_histograms,omitempty"`
 	AlwaysScrapeClassicHistograms  bool                   `yaml:"always_scrape_classic_histograms,omitempty"`
 	ConvertClassicHistogramsToNHCB bool                   `yaml:"convert_classic_histograms_to_nhcb,omitempty"`
@@ -169,7 +171,7 @@ func (c *Config) Validate() error {
 		check("body_size_limit", errors.New("must not be negative"))
 	}
 	if c.ScrapeProtocols == nil {
-		c.ScrapeProtocols = Protocols()
+		c.ScrapeProtocols = exposition.Protocols()
 		if !c.ScrapeNativeHistograms {
 			c.ScrapeProtocols = c.ScrapeProtocols[1:]
 		}
@@ -177,9 +179,9 @@ func (c *Config) Validate() error {
 	if len(c.ScrapeProtocols) == 0 {
 		check("scrape_protocols", errors.New("must not be empty"))
 	}
-	check("scrape_protocols", validateProtocols(c.ScrapeProtocols))
+	check("scrape_protocols", exposition.ValidateProtocols(c.ScrapeProtocols))
 	if c.ScrapeFallbackProtocol != "" {
-		check("fallback_scrape_protocol", c.ScrapeFallbackProtocol.validate())
+		check("fallback_scrape_protocol", c.ScrapeFallbackProtocol.Validate())
 	}
 	check("metric_name_escaping_scheme", c.validateNames())
 	check("relabel_configs", c.validateRelabel(c.RelabelConfigs))

@@ -1,8 +1,6 @@
 package scrape
 
 import (
-	"bytes"
-	"context"
 	"runtime"
 	"testing"
 	"time"
@@ -10,6 +8,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -18,21 +17,11 @@ import (
 func scrapeOf(t testing.TB, body []byte, media string, selectors ...store.Selector) (scrape func(), app *appender) {
 	in := input{selection: selectors}
 	app, sel := benchTarget(in)
-	var (
-		f   filters
-		src bytes.Reader
-		at  = time.Unix(1_700_000_000, 0)
-	)
+	at := time.Unix(1_700_000_000, 0)
+	once := scrapeOnce(t, app, sel.Name)
 	scrape = func() {
-		src.Reset(body)
 		at = at.Add(time.Second)
-		app.begin(at)
-		filter, _ := f.choose(exposition{body: &src, media: media}, app.job, sel.Name, app.labels)
-		if err := app.exposition(context.Background(), filter, media); err != nil {
-			t.Fatal(err)
-		}
-		app.cache.succeed(app.stale)
-		app.batch.Commit(at, time.Second)
+		once(at, body, media)
 	}
 	for range 70 { // until the rings have their size
 		scrape()
@@ -56,7 +45,7 @@ func TestAllocations(t *testing.T) {
 	}
 	const perPiece, pieces = 14, 4
 	name := "synthetic_subsystem_metric_0050_total"
-	for _, media := range []string{mediaText, mediaProto} {
+	for _, media := range []string{exposition.MediaText, exposition.MediaProto} {
 		for what, c := range map[string]struct {
 			series   int
 			selector store.Selector
@@ -70,7 +59,7 @@ func TestAllocations(t *testing.T) {
 		} {
 			t.Run(media+"/"+what, func(t *testing.T) {
 				body := synthetic(c.series)
-				if media == mediaProto {
+				if media == exposition.MediaProto {
 					body = protobuf(t, body)
 				}
 				scrape, app := scrapeOf(t, body, media, c.selector)
@@ -78,7 +67,7 @@ func TestAllocations(t *testing.T) {
 					t.Fatalf("counts %+v, %d remembered", app.counts, len(app.cache.entries))
 				}
 				limit := float64(perPiece * pieces)
-				if what == "one device, by its labels only" && media == mediaProto {
+				if what == "one device, by its labels only" && media == exposition.MediaProto {
 					limit = perPiece * 40 // all families are parsed
 				}
 				if n := testing.AllocsPerRun(20, scrape); n > limit {
@@ -111,7 +100,7 @@ func TestBytesPerSeries(t *testing.T) {
 			selector := matching(labels.MatchRegexp, "synthetic_.*", "", "")
 			selector.Window = window
 			before := heap()
-			scrape, app := scrapeOf(t, body, mediaText, selector)
+			scrape, app := scrapeOf(t, body, exposition.MediaText, selector)
 			per := float64(heap()-before) / series
 			if app.counts.kept != series {
 				t.Fatalf("counts %+v", app.counts)

@@ -12,6 +12,8 @@ import (
 	"net/url"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/exposition"
 )
 
 // failure is why a scrape failed, with a word for it that can be a label.
@@ -41,27 +43,27 @@ func reasonOf(err error) string {
 	}
 }
 
-// exposition is what a target answers to one scrape.
-type exposition struct {
-	body  io.Reader // uncompressed and limited
-	media string
-	close func()
+// answer is what a target answers to one scrape: an exposition.
+type answer struct {
+	body      io.Reader // uncompressed and limited
+	mediaType string
+	close     func()
 	// partial is why the exposition is not all there, though what there is of
 	// it is good.
 	partial error
 }
 
-// source is where a loop gets expositions from.
-type source interface {
-	// open begins a scrape; the exposition is to be closed. The query is
-	// added to the request's.
-	open(ctx context.Context, query url.Values) (exposition, error)
+// scraper asks a target for expositions.
+type scraper interface {
+	// scrape asks for one exposition. The query is added to the request's. The
+	// caller closes the answer.
+	scrape(ctx context.Context, query url.Values) (answer, error)
 	// origin returns the labels of the process that answered, if known.
 	origin(ctx context.Context) labels.Labels
 	close()
 }
 
-// fetcher is the source of an HTTP target.
+// fetcher asks a target by HTTP.
 type fetcher struct {
 	client *client
 	job    *Config
@@ -77,10 +79,10 @@ func (f *fetcher) close() { f.client.close() }
 // connection.
 const maxDrain = 64 << 10
 
-func (f *fetcher) open(ctx context.Context, query url.Values) (exposition, error) {
+func (f *fetcher) scrape(ctx context.Context, query url.Values) (answer, error) {
 	resp, err := f.client.do(ctx, query)
 	if err != nil {
-		return exposition{}, err
+		return answer{}, err
 	}
 	done := func() {
 		// What is left is mostly nothing. An error here is of no interest:
@@ -88,37 +90,37 @@ func (f *fetcher) open(ctx context.Context, query url.Values) (exposition, error
 		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
 		_ = resp.Body.Close()
 	}
-	ex, err := f.read(resp)
+	a, err := f.read(resp)
 	if err != nil {
 		done()
-		return exposition{}, err
+		return answer{}, err
 	}
-	ex.close = done
-	return ex, nil
+	a.close = done
+	return a, nil
 }
 
-func (f *fetcher) read(resp *http.Response) (ex exposition, err error) {
+func (f *fetcher) read(resp *http.Response) (a answer, err error) {
 	if resp.StatusCode != http.StatusOK {
-		return ex, &failure{"status", fmt.Errorf("server returned HTTP status %s", resp.Status)}
+		return a, &failure{"status", fmt.Errorf("server returned HTTP status %s", resp.Status)}
 	}
-	ex.media, err = mediaTypeOf(resp.Header.Get("Content-Type"), f.job.ScrapeFallbackProtocol)
+	a.mediaType, err = exposition.MediaType(resp.Header.Get("Content-Type"), f.job.ScrapeFallbackProtocol)
 	if err != nil {
-		return ex, &failure{"content_type", err}
+		return a, &failure{"content_type", err}
 	}
-	ex.body = resp.Body
+	a.body = resp.Body
 	switch encoding := resp.Header.Get("Content-Encoding"); encoding {
 	case "", "identity":
 	case "gzip":
-		if ex.body, err = f.unzip(resp.Body); err != nil {
-			return ex, &failure{"encoding", fmt.Errorf("gzip: %w", err)}
+		if a.body, err = f.unzip(resp.Body); err != nil {
+			return a, &failure{"encoding", fmt.Errorf("gzip: %w", err)}
 		}
 	default:
-		return ex, &failure{"encoding", fmt.Errorf("unsupported Content-Encoding %q", encoding)}
+		return a, &failure{"encoding", fmt.Errorf("unsupported Content-Encoding %q", encoding)}
 	}
 	if limit := int64(f.job.BodySizeLimit); limit > 0 {
-		ex.body = &limitedReader{src: ex.body, left: limit, limit: limit}
+		a.body = &limitedReader{src: a.body, left: limit, limit: limit}
 	}
-	return ex, nil
+	return a, nil
 }
 
 func (f *fetcher) unzip(body io.Reader) (io.Reader, error) {

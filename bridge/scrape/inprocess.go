@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/exposition"
 )
 
 // inProcessJob is the job label of all gatherers of this process.
@@ -51,8 +53,8 @@ func (p InProcess) target() (*target, error) {
 	}, nil
 }
 
-// gatherer is the source of an in-process target. What it gathers goes the way
-// of all expositions, as protobuf, so that there is no second path.
+// gatherer asks a target of this process. What it gathers goes the way of all
+// expositions, as protobuf, so that there is no second path.
 type gatherer struct {
 	g       prometheus.Gatherer
 	pending chan gathered // of a Gather that outlasted its scrape
@@ -68,7 +70,7 @@ func (*gatherer) origin(context.Context) labels.Labels { return labels.EmptyLabe
 
 func (*gatherer) close() {}
 
-func (g *gatherer) open(ctx context.Context, _ url.Values) (exposition, error) {
+func (g *gatherer) scrape(ctx context.Context, _ url.Values) (answer, error) {
 	// A Gather cannot be cancelled. One that hangs costs its goroutine and no
 	// more: it is waited for again by the next scrapes.
 	if g.pending == nil {
@@ -80,7 +82,7 @@ func (g *gatherer) open(ctx context.Context, _ url.Values) (exposition, error) {
 	}
 	select {
 	case <-ctx.Done():
-		return exposition{}, ctx.Err()
+		return answer{}, ctx.Err()
 	case got := <-g.pending:
 		g.pending = nil
 		return g.expose(got)
@@ -97,20 +99,20 @@ func gather(g prometheus.Gatherer) (families []*dto.MetricFamily, err error) {
 	return g.Gather()
 }
 
-func (g *gatherer) expose(got gathered) (exposition, error) {
+func (g *gatherer) expose(got gathered) (answer, error) {
 	g.buf.Reset()
 	enc := expfmt.NewEncoder(&g.buf, expfmt.NewFormat(expfmt.TypeProtoDelim))
 	for _, mf := range got.families {
 		if err := enc.Encode(mf); err != nil {
-			return exposition{}, &failure{"gather", fmt.Errorf("encoding %s: %w", mf.GetName(), err)}
+			return answer{}, &failure{"gather", fmt.Errorf("encoding %s: %w", mf.GetName(), err)}
 		}
 	}
 	if got.err == nil {
-		return exposition{body: &g.buf, media: mediaProto, close: func() {}}, nil
+		return answer{body: &g.buf, mediaType: exposition.MediaProto, close: func() {}}, nil
 	}
 	err := &failure{"gather", got.err}
 	if g.buf.Len() == 0 {
-		return exposition{}, err
+		return answer{}, err
 	}
-	return exposition{body: &g.buf, media: mediaProto, close: func() {}, partial: err}, nil
+	return answer{body: &g.buf, mediaType: exposition.MediaProto, close: func() {}, partial: err}, nil
 }

@@ -19,13 +19,13 @@ const tolerance = 2 * time.Millisecond
 
 // loop scrapes one target, on its own and whatever others do.
 type loop struct {
-	target *target
-	key    string
-	source source
-	want   func(name []byte) bool // nil: everything is parsed
-	narrow *narrower              // nil: all is asked for
-	redact *redactor
-	shared *shared
+	target  *target
+	key     string
+	scraper scraper
+	want    func(name []byte) bool // nil: everything is parsed
+	narrow  *narrower              // nil: all is asked for
+	redact  *redactor
+	shared  *shared
 
 	app    *appender
 	report reporter
@@ -47,21 +47,21 @@ type shared struct {
 	sel       *store.Selection
 	logger    *slog.Logger
 	metrics   *metrics
-	filters   sync.Pool // of *filters: the memory of scrapes in progress
+	readers   sync.Pool // of *exposition.Reader: the memory of scrapes in progress
 	pids      pidTranslator
 	pidLabels []string
 }
 
-func newLoop(t *target, src source, red *redactor, s *shared) *loop {
-	parsesAll := parsesAll(t.job, s.sel)
+func newLoop(t *target, s scraper, red *redactor, sh *shared) *loop {
+	parsesAll := parsesAll(t.job, sh.sel)
 	l := &loop{
-		target: t,
-		key:    t.key(),
-		source: src,
-		redact: red,
-		shared: s,
-		app:    newAppender(t, s),
-		news:   newsScrapes,
+		target:  t,
+		key:     t.key(),
+		scraper: s,
+		redact:  red,
+		shared:  sh,
+		app:     newAppender(t, sh),
+		news:    newsScrapes,
 		status: TargetStatus{
 			Job:        t.job.JobName,
 			URL:        red.url(t.url),
@@ -74,17 +74,17 @@ func newLoop(t *target, src source, red *redactor, s *shared) *loop {
 		},
 	}
 	if parsesAll == "" {
-		l.want = s.sel.Name
+		l.want = sh.sel.Name
 	}
-	l.narrow = newNarrower(t, s.sel, parsesAll)
-	l.report.retarget(s.store, t.job, t.public)
+	l.narrow = newNarrower(t, sh.sel, parsesAll)
+	l.report.retarget(sh.store, t.job, t.public)
 	return l
 }
 
 // run scrapes until ctx is done. If parent is not, the target alone is gone,
 // and its series go stale.
 func (l *loop) run(ctx, parent context.Context) {
-	defer l.source.close()
+	defer l.scraper.close()
 	defer l.account(TargetStatus{})
 	l.account(l.Status())
 

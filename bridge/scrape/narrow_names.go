@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/promscope/promscope/bridge/exposition"
 )
 
 // taken returns the metrics of which the scrape in progress has series that a
@@ -30,39 +32,35 @@ func (c *cache) taken() map[string]bool {
 func (l *loop) namesOf(ctx context.Context, query url.Values) (names map[string]bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.target.timeout)
 	defer cancel()
-	ex, err := l.source.open(ctx, query)
+	a, err := l.scraper.scrape(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	defer ex.close()
-	f, release := l.shared.borrow()
+	defer a.close()
+	r, release := l.shared.borrow()
 	defer release()
 	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("parsing panicked: %v", r)
+		if p := recover(); p != nil {
+			err = fmt.Errorf("parsing panicked: %v", p)
 		}
 	}()
-	filter, _ := f.choose(ex, l.target.job, l.want, nil)
+	r.Reset(a.body, a.mediaType, exposition.Options{Parser: l.target.job.parserOptions(), WantName: l.want})
 	names = make(map[string]bool)
 	for {
-		piece, err := filter.next()
+		p, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return names, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		if err := addNames(names, piece, ex.media); err != nil {
+		if err := addNames(names, p); err != nil {
 			return nil, err
 		}
 	}
 }
 
-func addNames(names map[string]bool, piece []byte, media string) error {
-	p, err := textparse.New(piece, media, nil, textparse.ParserOptions{KeepClassicOnClassicAndNativeHistograms: true})
-	if err != nil {
-		return err
-	}
+func addNames(names map[string]bool, p textparse.Parser) error {
 	var l labels.Labels
 	for {
 		kind, err := p.Next()

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -34,16 +35,10 @@ func pidScrapes(t *testing.T, body string, pid func(value string) (string, bool)
 	app = newAppender(&target{job: &job, public: labels.FromStrings("job", "j")},
 		&shared{store: st, sel: sel, pids: newPIDTranslator(opts), pidLabels: opts.PIDLabels})
 	at := time.UnixMilli(0)
+	once := scrapeOnce(t, app, sel.Name)
 	return func() {
 		at = at.Add(time.Second)
-		app.begin(at)
-		var f filters
-		filter, _ := f.choose(exposition{body: strings.NewReader(body), media: mediaText}, &job, sel.Name, app.labels)
-		if err := app.exposition(t.Context(), filter, mediaText); err != nil {
-			t.Fatal(err)
-		}
-		app.cache.succeed(app.stale)
-		app.batch.Commit(at, time.Second)
+		once(at, []byte(body), exposition.MediaText)
 	}, app, st
 }
 

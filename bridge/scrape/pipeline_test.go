@@ -2,18 +2,20 @@ package scrape
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
+	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -55,16 +57,17 @@ func pipeline(t testing.TB, b []byte, media string, job *Config, parseAll bool) 
 		},
 	})
 	for i := range int64(2) {
-		var f filters
-		filter, _ := f.choose(exposition{body: bytes.NewReader(b), media: media}, job, sel.Name, app.labels)
-		if parseAll {
-			app.labels = nil
-			f.whole.reset(bytes.NewReader(b))
-			filter = &f.whole
-		}
 		at := time.UnixMilli(1000 * (i + 1))
 		app.begin(at)
-		if err := app.exposition(t.Context(), filter, media); err != nil {
+		var r exposition.Reader
+		if parseAll {
+			r.Reset(nil, media, exposition.Options{}) // wants all
+			err = parseWhole(t.Context(), app, &r, b, media)
+		} else {
+			r.Reset(bytes.NewReader(b), media, exposition.Options{Parser: job.parserOptions(), WantName: sel.Name, Labels: app.labels})
+			err = app.exposition(t.Context(), &r)
+		}
+		if err != nil {
 			return nil, err
 		}
 		app.cache.succeed(app.stale)
@@ -74,6 +77,18 @@ func pipeline(t testing.TB, b []byte, media string, job *Config, parseAll bool) 
 		}
 	}
 	return append(got, storeDump(t, st)...), nil
+}
+
+// parseWhole appends an exposition that no filter has seen.
+func parseWhole(ctx context.Context, app *appender, r *exposition.Reader, b []byte, mediaType string) error {
+	if len(b) == 0 {
+		return nil // which the parser of OpenMetrics refuses
+	}
+	p, err := textparse.New(b, mediaType, nil, app.job.parserOptions())
+	if err != nil {
+		return err
+	}
+	return cmp.Or(app.piece(ctx, r, p), app.limitErr)
 }
 
 func storeDump(t testing.TB, st *store.Store) (got []string) {
@@ -107,7 +122,7 @@ func checkPipeline(t *testing.T, b []byte, media string, honor bool) {
 	if err != nil {
 		t.Fatalf("refused what the parser accepts: %v\n%q", err, b)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Fatalf("samples (-parser +filter):\n%s\n%q", diff, b)
 	}
 }
@@ -129,20 +144,20 @@ var labelTraps = []string{
 
 func TestPipelineAgrees(t *testing.T) {
 	for _, honor := range []bool{false, true} {
-		for _, trap := range slices.Concat(labelTraps, textTraps) {
-			checkPipeline(t, []byte(trap), mediaText, honor)
-			checkPipeline(t, []byte(trap+"# EOF\n"), mediaOpenMetrics, honor)
+		for _, trap := range traps(t) {
+			checkPipeline(t, []byte(trap), exposition.MediaText, honor)
+			checkPipeline(t, []byte(trap+"# EOF\n"), exposition.MediaOpenMetrics, honor)
 		}
 		for _, name := range []string{"node_exporter.txt", "prometheus.txt"} {
-			checkPipeline(t, recorded(t, name), mediaText, honor)
-			checkPipeline(t, protobuf(t, recorded(t, name)), mediaProto, honor)
+			checkPipeline(t, recorded(t, name), exposition.MediaText, honor)
+			checkPipeline(t, protobuf(t, recorded(t, name)), exposition.MediaProto, honor)
 		}
-		checkPipeline(t, recorded(t, "node_exporter.om"), mediaOpenMetrics, honor)
-		checkPipeline(t, recorded(t, "prometheus.pb"), mediaProto, honor)
+		checkPipeline(t, recorded(t, "node_exporter.om"), exposition.MediaOpenMetrics, honor)
+		checkPipeline(t, recorded(t, "prometheus.pb"), exposition.MediaProto, honor)
 	}
 	// It proves nothing if nothing is selected.
 	job := DefaultConfig(DefaultGlobal())
-	got, err := pipeline(t, recorded(t, "node_exporter.txt"), mediaText, &job, false)
+	got, err := pipeline(t, recorded(t, "node_exporter.txt"), exposition.MediaText, &job, false)
 	if err != nil || len(got) < 10 {
 		t.Errorf("selected of node_exporter: %v %v", got, err)
 	}
@@ -160,7 +175,7 @@ func TestPipelineRefuses(t *testing.T) {
 		"sem{b=\"c\",q=\"0123456789012345678901\"} 1\n": `label_value_length_limit of 20 exceeded: the value of label q of sem has 22 bytes, "0123456789012345678901"`,
 	} {
 		for _, parseAll := range []bool{false, true} {
-			if _, err := pipeline(t, []byte(body), mediaText, &job, parseAll); err == nil || err.Error() != want {
+			if _, err := pipeline(t, []byte(body), exposition.MediaText, &job, parseAll); err == nil || err.Error() != want {
 				t.Errorf("%q: %v", body, err)
 			}
 		}
@@ -168,9 +183,9 @@ func TestPipelineRefuses(t *testing.T) {
 }
 
 func FuzzPipeline(f *testing.F) {
-	for _, trap := range slices.Concat(labelTraps, textTraps) {
+	for _, trap := range traps(f) {
 		f.Add([]byte(trap), false)
 	}
 	f.Add(recorded(f, "node_exporter.txt")[:4000], true)
-	f.Fuzz(func(t *testing.T, b []byte, honor bool) { checkPipeline(t, b, mediaText, honor) })
+	f.Fuzz(func(t *testing.T, b []byte, honor bool) { checkPipeline(t, b, exposition.MediaText, honor) })
 }

@@ -38,10 +38,10 @@ func reportNames() [reports]string {
 // result is what a scrape came to.
 type result struct {
 	counts
-	duration time.Duration
-	bytes    int64
-	media    string
-	err      error
+	duration  time.Duration
+	bytes     int64
+	mediaType string
+	err       error
 }
 
 // retarget resolves the series for the target's labels. It returns those that

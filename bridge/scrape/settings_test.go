@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/relabel"
 
+	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape"
 )
 
@@ -84,7 +85,7 @@ func TestSettings(t *testing.T) {
 		"fallback_scrape_protocol": {
 			contentType: "application/whatever",
 			body:        "a 1\n",
-			set:         func(j *scrape.Config) { j.ScrapeFallbackProtocol = scrape.PrometheusText0_0_4 },
+			set:         func(j *scrape.Config) { j.ScrapeFallbackProtocol = exposition.PrometheusText0_0_4 },
 			want:        map[string]string{`{__name__="a", INST, job="j"}`: "1"},
 		},
 		"no fallback_scrape_protocol": {

@@ -127,21 +127,15 @@ func (s *Selection) Names() (names []string, complete bool) {
 	return names, len(s.open) == 0
 }
 
-// Values are the labels of a series as far as they are known.
-type Values interface {
-	// Value returns the value of a label, empty if the series lacks it; false
-	// if that cannot be told.
-	Value(label string) (value string, known bool)
-}
-
 // MayMatch tells whether a selector might take a series of the metric name. If
-// not, none does, whatever the labels that are not known. It does not allocate
-// and keeps neither name nor values.
-func (s *Selection) MayMatch(name []byte, values Values) bool {
+// not, none does, whatever the labels that are not known: value returns a label's
+// value, empty if the series lacks the label, and false if that cannot be told. It
+// does not allocate and keeps neither argument.
+func (s *Selection) MayMatch(name []byte, value func(label string) (string, bool)) bool {
 	n := unsafe.String(unsafe.SliceData(name), len(name))
 	for _, list := range [2][]*selector{s.byName[n], s.open} {
 		for _, c := range list {
-			if matches(c.name, n) && c.mayMatchRest(values) {
+			if matches(c.name, n) && c.mayMatchRest(value) {
 				return true
 			}
 		}
@@ -149,9 +143,9 @@ func (s *Selection) MayMatch(name []byte, values Values) bool {
 	return false
 }
 
-func (c *selector) mayMatchRest(values Values) bool {
+func (c *selector) mayMatchRest(value func(label string) (string, bool)) bool {
 	for _, m := range c.rest {
-		if v, known := values.Value(m.Name); known && !m.Matches(v) {
+		if v, known := value(m.Name); known && !m.Matches(v) {
 			return false
 		}
 	}

@@ -1,4 +1,4 @@
-package scrape
+package exposition
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -126,7 +127,7 @@ func agree(t *testing.T, b []byte, f filter, media string, want func([]byte) boo
 // of such a text are counted, not its samples.
 func newlineInQuotes(b []byte, media string) bool {
 	for line := range bytes.Lines(b) {
-		if media != mediaProto && (bytes.Count(line, []byte{'"'})%2 != 0 || bytes.IndexByte(line, '\\') >= 0) {
+		if media != MediaProto && (bytes.Count(line, []byte{'"'})%2 != 0 || bytes.IndexByte(line, '\\') >= 0) {
 			return true
 		}
 	}
@@ -155,56 +156,30 @@ func recorded(t testing.TB, name string) []byte {
 	return b
 }
 
-// textTraps are lines that look like something else to a scan for newlines.
-// The name sel is wanted, other is not.
-var textTraps = []string{
-	"",
-	"\n",
-	"sel 1",
-	"sel 1\n\n\nother 2\nsel 3\n",
-	"sel{} 1\n",
-	"sel {a=\"b\"} 1\n",
-	"sel\t{ a = \"b\" , c=\"d\", }\t1\t1000\t\n",
-	"other {a=\"b\"} 1\nsel 2\n",
-	"other{a=\"x\nsel 666\n\"} 1\nsel 2\n",                    // a raw newline
-	"other{a=\"x\\\"\nsel 666\n\"} 1\nsel 2\n",                // after an escaped quote
-	"other{a=\"x\\\\\"} 1\nsel 2\n",                           // an escaped backslash
-	"other{a=\"\\\"\",b=\"\nsel 666\n\"} 1\nsel 2\n",          // even, but open
-	"other{a=\"x\\\nsel 666\n\"} 1\nsel 2\n",                  // an escaped newline
-	"other{a=\"}\nsel 666\n\"} 1\nsel 2\n",                    // a brace in quotes
-	"other{\"a\nb\"=\"c\"} 1\nsel 2\n",                        // a newline in a label's name
-	"{\"sel\"} 1\n{\"sel\",a=\"b\"} 2\n{a=\"b\",\"sel\"} 3\n", // quoted names
-	"{a=\"x\nsel 666\n\",\"other\"} 1\nsel 2\n",               //
-	"{\"other\"} 1\n{\"o\nsel 666\n\"} 1\nsel 2\n",            //
-	"# HELP \"x\nsel 666\" y\nsel 1\n",                        // quoted names in comments
-	"# TYPE \"x\nsel 666\" gauge\nsel 1\n",                    //
-	"# HELP other \"x\nsel 1\n",                               // quotes in help mean nothing
-	"# a \"comment\nsel 1\n#\n#x\n#\tHELP other x\n#HELP\nsel 2\n",
-	"# TYPE sel histogram\nsel{le=\"1\"} 1\nother{le=\"1\"} 2\nsel{le=\"2\"} 3\n",
-	"# TYPE other histogram\nother{le=\"1\"} 2\nsel{le=\"1\"} 1\n", // holds for all that follow
-	"sel{le=\"1\"} 1\n# TYPE sel histogram\nsel{le=\"1\"} 1\n",     // late
-	"# TYPE sel nonsense\nsel 1\n",
-	"# TYPE other nonsense\nother 1\n# TYPE sel gauge\nsel 1\n",
-	"# TYPE\nsel 1\n# TYPE \nother 1\n",
-	"  # TYPE sel summary\n  sel{quantile=\"1\"} 1\nsel{quantile=\"1\"} 1\n",
-	"sel 1\r\n", "other 1\r\nsel 2\n",
-	"other{a=\"x\nother{b=\"} 1\nsel 1\nother{a=\"x\nother{b=\"\nsel 666\n",
-	"sel\n", "sel \n", "sel{\n", "sel{a\n", "sel{a=\"b\n", "other{a=\"b\nsel 1\n", "other{a=\"b\" \nsel 1\n",
-	"other \"1\nsel 2\n", "other 1\"\nsel 2\nother \"3\n",
-	"sel 1 2 3\n", "sel NaN\nsel +Inf 5\nsel 0x1p4\nsel 1_0\n",
-	"9sel 1\n", "\"sel\" 1\n", "é 1\n", "sel{a=\"\xff\"} 1\n", "other{a=\"\xff\"} 1\nsel 1\n",
-	"\x00", "\x00\nsel 1\n", "sel 1\n \x00\nsel 2\n", "sel 1\n\x00sel 2\n", "sel 1\n#x\x00\nsel 2\n", "sel 1\n# x\x00\nsel 2\n", "other 1\x00\nsel 2\n",
-	"sel{a=\"\x00\"} 1\nother{a=\"\\\x00\"\nsel 666\n\"} 1\nsel 2\n",
-	"other 1\nother{a=\"1\"} 1\nothers 1\nothe 1\nsel 1\nselsel 1\nother 2\n",
-	"# EOF\n", "sel 1\n# EOF", "sel 1\n# EOF\n", "sel 1\n# EOF\n\n", "sel 1\n# EOF\nsel 2\n", "sel 1\n# EOFx", " # EOF\n",
-	"# UNIT sel_seconds seconds\nsel_seconds 1\n# EOF\n", "# UNIT \"x\ny\" z\nsel 1\n# EOF\n",
-	"sel 1 1.5 # {a=\"b\"} 1 2\nother 1 # {a=\"}\\\"\"} 1\nsel 2\n# EOF\n",
-	"other 1 # {a=\"b\n\"} 1\nsel 2\n# EOF\n", "sel 1 # {\n# EOF\n", "sel  1\n# EOF\n", "sel{a=\"b\"}  1\n# EOF\n",
+// traps are expositions with lines that look like something else to a scan for
+// newlines: the lines of testdata/traps.txt that begin with a Go string. The name sel
+// is wanted, other is not.
+func traps(t testing.TB) (list []string) {
+	t.Helper()
+	content, err := os.ReadFile("testdata/traps.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(content)) {
+		if quoted, err := strconv.QuotedPrefix(line); err == nil {
+			trap, err := strconv.Unquote(quoted)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, trap)
+		}
+	}
+	return list
 }
 
 func TestTextFilterAgreesOnTraps(t *testing.T) {
-	for _, trap := range textTraps {
-		for _, media := range []string{mediaText, mediaOpenMetrics} {
+	for _, trap := range traps(t) {
+		for _, media := range []string{MediaText, MediaOpenMetrics} {
 			checkText(t, []byte(trap), media)
 		}
 	}
@@ -213,10 +188,10 @@ func TestTextFilterAgreesOnTraps(t *testing.T) {
 func TestTextFilterAgreesOnRecorded(t *testing.T) {
 	for _, name := range []string{"node_exporter.txt", "node_exporter.om", "prometheus.txt"} {
 		b := recorded(t, name)
-		checkText(t, b, mediaText)
-		checkText(t, b, mediaOpenMetrics)
+		checkText(t, b, MediaText)
+		checkText(t, b, MediaOpenMetrics)
 		for i := range 200 { // truncated
-			checkText(t, b[:len(b)*i/200], mediaText)
+			checkText(t, b[:len(b)*i/200], MediaText)
 		}
 	}
 }
@@ -228,7 +203,7 @@ func checkText(t *testing.T, b []byte, media string) {
 	for _, size := range []struct{ window, piece, read int }{{1, 1, 1}, {7, 50, 3}, {windowSize, pieceSize, math.MaxInt}} {
 		f := &textFilter{pieceSize: size.piece}
 		f.buf = make([]byte, size.window)
-		f.reset(&slowReader{b, size.read}, media == mediaOpenMetrics, wantSome, nil)
+		f.reset(&slowReader{b, size.read}, media == MediaOpenMetrics, wantSome, nil)
 		agree(t, b, f, media, wantSome, textparse.ParserOptions{})
 	}
 }
@@ -249,7 +224,7 @@ func (r *slowReader) Read(p []byte) (int, error) {
 }
 
 func FuzzText(f *testing.F) {
-	for _, trap := range textTraps {
+	for _, trap := range traps(f) {
 		f.Add([]byte(trap), false)
 		f.Add([]byte(trap), true)
 	}
@@ -261,9 +236,9 @@ func FuzzText(f *testing.F) {
 	om := recorded(f, "node_exporter.om")
 	f.Add(om[len(om)-8000:], true)
 	f.Fuzz(func(t *testing.T, b []byte, openMetrics bool) {
-		media := mediaText
+		media := MediaText
 		if openMetrics {
-			media = mediaOpenMetrics
+			media = MediaOpenMetrics
 		}
 		checkText(t, b, media)
 	})
@@ -285,7 +260,7 @@ func TestBadLines(t *testing.T) {
 	} {
 		f := &textFilter{}
 		f.reset(strings.NewReader(c.body), false, wantSome, nil)
-		_, _, err := parseFiltered(f, mediaText, wantSome, textparse.ParserOptions{})
+		_, _, err := parseFiltered(f, MediaText, wantSome, textparse.ParserOptions{})
 		if (err == nil) != c.ok {
 			t.Errorf("%q: %v", c.body, err)
 		}
@@ -296,7 +271,7 @@ func TestLineTooLong(t *testing.T) {
 	body := "other{a=\"" + strings.Repeat("x", maxLine) + "\"} 1\nsel 1\n"
 	f := &textFilter{}
 	f.reset(strings.NewReader(body), false, wantSome, nil)
-	if _, _, err := parseFiltered(f, mediaText, wantSome, textparse.ParserOptions{}); !errors.Is(err, errTooLong) {
+	if _, _, err := parseFiltered(f, MediaText, wantSome, textparse.ParserOptions{}); !errors.Is(err, errTooLong) {
 		t.Errorf("error %v", err)
 	}
 	f.release()

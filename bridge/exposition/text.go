@@ -1,4 +1,4 @@
-package scrape
+package exposition
 
 import (
 	"bytes"
@@ -21,19 +21,6 @@ var (
 	errVerbatim = errors.New("exposition has a NUL byte")
 )
 
-// A filter hands on those parts of an exposition that a rule may select, in
-// pieces of which textparse can parse each on its own, and skips the rest.
-type filter interface {
-	// next returns the next piece, and io.EOF after the last. A piece is valid
-	// until the next call.
-	next() ([]byte, error)
-	// bare tells that nobody wants the classic series of the piece's histograms
-	// beside the native ones; they count as skipped.
-	bare() bool
-	// skipped is how many samples were left out so far.
-	skipped() int
-}
-
 // textFilter filters the text format and OpenMetrics by lines, before any
 // lexer sees them. The judge of what is right is textparse, and the rule of
 // this file: leave out a line only if textparse, provided that it accepts the
@@ -54,7 +41,7 @@ type textFilter struct {
 	window
 	openMetrics bool
 	want        func(name []byte) bool // nil wants all
-	labels      *preselector           // nil wants whatever labels
+	labels      *Preselector           // nil wants whatever labels
 	pieceSize   int                    // pieceSize if 0
 
 	out      []byte
@@ -70,7 +57,7 @@ type textFilter struct {
 	nameWanted bool
 }
 
-func (f *textFilter) reset(src io.Reader, openMetrics bool, want func(name []byte) bool, labels *preselector) {
+func (f *textFilter) reset(src io.Reader, openMetrics bool, want func(name []byte) bool, labels *Preselector) {
 	f.window.reset(src)
 	f.openMetrics, f.want, f.labels = openMetrics, want, labels
 	f.pieceSize = cmp.Or(f.pieceSize, pieceSize)

@@ -1,4 +1,4 @@
-package scrape
+package exposition
 
 import (
 	"errors"
@@ -21,15 +21,15 @@ const (
 	OpenMetricsText1_0_0 Protocol = "OpenMetricsText1.0.0"
 )
 
-// mediaTypes as they are in the Content-Type header, less its parameters.
+// The media types of expositions: a Content-Type header less its parameters.
 const (
-	mediaProto       = "application/vnd.google.protobuf"
-	mediaText        = "text/plain"
-	mediaOpenMetrics = "application/openmetrics-text"
+	MediaProto       = "application/vnd.google.protobuf"
+	MediaText        = "text/plain"
+	MediaOpenMetrics = "application/openmetrics-text"
 )
 
-// Protocols lists all of them in the order of preference when native
-// histograms are scraped; without these, protobuf is left out.
+// Protocols lists all formats, the preferred one first, for a job that scrapes native
+// histograms. A job that does not leaves out protobuf, which is the first.
 func Protocols() []Protocol {
 	return []Protocol{
 		PrometheusProto,
@@ -43,21 +43,22 @@ func Protocols() []Protocol {
 func (p Protocol) header() string {
 	switch p {
 	case PrometheusProto:
-		return mediaProto + ";proto=io.prometheus.client.MetricFamily;encoding=delimited"
+		return MediaProto + ";proto=io.prometheus.client.MetricFamily;encoding=delimited"
 	case PrometheusText0_0_4:
-		return mediaText + ";version=0.0.4"
+		return MediaText + ";version=0.0.4"
 	case PrometheusText1_0_0:
-		return mediaText + ";version=1.0.0"
+		return MediaText + ";version=1.0.0"
 	case OpenMetricsText0_0_1:
-		return mediaOpenMetrics + ";version=0.0.1"
+		return MediaOpenMetrics + ";version=0.0.1"
 	case OpenMetricsText1_0_0:
-		return mediaOpenMetrics + ";version=1.0.0"
+		return MediaOpenMetrics + ";version=1.0.0"
 	default:
 		return ""
 	}
 }
 
-func (p Protocol) validate() error {
+// Validate tells whether the format is known.
+func (p Protocol) Validate() error {
 	if p.header() == "" {
 		return fmt.Errorf("unknown protocol %q, supported: %v", string(p), Protocols())
 	}
@@ -70,10 +71,11 @@ func (p Protocol) mediaType() string {
 	return media
 }
 
-func validateProtocols(ps []Protocol) error {
+// ValidateProtocols tells whether all formats are known and none is there twice.
+func ValidateProtocols(ps []Protocol) error {
 	seen := make(map[Protocol]bool, len(ps))
 	for _, p := range ps {
-		if err := p.validate(); err != nil {
+		if err := p.Validate(); err != nil {
 			return err
 		}
 		if seen[p] {
@@ -84,8 +86,9 @@ func validateProtocols(ps []Protocol) error {
 	return nil
 }
 
-// acceptHeader prefers the protocols in their order, and takes anything last.
-func acceptHeader(ps []Protocol, scheme model.EscapingScheme) string {
+// AcceptHeader returns the Accept header of a request. It prefers the protocols in
+// their order, and takes anything else last.
+func AcceptHeader(ps []Protocol, scheme model.EscapingScheme) string {
 	var b strings.Builder
 	weight := len(Protocols()) + 1
 	for _, p := range ps {
@@ -101,12 +104,12 @@ func acceptHeader(ps []Protocol, scheme model.EscapingScheme) string {
 	return b.String()
 }
 
-// mediaTypeOf tells the format of a response: what its Content-Type says if it
-// is one that can be parsed, else the fallback, else an error.
-func mediaTypeOf(contentType string, fallback Protocol) (string, error) {
+// MediaType returns the media type to read a response as: the one of its Content-Type
+// if that can be parsed, else the one of the fallback, else an error.
+func MediaType(contentType string, fallback Protocol) (string, error) {
 	media, params, err := mime.ParseMediaType(contentType)
 	switch {
-	case media == mediaText, media == mediaProto, media == mediaOpenMetrics && params["version"] != "2.0.0":
+	case media == MediaText, media == MediaProto, media == MediaOpenMetrics && params["version"] != "2.0.0":
 		if err == nil {
 			return media, nil
 		}

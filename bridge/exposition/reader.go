@@ -1,0 +1,110 @@
+package exposition
+
+import (
+	"io"
+
+	"github.com/prometheus/prometheus/model/textparse"
+)
+
+// A Reader hands on those parts of an exposition that somebody may want, in pieces
+// that textparse can parse each on its own, and skips the rest. Its memory does not
+// grow with the exposition, and can be used for another one. The zero value is ready
+// for Reset.
+type Reader struct {
+	text  textFilter
+	proto protoFilter
+	whole wholeFilter
+
+	filter    filter // one of these
+	window    *window
+	mediaType string
+	options   Options
+}
+
+// Options tell how an exposition is parsed, and what of it is wanted.
+type Options struct {
+	Parser textparse.ParserOptions
+	// WantName tells whether a series of the metric name may be wanted. It does not
+	// keep the name. Nil wants all series.
+	WantName func(name []byte) bool
+	// Labels narrows that down by the labels of the series, if it is not nil.
+	Labels *Preselector
+}
+
+// A filter is what a Reader has for a format.
+type filter interface {
+	// next returns the next piece, and io.EOF after the last. A piece is valid
+	// until the next call.
+	next() ([]byte, error)
+	// bare tells that nobody wants the classic series of the piece's histograms
+	// beside the native ones; they count as skipped.
+	bare() bool
+	// skipped returns how many samples were left out so far.
+	skipped() int
+}
+
+// Reset begins an exposition of a media type that [MediaType] returned.
+func (r *Reader) Reset(body io.Reader, mediaType string, options Options) {
+	r.mediaType, r.options = mediaType, options
+	switch {
+	case mediaType == MediaProto:
+		r.proto.reset(body, options.Parser, options.WantName)
+		r.filter, r.window = &r.proto, &r.proto.window
+	case options.Parser.ConvertClassicHistogramsToNHCB:
+		// Buckets are converted together, however many lines they take.
+		r.whole.reset(body)
+		r.filter, r.window = &r.whole, &r.whole.window
+	default:
+		r.text.reset(body, mediaType == MediaOpenMetrics, options.WantName, options.Labels)
+		r.filter, r.window = &r.text, &r.text.window
+	}
+}
+
+// Next returns a parser of the next piece, and io.EOF after the last. The parser is
+// valid until the next call.
+func (r *Reader) Next() (textparse.Parser, error) {
+	piece, err := r.filter.next()
+	if err != nil {
+		return nil, err
+	}
+	options := r.options.Parser
+	if r.filter.bare() {
+		options.KeepClassicOnClassicAndNativeHistograms = false
+	}
+	return textparse.New(piece, r.mediaType, nil, options)
+}
+
+// Wants tells whether a series, in the bytes by which a parser names it, may be
+// wanted. Families of protobuf are skipped by their names only; this is the look at
+// the labels of the series in them.
+func (r *Reader) Wants(series []byte) bool {
+	return r.mediaType != MediaProto || r.options.Labels == nil || r.options.Labels.proto(series)
+}
+
+// Skipped returns how many samples were left out so far.
+func (r *Reader) Skipped() int { return r.filter.skipped() }
+
+// Size returns how many bytes of the exposition were read so far.
+func (r *Reader) Size() int64 { return r.window.size }
+
+// Release lets go of the body, and of the memory that an unusual exposition took
+// beyond the usual: the pool of readers is used each second and never emptied.
+func (r *Reader) Release() {
+	r.text.release()
+	r.proto.release()
+	r.whole.release()
+	r.options = Options{}
+}
+
+// maxKept is how much of a buffer for pieces is kept from one exposition to the next,
+// in bytes. A piece goes over its size by a line or a family.
+const maxKept = 4 * pieceSize
+
+// emptied returns a buffer without its content, and without its memory if it grew
+// beyond what is kept.
+func emptied(b []byte) []byte {
+	if cap(b) > maxKept {
+		return nil
+	}
+	return b[:0]
+}

@@ -1,0 +1,66 @@
+package scrape
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/store"
+)
+
+// A Replay scrapes a target whose expositions are given to it, for questions that are
+// asked of files. Relabelling, limits and stale markers are those of a scrape. It has
+// no `up` and no `scrape_*` series, since nothing was asked, and does not believe the
+// timestamps in the expositions, since it may be years after them.
+type Replay struct {
+	app      *appender
+	reader   exposition.Reader
+	interval time.Duration
+	series   []ReplayedSeries
+}
+
+// Replayed is what one exposition came to.
+type Replayed struct {
+	Samples int // exposed
+	Kept    int // of the samples, those that the store's selection takes
+	// Series are all that were exposed, in their order.
+	Series []ReplayedSeries
+}
+
+// ReplayedSeries is what metric_relabel_configs made of an exposed series.
+type ReplayedSeries struct {
+	Before labels.Labels // with the target's labels
+	After  labels.Labels // empty if the series was dropped
+}
+
+// NewReplay returns a replay of a job's target with these labels.
+func NewReplay(job *Config, public labels.Labels, st *store.Store) *Replay {
+	own := *job
+	own.HonorTimestamps = false
+	r := &Replay{interval: time.Duration(job.ScrapeInterval)}
+	r.app = newAppender(&target{job: &own, public: public}, &shared{store: st, sel: st.Selection()})
+	r.app.observe = func(_, before, after labels.Labels) {
+		r.series = append(r.series, ReplayedSeries{Before: before, After: after})
+	}
+	return r
+}
+
+// Scrape commits an exposition to the store, with the timestamp at. An exposition
+// that fails a scrape is an error, and leaves the store as it was.
+func (r *Replay) Scrape(ctx context.Context, at time.Time, body io.Reader, mediaType string) (Replayed, error) {
+	r.series = nil
+	// Series that are remembered are not observed.
+	r.app.cache.relabel()
+	r.app.begin(at)
+	r.reader.Reset(body, mediaType, exposition.Options{Parser: r.app.job.parserOptions()})
+	if err := r.app.exposition(ctx, &r.reader); err != nil {
+		r.app.batch.Reset()
+		return Replayed{}, err
+	}
+	r.app.cache.succeed(r.app.stale)
+	r.app.batch.Commit(at, r.interval)
+	return Replayed{Samples: r.app.counts.samples, Kept: r.app.counts.kept, Series: r.series}, nil
+}
