@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,34 +53,81 @@ func await(t *testing.T, client *probetest.Client, metric string) *probetest.Rep
 	return report
 }
 
+// Without any configuration: the host's CPUs, and an exporter that was started later.
 func TestNoConfiguration(t *testing.T) {
 	t.Parallel()
+	if !inSandbox(t, ownNetwork|ownProcesses, nodeExporter) {
+		return
+	}
+	path, err := nodeExporter()
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := startPlugin(t, "")
 	client := probe(t, p)
 	await(t, client, "promscope_cpu_iowait")
 	p.awaitReady(t)
-	report := poll(t, client, 30)
 
-	for _, metric := range []string{"promscope_cpu_iowait", "promscope_cpu_idle"} {
-		m := report.Metric("Host", hostNode, metric)
-		if m == nil {
-			t.Fatalf("no %s in:\n%s", metric, report.Body)
+	node := start(t, path)
+	awaitListener(t, "127.0.0.1:9100")
+	began := time.Now()
+	values := map[string]map[time.Time]float64{"promscope_cpu_iowait": {}, "promscope_cpu_idle": {}}
+	// merge keeps the values of all reports, as Scope does.
+	merge := func(r *probetest.Report) {
+		for metric := range values {
+			m := r.Metric("Host", hostNode, metric)
+			if m == nil {
+				t.Fatalf("no %s in:\n%s", metric, r.Body)
+			}
+			if len(m.Samples) > 15 {
+				t.Errorf("%d samples of %s in a report, want the last 15 s at most", len(m.Samples), metric)
+			}
+			for _, s := range m.Samples {
+				values[metric][s.Date] = s.Value
+			}
 		}
-		if len(m.Samples) != 15 {
-			t.Errorf("%s has %d samples after 30 s, want the last 15", metric, len(m.Samples))
+	}
+	host := local{"node_exporter", hostNode, "Host",
+		[]string{"promscope_node_memory_available", "promscope_node_filesystem_used__"},
+		[]string{"promscope_node_context_switches", "promscope_node_forks"}}
+	itself := local{"node_exporter itself", processNode(node), "Process",
+		[]string{"promscope_go_goroutines", "promscope_go_threads", "promscope_process_fds_used"},
+		[]string{"promscope_go_allocated"}}
+	within(t, client, began, 2*lookInterval, "the exporter", func(r *probetest.Report) error {
+		merge(r)
+		return errors.Join(host.missing(r, host.gauges), itself.missing(r, itself.gauges))
+	})
+	within(t, client, began, 2*lookInterval+2*scrapeInterval, "its rates", func(r *probetest.Report) error {
+		merge(r)
+		return errors.Join(host.missing(r, host.rates), itself.missing(r, itself.rates))
+	})
+	within(t, client, began, 30*time.Second, "16 s of values", func(r *probetest.Report) error {
+		merge(r)
+		dates := slices.SortedFunc(maps.Keys(values["promscope_cpu_idle"]), time.Time.Compare)
+		if dates[len(dates)-1].Sub(dates[0]) < 16*time.Second {
+			return errNotYet
 		}
-		for i, s := range m.Samples {
-			if s.Value < 0 || s.Value > 100 {
-				t.Errorf("%s is %v %%", metric, s.Value)
+		return nil
+	})
+	for metric, values := range values {
+		dates := slices.SortedFunc(maps.Keys(values), time.Time.Compare)
+		for i, date := range dates {
+			if v := values[date]; v < 0 || v > 100 {
+				t.Errorf("%s is %v %%", metric, v)
 			}
 			if i == 0 {
 				continue
 			}
-			if gap := s.Date.Sub(m.Samples[i-1].Date); gap < 900*time.Millisecond || gap > 2100*time.Millisecond {
+			if gap := date.Sub(dates[i-1]); gap < 500*time.Millisecond || gap > 2100*time.Millisecond {
 				t.Errorf("%s: %s between two samples, want a second", metric, gap)
 			}
 		}
+		span := dates[len(dates)-1].Sub(dates[0])
+		if mean := span / time.Duration(len(dates)-1); mean < 950*time.Millisecond || mean > 1100*time.Millisecond {
+			t.Errorf("%s: %d samples in %s, want one a second", metric, len(dates), span)
+		}
 	}
+	report := poll(t, client, 1)
 	iowait := report.Topologies["Host"].Templates["promscope_cpu_iowait"]
 	if iowait.Label != "CPU iowait" || iowait.Format != "percent" || iowait.Priority != 2.5 {
 		t.Errorf("template of promscope_cpu_iowait is %+v", iowait)
@@ -137,7 +187,7 @@ func TestNodeExporter(t *testing.T) {
 	p := startPlugin(t, fmt.Sprintf(nodeRules, address))
 	client := probe(t, p)
 	await(t, client, "cpu_idle")
-	report := poll(t, client, 30)
+	report := poll(t, client, 5)
 
 	host := report.Topologies["Host"].Nodes[hostNode]
 	// The modes of a CPU are all of its time, but where the machine was so busy that
@@ -180,12 +230,13 @@ func TestNodeExporter(t *testing.T) {
 
 	// A process that has died is out of the next report but one.
 	exporter.kill()
-	time.Sleep(time.Second)
-	report = poll(t, client, 1)
-	if m := report.Metric("Process", node, "goroutines"); m != nil {
-		t.Errorf("the dead process has metrics: %+v", m)
-	}
-	// And the host's metrics follow, as soon as the scrape has failed.
+	within(t, client, time.Now(), 2*time.Second, "the dead process", func(r *probetest.Report) error {
+		if m := r.Metric("Process", node, "goroutines"); m != nil {
+			return fmt.Errorf("it has metrics: %+v", m)
+		}
+		return nil
+	})
+	// The host's metrics follow, as soon as the scrape has failed.
 	eventually(t, 10*time.Second, "the metrics of the dead exporter", func() error {
 		report := poll(t, client, 1)
 		if report.Metric("Host", hostNode, "cpu_idle") != nil {
@@ -197,29 +248,33 @@ func TestNodeExporter(t *testing.T) {
 
 func TestNumbers(t *testing.T) {
 	t.Parallel()
-	begin := time.Now()
-	// A counter that grows by 10 a second, and is reset once.
-	reset := begin.Add(14 * time.Second)
+	// A counter that grows by 10 a second, and is reset once. It says of which moment
+	// its values are: how late the machine gets to a scrape changes no rate.
+	since := time.Now()
+	var last time.Time
+	reset := false
 	e := newExporter(t, "")
 	e.serve = func() string {
-		now := time.Now()
-		since := begin
-		if now.After(reset) {
-			since = reset
+		now := time.Now().Truncate(time.Millisecond)
+		if reset {
+			since, reset = last.Add(300*time.Millisecond), false
 		}
+		last = now
 		n := 10 * now.Sub(since).Seconds()
 		return fmt.Sprintf(`# TYPE known_gauge gauge
 known_gauge 42.125
 # TYPE known_requests_total counter
-known_requests_total %f
+known_requests_total %[2]f %[1]d
+# TYPE late_requests_total counter
+late_requests_total %[2]f
 # TYPE known_seconds histogram
-known_seconds_bucket{le="0.1"} %f
-known_seconds_bucket{le="0.2"} %f
-known_seconds_bucket{le="0.4"} %f
-known_seconds_bucket{le="+Inf"} %f
-known_seconds_sum %f
-known_seconds_count %f
-`, n, n*0.5, n*0.9, n, n, n*0.15, n)
+known_seconds_bucket{le="0.1"} %[3]f %[1]d
+known_seconds_bucket{le="0.2"} %[4]f %[1]d
+known_seconds_bucket{le="0.4"} %[2]f %[1]d
+known_seconds_bucket{le="+Inf"} %[2]f %[1]d
+known_seconds_sum %[5]f %[1]d
+known_seconds_count %[2]f %[1]d
+`, now.UnixMilli(), n, n*0.5, n*0.9, n*0.15)
 	}
 	p := startPlugin(t, noPresets+fmt.Sprintf(`
 global: {scrape_interval: 1s}
@@ -230,19 +285,19 @@ rules:
   - {metric: gauge, label: Gauge, expr: known_gauge, node: host}
   - {metric: requests, label: Requests/s, expr: "rate(known_requests_total[5s])", node: host}
   - {metric: requests_2, label: Requests/s of two samples, expr: "irate(known_requests_total[5s])", node: host}
+  - {metric: late, label: Requests/s by the time of the scrape, expr: "rate(late_requests_total[5s])", node: host}
   - {metric: p50, label: p50 (ms), expr: "1000 * histogram_quantile(0.5, rate(known_seconds_bucket[5s]))", node: host}
   - {metric: p99, label: p99 (ms), expr: "1000 * histogram_quantile(0.99, rate(known_seconds_bucket[5s]))", node: host}
   - {metric: up, label: Up, expr: 'up{job="known"}', node: host}
 `, e.address()))
 	client := probe(t, p)
 	await(t, client, "p99")
-	time.Sleep(time.Until(begin.Add(8 * time.Second)))
 
-	// The exporter counts by the clock: on a busy machine a scrape that is late is
-	// a rate that is off, for once. One that is always off fails.
+	// One that is always off fails: the rate by the time of the scrape is right once the
+	// machine was quiet for 5 s.
 	check := func() {
 		t.Helper()
-		eventually(t, 3*time.Second, "the numbers", func() error {
+		eventually(t, 30*time.Second, "the numbers", func() error {
 			report := poll(t, client, 1)
 			for _, want := range []struct {
 				metric           string
@@ -250,12 +305,13 @@ rules:
 			}{
 				{"gauge", 42.125, 0},
 				{"up", 1, 0},
-				{"requests", 10, 0.01},
-				{"requests_2", 10, 0.01},
+				{"requests", 10, 0.001},
+				{"requests_2", 10, 0.001},
+				{"late", 10, 0.01},
 				// Half of the observations are up to 0.1 s, 9 in 10 up to 0.2:
 				// PromQL interpolates within a bucket.
-				{"p50", 100, 0.01},
-				{"p99", 380, 0.01},
+				{"p50", 100, 0.001},
+				{"p99", 380, 0.001},
 			} {
 				got, ok := report.Value("Host", hostNode, want.metric)
 				if !ok || math.Abs(got-want.value) > want.tolerance*want.value {
@@ -267,18 +323,27 @@ rules:
 	}
 	check()
 
-	// Through the reset: what was counted between the last scrape before it and
-	// the reset is lost to everyone, and that is less than a second of five.
-	time.Sleep(time.Until(reset.Add(2500 * time.Millisecond)))
-	report := poll(t, client, 1)
-	for _, m := range report.Metric("Host", hostNode, "requests").Samples {
-		if m.Date.Before(begin.Add(7 * time.Second)) {
-			continue // the window was not full yet
+	// Through the reset: what was counted between the last scrape before it and the
+	// reset is lost to everyone, and that is 0.3 s of five.
+	e.mu.Lock()
+	resetAt := last
+	reset = true
+	e.mu.Unlock()
+	lowest := 10.0
+	within(t, client, resetAt, 20*time.Second, "the reset", func(r *probetest.Report) error {
+		for _, m := range r.Metric("Host", hostNode, "requests").Samples {
+			if !m.Date.After(resetAt) {
+				continue
+			}
+			if m.Value < 7.5 || m.Value > 10.5 {
+				t.Errorf("a rate of %v at %s, through a reset", m.Value, m.Date)
+			}
+			lowest = min(lowest, m.Value)
 		}
-		if m.Value < 7.5 || m.Value > 10.5 {
-			t.Errorf("a rate of %v at %s, through a reset", m.Value, m.Date)
+		if lowest > 9.7 {
+			return fmt.Errorf("the lowest rate is %v: there was no reset", lowest)
 		}
-	}
-	time.Sleep(time.Until(reset.Add(8 * time.Second)))
+		return nil
+	})
 	check()
 }

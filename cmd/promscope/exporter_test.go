@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -26,6 +27,17 @@ func newExporter(t *testing.T, body string) *exporter {
 	e.Server = httptest.NewServer(e)
 	t.Cleanup(e.Server.Close)
 	return e
+}
+
+// serveExporter serves an exposition at that address until the test ends.
+func serveExporter(t *testing.T, address, body string) {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = http.Serve(l, &exporter{status: http.StatusOK, body: body}) }()
+	t.Cleanup(func() { l.Close() })
 }
 
 // ServeHTTP answers as the test wants it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -34,13 +35,13 @@ rules:
 	client := probe(t, p)
 	await(t, client, "good")
 	// Both scrapes of the job begin within a second. Polls of a promscope that nothing
-	// hangs in take turns with them: on a machine that is so busy with other tests that
-	// it cannot answer in time either, the two are compared.
+	// hangs in take turns with these: other tests keep both from the machine's CPUs.
+	// BenchmarkPollUnderLoad measures how long a poll takes.
 	const bound = 5 * time.Millisecond
 	other := startPlugin(t, noPresets+"scrape_configs: []\n")
 	for goes := 1; ; goes++ {
 		polls, others := probe(t, p), probe(t, other)
-		for range 1000 {
+		for range 500 {
 			for _, client := range []*probetest.Client{polls, others} {
 				if _, err := client.Poll(t.Context()); err != nil {
 					t.Fatal(err)
@@ -49,23 +50,27 @@ rules:
 			time.Sleep(5 * time.Millisecond)
 		}
 		p99, usual := polls.Latency(0.99), others.Latency(0.99)
-		t.Logf("p99 of 1000 polls is %s, and %s of one that nothing hangs in", p99, usual)
-		if p99 <= bound || usual > bound && p99 <= 3*usual {
+		t.Logf("p99 of 500 polls is %s, and %s of one that nothing hangs in", p99, usual)
+		if p99 <= max(bound, 3*usual) {
 			break
 		}
 		if goes == 3 {
-			t.Errorf("p99 of 1000 polls is %s, want %s at most; it is %s of one that nothing hangs in", p99, bound, usual)
+			t.Errorf("p99 of 500 polls is %s, want %s or three times the %s of one that nothing hangs in", p99, bound, usual)
 			break
 		}
 	}
 
-	p.interrupt(t)
-	begin := time.Now()
-	if code := p.exit(t, 5*time.Second); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
+	var took [2]time.Duration
+	for i, plugin := range []*plugin{other, p} {
+		begin := time.Now()
+		plugin.interrupt(t)
+		if code := plugin.exit(t, 10*time.Second); code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
+		took[i] = time.Since(begin)
 	}
-	if took := time.Since(begin); took > time.Second {
-		t.Errorf("it took %s to end", took)
+	if took[1] > max(time.Second, 3*took[0]) {
+		t.Errorf("it took %s to end, and %s where nothing hangs", took[1], took[0])
 	}
 	if _, err := os.Stat(filepath.Dir(p.socket)); !os.IsNotExist(err) {
 		t.Errorf("the socket's directory is still there: %v", err)
@@ -190,7 +195,7 @@ func TestSocket(t *testing.T) {
 		return err
 	})
 	third.interrupt(t)
-	if code := third.exit(t, time.Second); code != 0 {
+	if code := third.exit(t, 10*time.Second); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if _, err := os.Stat(p.socket); !os.IsNotExist(err) {
@@ -212,7 +217,9 @@ func TestNoRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	p := startAs(t, &syscall.Credential{Uid: 65534, Gid: 65534}, path, "--scope.plugins-root="+dir, "--web.listen-address=")
+	cmd := exec.Command(path, "--scope.plugins-root="+dir, "--web.listen-address=")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	p := startCommand(t, cmd)
 	if code := p.exit(t, 10*time.Second); code != 1 || !strings.Contains(p.output.String(), "--scope.plugins-root") {
 		t.Errorf("exit code %d, output:\n%s", code, p.output)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -11,22 +12,39 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// binary is promscope, built once for all end-to-end tests.
+// binary is promscope, built once for all end-to-end tests. Under the race detector,
+// promscope has it, too.
 var binary = sync.OnceValues(func() (string, error) {
-	return build("promscope", "build", "-o", "{}", ".")
+	if raceDetector() {
+		return build("promscope", "1", "build", "-race", "-o", "{}", ".")
+	}
+	return build("promscope", "0", "build", "-o", "{}", ".")
 })
+
+// raceDetector reports whether the tests were built with the race detector.
+func raceDetector() bool {
+	info, _ := debug.ReadBuildInfo()
+	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
 
 // nodeExporter is the real node_exporter, from the module proxy.
 var nodeExporter = sync.OnceValues(func() (string, error) {
-	return build("node_exporter", "install", "github.com/prometheus/node_exporter@v1.12.1")
+	return build("node_exporter", "0", "install", "github.com/prometheus/node_exporter@v1.12.1")
 })
+
+// testsAtOnce is how many tests run in parallel unless -parallel says otherwise: they
+// wait for scrapes most of their time, so it is more than a small machine has CPUs.
+const testsAtOnce = "8"
 
 // buildDir holds the binaries; TestMain removes it.
 var buildDir string
@@ -38,8 +56,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(sandboxVariable) != "" {
 		os.Exit(runInSandbox(m))
 	}
-	var err error
-	if buildDir, err = os.MkdirTemp("", "promscope-test-"); err != nil {
+	err := flag.Set("test.parallel", testsAtOnce) // the command line is parsed after this
+	if err == nil {
+		buildDir, err = os.MkdirTemp("", "promscope-test-")
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -53,9 +74,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build runs the go command with CGO off; {} in an argument stands for the path
-// of the binary.
-func build(name string, args ...string) (string, error) {
+// build runs the go command; {} in an argument stands for the path of the binary.
+func build(name, cgo string, args ...string) (string, error) {
 	path := filepath.Join(buildDir, name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil // in a sandbox: built outside
@@ -64,7 +84,7 @@ func build(name string, args ...string) (string, error) {
 		args[i] = strings.ReplaceAll(args[i], "{}", path)
 	}
 	cmd := exec.Command("go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOBIN="+buildDir, "GOFLAGS=-buildvcs=false")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo, "GOBIN="+buildDir, "GOFLAGS=-buildvcs=false")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
@@ -88,16 +108,19 @@ func (p *process) kill() {
 // start starts a program that ends with the test at the latest.
 func start(t testing.TB, path string, args ...string) *process {
 	t.Helper()
-	return startAs(t, nil, path, args...)
+	return startCommand(t, exec.Command(path, args...))
 }
 
-// startAs starts a program as another user.
-func startAs(t testing.TB, user *syscall.Credential, path string, args ...string) *process {
+// startCommand starts a command that ends with the test at the latest.
+func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(path, args...), output: &buffer{}, done: make(chan struct{})}
+	p := &process{Cmd: cmd, output: &buffer{}, done: make(chan struct{})}
 	p.Stdout, p.Stderr = p.output, p.output
 	p.WaitDelay = time.Second // a child that is left behind may hold on to the output
-	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: user}
+	if p.SysProcAttr == nil {
+		p.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	p.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +130,11 @@ func startAs(t testing.TB, user *syscall.Credential, path string, args ...string
 	}()
 	t.Cleanup(func() {
 		p.kill()
+		if strings.Contains(p.output.String(), "WARNING: DATA RACE") {
+			t.Errorf("%s has a data race", filepath.Base(p.Path))
+		}
 		if t.Failed() {
-			t.Logf("%s printed:\n%s", filepath.Base(path), p.output)
+			t.Logf("%s printed:\n%s", filepath.Base(p.Path), p.output)
 		}
 	})
 	return p
@@ -248,10 +274,15 @@ func writeConfig(t testing.TB, config string) string {
 	return file
 }
 
-// freeAddress returns a loopback address that nobody listens on.
+// addresses counts the addresses that freeAddress has returned.
+var addresses atomic.Uint32
+
+// freeAddress returns a loopback address that nobody listens on. Its IP address is
+// used for nothing else, so that no other test takes the port.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	n := addresses.Add(1)
+	l, err := net.Listen("tcp", fmt.Sprintf("127.1.%d.%d:0", n/200, n%200+1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,14 +3,22 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/promscope/promscope/bridge/plugin/probetest"
+	"github.com/promscope/promscope/bridge/web"
 )
+
+// withoutHostName is the environment of the tests without a host name for Scope.
+func withoutHostName() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SCOPE_HOSTNAME=") })
+}
 
 // startUnnamed runs promscope as startPlugin does, but for a host name only if one
 // is given.
@@ -24,9 +32,11 @@ func startUnnamed(t *testing.T, args ...string) *plugin {
 	root := t.TempDir()
 	p := &plugin{socket: filepath.Join(root, "promscope", "promscope.sock"), web: freeAddress(t)}
 	config := writeConfig(t, "scrape_configs: []\npresets: [iowait]\n")
-	p.process = start(t, path, append([]string{
+	cmd := exec.Command(path, append([]string{
 		"--scope.plugins-root=" + root, "--config.file=" + config, "--web.listen-address=" + p.web,
 	}, args...)...)
+	cmd.Env = withoutHostName()
+	p.process = startCommand(t, cmd)
 	p.web = "http://" + p.web
 	eventually(t, 10*time.Second, "the socket", func() error {
 		_, err := os.Stat(p.socket)
@@ -57,10 +67,10 @@ func hostIs(t *testing.T, p *plugin, name, source string) func() error {
 
 // The host is called in the report what the probe calls it.
 func TestHostName(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		unmet(t, "needs root, to make namespaces")
 	}
-	t.Setenv("SCOPE_HOSTNAME", "")
 	own, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +78,7 @@ func TestHostName(t *testing.T) {
 	environment := []string{"SCOPE_HOSTNAME=node-a"}
 
 	t.Run("guessed", func(t *testing.T) {
+		t.Parallel()
 		p := startUnnamed(t)
 		source := "init_uts"
 		if !strings.Contains(p.metrics(t), source) {
@@ -76,6 +87,7 @@ func TestHostName(t *testing.T) {
 		eventually(t, 5*time.Second, "the own name", hostIs(t, p, own, source))
 	})
 	t.Run("environment of the probe", func(t *testing.T) {
+		t.Parallel()
 		p := startUnnamed(t)
 		startRole(t, syscall.CLONE_NEWUTS, environment, "probe "+p.socket+" another-name")
 		eventually(t, 5*time.Second, "the probe's name", hostIs(t, p, "node-a", "probe_environment"))
@@ -84,6 +96,7 @@ func TestHostName(t *testing.T) {
 		}
 	})
 	t.Run("somebody else polls as a probe does", func(t *testing.T) {
+		t.Parallel()
 		p := startUnnamed(t)
 		startRole(t, syscall.CLONE_NEWUTS, environment, "probe "+p.socket+" another-name")
 		eventually(t, 5*time.Second, "the probe's name", hostIs(t, p, "node-a", "probe_environment"))
@@ -97,11 +110,13 @@ func TestHostName(t *testing.T) {
 		}
 	})
 	t.Run("host name of the probe", func(t *testing.T) {
+		t.Parallel()
 		p := startUnnamed(t)
 		startRole(t, syscall.CLONE_NEWUTS, nil, "probe "+p.socket+" another-name")
 		eventually(t, 5*time.Second, "the probe's name", hostIs(t, p, "another-name", "probe_uts"))
 	})
 	t.Run("another one by flag", func(t *testing.T) {
+		t.Parallel()
 		p := startUnnamed(t, "--scope.host=by-flag")
 		eventually(t, 5*time.Second, "the given name", hostIs(t, p, "by-flag", "configuration"))
 		if log := p.output.String(); strings.Contains(log, "differ") {
@@ -120,7 +135,21 @@ func TestHostName(t *testing.T) {
 		if err := hostIs(t, p, "by-flag", "configuration")(); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(2 * time.Second)
+		polls := func() (n uint64) {
+			var scope web.Scope
+			api(t, p, "scope", &scope)
+			for _, poller := range scope.Pollers {
+				n += uint64(poller.Polls)
+			}
+			return n
+		}
+		before := polls()
+		eventually(t, 20*time.Second, "more polls", func() error {
+			if polls() < before+10 {
+				return errNotYet
+			}
+			return nil
+		})
 		if n := strings.Count(p.output.String(), "other=node-a"); n != 1 {
 			t.Errorf("it was said %d times", n)
 		}

@@ -155,22 +155,31 @@ func TestHostileListeners(t *testing.T) {
 		port++
 	}
 	outside := countedListener(t, "127.0.0.1:9089", func(net.Conn) {})
-	good := &exporter{status: http.StatusOK, body: "good 1\n"}
-	l, err := net.Listen("tcp", "127.0.0.1:9600")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = http.Serve(l, good) }()
-	t.Cleanup(func() { l.Close() })
+	serveExporter(t, "127.0.0.1:9600", "good 1\n")
 
-	p := startPlugin(t, noPresets+"rules: [{metric: good, label: Good, expr: good, node: host}]\n")
+	p := startPlugin(t, noPresets+`
+scrape_configs: [{job_name: local, listener_sd_configs: [{interval: 1s}]}]
+rules:
+  - {metric: good, label: Good, expr: good, node: host}
+  - {metric: late, label: Late, expr: late, node: host}
+`)
 	client := probe(t, p)
-	began := time.Now()
 	await(t, client, "good")
-	t.Logf("the good one after %s", time.Since(began).Round(100*time.Millisecond))
-	// Over the next look. Those that may be starting are asked again after 10 s.
-	time.Sleep(time.Until(began.Add(lookInterval + 3*time.Second)))
-	poll(t, client, 1)
+	eventually(t, 10*time.Second, "the result of each", func() error {
+		metrics := p.metrics(t)
+		for result, n := range results {
+			series := fmt.Sprintf("promscope_listener_probes_total{result=%q}", result)
+			if got := value(metrics, series); got != float64(n) {
+				return fmt.Errorf("%s is %v, want %d", series, got, n)
+			}
+		}
+		return nil
+	})
+	// Once more it looks at all of them, and finds one that is new. Those that may be
+	// starting are asked again after 10 s only.
+	serveExporter(t, "127.0.0.1:9650", "late 1\n")
+	results["exposition"]++
+	await(t, client, "late")
 
 	for name, count := range connections {
 		if n := count.n.Load(); n != 1 {
@@ -186,7 +195,7 @@ func TestHostileListeners(t *testing.T) {
 			t.Errorf("no %s in /metrics", want)
 		}
 	}
-	for health, n := range map[string]float64{"up": 1, "down": 0, "unknown": 0} {
+	for health, n := range map[string]float64{"up": 2, "down": 0, "unknown": 0} {
 		if got := value(metrics, fmt.Sprintf("promscope_targets{health=%q,job=\"local\"}", health)); got != n {
 			t.Errorf("%v targets are %s, want %v", got, health, n)
 		}
@@ -211,34 +220,32 @@ func TestNothingTwice(t *testing.T) {
 	if !inSandbox(t, ownNetwork|ownProcesses) {
 		return
 	}
-	e := &exporter{status: http.StatusOK, body: "good 1\n"}
-	l, err := net.Listen("tcp", ":9600")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = http.Serve(l, e) }()
-	t.Cleanup(func() { l.Close() })
+	serveExporter(t, ":9600", "good 1\n")
 	p := startPlugin(t, noPresets+`
 scrape_configs:
   - job_name: named
     static_configs: [{targets: ["localhost:9600"]}]
   - job_name: local
     listener_sd_configs: [{interval: 1s, ports: [1-65535]}]
-rules: [{metric: good, label: Good, expr: sum(good), node: host}]
+rules:
+  - {metric: good, label: Good, expr: sum(good), node: host}
+  - {metric: late, label: Late, expr: sum(late), node: host}
 `)
 	client := probe(t, p)
 	await(t, client, "good")
-	time.Sleep(5 * time.Second)
+	// What nobody has named is found, in the first look after that or a later one.
+	serveExporter(t, ":9700", "late 1\n")
+	await(t, client, "late")
 	if v, _ := poll(t, client, 1).Value("Host", hostNode, "good"); v != 1 {
 		t.Errorf("the sum is %v: it is scraped twice", v)
 	}
 	metrics := p.metrics(t)
 	for series, want := range map[string]float64{
 		`promscope_targets{health="up",job="named"}`:           1,
-		`promscope_targets{health="up",job="local"}`:           0,
+		`promscope_targets{health="up",job="local"}`:           1,
 		`promscope_targets{health="down",job="local"}`:         0,
 		`promscope_targets{health="unknown",job="local"}`:      0,
-		`promscope_listener_probes_total{result="exposition"}`: 0,
+		`promscope_listener_probes_total{result="exposition"}`: 1,
 	} {
 		if got := value(metrics, series); got != want {
 			t.Errorf("%s is %v, want %v", series, got, want)

@@ -46,14 +46,18 @@ func (l local) missing(r *probetest.Report, metrics []string) error {
 	return nil
 }
 
-// Programs with exporters on their default ports, and promscope without any
-// configuration: each metric is on the node that it speaks of.
+// scrapedOften makes the default configuration scrape each second, for rates to be
+// there sooner. TestNoConfiguration has its own intervals.
+const scrapedOften = "global: {scrape_interval: 1s}\n"
+
+// Programs with exporters on their default ports, and promscope with its default job:
+// each metric is on the node that it speaks of.
 func TestLocal(t *testing.T) {
 	t.Parallel()
 	if !inSandbox(t, ownNetwork|ownProcesses, nodeExporter) {
 		return
 	}
-	p := startPlugin(t, "")
+	p := startPlugin(t, scrapedOften)
 	client := probe(t, p)
 	poll(t, client, 1)
 
@@ -131,19 +135,18 @@ func TestLocal(t *testing.T) {
 	golang.kill()
 	began = time.Now()
 	again, _ := startRole(t, 0, nil, "golang 127.0.0.1:9400")
-	within(t, client, began, scrapeInterval+time.Second, "the restarted program", func(r *probetest.Report) error {
+	within(t, client, began, lookInterval-time.Second, "the restarted program", func(r *probetest.Report) error {
 		if m := r.Metric("Process", processNode(golang), "promscope_go_goroutines"); m != nil {
 			return fmt.Errorf("metrics of the process before: %+v", m)
 		}
 		return local{"client_golang", processNode(again), "Process", nil, nil}.missing(r, []string{"promscope_go_goroutines"})
 	})
 	// And it stays, also when discovery has seen that it is another socket.
-	for range 2 * int(lookInterval.Seconds()) {
+	for looked := began.Add(2 * lookInterval); time.Now().Before(looked); time.Sleep(500 * time.Millisecond) {
 		report := poll(t, client, 1)
 		if _, ok := report.Value("Process", processNode(again), "promscope_go_goroutines"); !ok {
 			t.Fatalf("the restarted program is gone again %s after it came", time.Since(began).Round(time.Second))
 		}
-		time.Sleep(time.Second)
 	}
 
 	// An exporter ends, what it spoke of lives on; and the other way round.

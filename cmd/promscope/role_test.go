@@ -65,25 +65,15 @@ func play(role string) int {
 // kinds, and waits until it has printed a line, which is returned.
 func startRole(t testing.TB, namespaces uintptr, env []string, role string) (*process, string) {
 	t.Helper()
-	p := &process{Cmd: exec.Command(os.Args[0]), output: &buffer{}, done: make(chan struct{})}
-	p.Env = append(append(os.Environ(), roleVariable+"="+role), env...)
-	p.Stdout, p.Stderr = p.output, p.output
-	p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL}
-	stdin, err := p.StdinPipe()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(withoutHostName(), roleVariable+"="+role), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
+	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		p.err = p.Wait()
-		close(p.done)
-	}()
-	t.Cleanup(func() {
-		stdin.Close()
-		p.kill()
-	})
+	p := startCommand(t, cmd)
+	t.Cleanup(func() { stdin.Close() })
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		line, _, whole := strings.Cut(p.output.String(), "\n")
 		switch {

@@ -40,14 +40,14 @@ var nodeServer = sync.OnceValues(func() (string, error) {
 })
 
 // Programs on the JVM, with the names of both generations of Prometheus's client
-// library for Java, and promscope without any configuration.
+// library for Java, and promscope with its default job.
 func TestJVM(t *testing.T) {
 	t.Parallel()
 	java, jcmd := program(t, "default-jdk-headless", "java"), program(t, "default-jdk-headless", "jcmd")
 	if !inSandbox(t, ownNetwork|ownProcesses) {
 		return
 	}
-	client := probe(t, startPlugin(t, ""))
+	client := probe(t, startPlugin(t, scrapedOften))
 	poll(t, client, 1)
 
 	jvms := map[string]*process{}
@@ -115,7 +115,7 @@ func sameAsJcmd(t *testing.T, jcmd string, p *process, r *probetest.Report) erro
 	)
 }
 
-// A program on Node.js with prom-client, and promscope without any configuration.
+// A program on Node.js with prom-client, and promscope with its default job.
 func TestNode(t *testing.T) {
 	t.Parallel()
 	node := program(t, "nodejs", "node", "nodejs")
@@ -126,7 +126,7 @@ func TestNode(t *testing.T) {
 	if !inSandbox(t, ownNetwork|ownProcesses) {
 		return
 	}
-	client := probe(t, startPlugin(t, ""))
+	client := probe(t, startPlugin(t, scrapedOften))
 	poll(t, client, 1)
 
 	const url = "http://127.0.0.1:9300"

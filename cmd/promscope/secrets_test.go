@@ -77,7 +77,7 @@ func TestSecrets(t *testing.T) {
 	}
 	p := startPlugin(t, config, "--log.level=debug", "--web.enable-lifecycle")
 	await(t, probe(t, p), "shown")
-	time.Sleep(2 * time.Second) // for every target to be tried
+	p.awaitReady(t)
 
 	get := func(path string) {
 		t.Helper()
