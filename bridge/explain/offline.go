@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -25,21 +26,21 @@ import (
 	"github.com/promscope/promscope/mapping"
 )
 
-// Offline is what a target served, in files, for an explanation without a
-// running promscope.
+// Offline is what a target served, in files, for an explanation without a running
+// promscope.
 type Offline struct {
 	// Expositions are files in Prometheus's text format, or OpenMetrics: successive
 	// scrapes of one target, a scrape interval apart. A rate needs two.
 	Expositions []string
 	// Labels are the target's: those of discovery and of its process, target_pid.
-	// The label job names a job of the configuration, which says how to relabel;
-	// the only one, if there is one only. All nodes are taken for alive.
+	// The label job names a job of the configuration, which says how to relabel.
+	// Without it, the job is the only one. All nodes are taken for alive.
 	Labels map[string]string
 }
 
 // ReplayFiles answers from a configuration and files.
 func ReplayFiles(ctx context.Context, flags config.Flags, offline Offline, subject string) (web.Explanation, error) {
-	cfg, list := flags.Load() // what is doubtful is for check to say
+	cfg, list := flags.Load() // warnings are for check to say
 	if err := list.Err(); err != nil {
 		return web.Explanation{}, fmt.Errorf("loading the configuration:\n%w", err)
 	}
@@ -56,7 +57,7 @@ func ReplayFiles(ctx context.Context, flags config.Flags, offline Offline, subje
 		if err != nil {
 			return web.Explanation{}, fmt.Errorf("exposition: %w", err)
 		}
-		at := r.now.Add(-time.Duration(len(offline.Expositions)-1-i) * r.interval)
+		at := r.now.Add(-time.Duration(len(offline.Expositions)-1-i) * r.target.Interval)
 		if err := r.scrape(ctx, at, content); err != nil {
 			return web.Explanation{}, fmt.Errorf("exposition %s: %w", file, err)
 		}
@@ -64,92 +65,83 @@ func ReplayFiles(ctx context.Context, flags config.Flags, offline Offline, subje
 	return r.facts(ctx).Explain(ctx, subject)
 }
 
-// replay is a pipeline without its ends: what it scrapes is given to it, and
-// nobody polls.
+// replay is a pipeline without its ends: its expositions are given to it, and nobody
+// polls.
 type replay struct {
 	cfg      *config.Config
 	hostName string
 	now      time.Time
-	interval time.Duration
 
-	target   *expositionTarget
-	status   scrape.TargetStatus
-	store    *store.Store
-	rules    *mapping.Evaluator
-	report   *plugin.Report
-	due      []int // rules that the last commit is of concern to
-	exposed  []labels.Labels
-	previous map[string]*store.Series // kept series of the last exposition
+	scraper *scrape.Replay
+	target  scrape.TargetStatus
+	store   *store.Store
+	rules   *mapping.Evaluator
+	report  *plugin.Report
+	due     []int // rules that the last commit concerns
+	series  []scrape.ReplayedSeries
 }
 
 func newReplay(cfg *config.Config, offline Offline, hostName string) *replay {
+	job, public := replayedTarget(cfg, offline)
 	r := &replay{cfg: cfg, hostName: hostName, now: time.Now().Truncate(time.Millisecond)}
-	job := jobOf(cfg, offline.Labels)
-	r.interval = time.Duration(cfg.Global.ScrapeInterval)
-	r.target = newExpositionTarget(job, offline)
-	if job != nil {
-		r.interval = time.Duration(job.ScrapeInterval)
+	r.target = scrape.TargetStatus{
+		Job: public.Get(model.JobLabel), Labels: public, Interval: time.Duration(job.ScrapeInterval), Health: scrape.HealthUnknown,
 	}
-	registry := prometheus.NewRegistry()
-	selection := store.NewSelection(pipeline.Selectors(cfg.Rules))
-	r.store = store.New(selection, store.Options{
+	logger, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	r.store = store.New(store.NewSelection(pipeline.Selectors(cfg.Rules)), store.Options{
 		MaxSeries: cfg.Limits.MaxSeries,
 		OnCommit:  func(c store.Commit) { r.due = c.Rules },
 	}, registry)
-	r.rules = mapping.NewEvaluator(cfg.Rules, r.store.Live(), nil, slog.New(slog.DiscardHandler), registry, pipeline.EvaluatorOptions(cfg))
-	r.report = plugin.NewReport(pipeline.ReportOptions(cfg, hostName), cfg.Rules.Templates(), slog.New(slog.DiscardHandler), registry)
-	r.status = scrape.TargetStatus{
-		Job: r.target.labels.Get(model.JobLabel), Labels: r.target.labels, Health: scrape.HealthUnknown,
-	}
+	r.scraper = scrape.NewReplay(job, public, r.store)
+	r.rules = mapping.NewEvaluator(cfg.Rules, r.store.Live(), nil, logger, registry, pipeline.EvaluatorOptions(cfg))
+	r.report = plugin.NewReport(pipeline.ReportOptions(cfg, hostName), cfg.Rules.Templates(), logger, registry)
 	return r
 }
 
-// jobOf is the job that the labels name, or the only one; nil if there is none.
-func jobOf(cfg *config.Config, given map[string]string) *scrape.Config {
-	jobs := cfg.ScrapeJobs()
+// replayedTarget returns the job and the labels of the target that the files are of.
+// The job is the one that the label job names, or the only one, or one with the
+// defaults.
+func replayedTarget(cfg *config.Config, offline Offline) (*scrape.Config, labels.Labels) {
+	given := maps.Clone(offline.Labels)
+	if given == nil {
+		given = map[string]string{}
+	}
 	name, named := given[model.JobLabel]
-	if !named && len(jobs) == 1 {
-		return jobs[0]
+	jobs := slices.DeleteFunc(cfg.ScrapeJobs(), func(j *scrape.Config) bool { return named && j.JobName != name })
+	defaults := scrape.DefaultConfig(cfg.Global)
+	job := &defaults
+	if len(jobs) == 1 {
+		job = jobs[0]
+		given[model.JobLabel] = job.JobName
 	}
-	i := slices.IndexFunc(jobs, func(j *scrape.Config) bool { return j.JobName == name })
-	if i < 0 {
-		return nil
+	if len(offline.Expositions) > 0 {
+		given[model.InstanceLabel] = cmp.Or(given[model.InstanceLabel], filepath.Base(offline.Expositions[0]))
 	}
-	return jobs[i]
+	return job, labels.FromMap(given)
 }
 
-// scrape takes in one exposition and evaluates what it feeds.
+// scrape takes in one exposition and evaluates the rules that it feeds.
 func (r *replay) scrape(ctx context.Context, at time.Time, content []byte) error {
-	samples, err := r.target.parse(content)
+	r.due = nil
+	media := "text/plain"
+	if bytes.HasSuffix(bytes.TrimSpace(content), []byte("\n# EOF")) {
+		media = "application/openmetrics-text"
+	} else if !bytes.HasSuffix(content, []byte("\n")) {
+		content = append(content, '\n') // editors leave it out
+	}
+	got, err := r.scraper.Scrape(ctx, at, bytes.NewReader(content), media)
 	if err != nil {
 		return err
 	}
-	batch := r.store.Batch()
-	kept := map[string]*store.Series{}
-	r.exposed = r.exposed[:0]
-	for _, s := range samples {
-		r.exposed = append(r.exposed, s.labels)
-		series, selected := r.store.Series(s.labels)
-		if !selected {
-			continue
-		}
-		kept[s.labels.String()] = series
-		batch.Append(series, at.UnixMilli(), s.value)
-	}
-	for name, series := range r.previous {
-		if kept[name] == nil {
-			batch.AppendStale(series, at.UnixMilli())
-		}
-	}
-	r.previous, r.due = kept, nil
-	batch.Commit(at, r.interval)
 	for _, rule := range r.due {
 		// An error is part of the rule's status, and explained with it.
 		if result, err := r.rules.Evaluate(ctx, rule, at); err == nil {
 			r.report.Apply(result)
 		}
 	}
-	r.status.Health, r.status.LastScrape, r.status.Samples, r.status.Kept = scrape.HealthUp, at, len(samples), len(kept)
+	r.report.Publish(at)
+	r.series = got.Series
+	r.target.Health, r.target.LastScrape, r.target.Samples, r.target.Kept = scrape.HealthUp, at, got.Samples, got.Kept
 	return nil
 }
 
@@ -160,63 +152,48 @@ func (r *replay) facts(ctx context.Context) *Facts {
 		Rules:    r.rules,
 		Kept:     r.store,
 		HostName: r.hostName,
-		Targets:  []scrape.TargetStatus{r.status},
+		Targets:  []scrape.TargetStatus{r.target},
 		Now:      r.now,
 		Oldest:   status.LongestLookback(r.cfg.Rules),
 		Limits:   r.cfg.Limits,
 		Full:     r.store.Len() >= r.cfg.Limits.MaxSeries,
-		Exposed: func(_ context.Context, matchers []*labels.Matcher) ([]store.LatestSample, []string) {
-			found := matching(r.exposed, matchers)
-			var problems []string
-			if dropped := matching(r.target.dropped, matchers); len(found) == 0 && len(dropped) > 0 {
-				problems = append(problems, relabelledAway(dropped[0].Labels))
-			}
-			return found, problems
-		},
+		Exposed:  r.exposed,
 	}
 	snapshot := r.report.Snapshot()
 	for i := range snapshot.Nodes {
 		f.Nodes = append(f.Nodes, status.Node(r.cfg.Rules, r.hostName, &snapshot.Nodes[i]))
 	}
-	var counts []int
-	for _, s := range r.cfg.Rules.Selectors() {
-		lookback := r.cfg.Rules.Rules()[s.Rule].Lookback()
-		counts = append(counts, len(store.Latest(ctx, r.store.Live(), s.Matchers, r.now.Add(-lookback), r.now)))
-	}
-	f.Models = status.Rules(r.cfg.Rules, r.rules.Status(), counts)
+	f.Models = status.Rules(r.cfg.Rules, r.rules.Status(), status.CountSeries(ctx, r.cfg.Rules, r.store, r.now))
 	return f
+}
+
+// exposed are the series of the last exposition that the matchers take.
+func (r *replay) exposed(_ context.Context, matchers []*labels.Matcher) (found []store.LatestSample, problems []string) {
+	var all []labels.Labels
+	for _, s := range r.series {
+		if !s.After.IsEmpty() {
+			all = append(all, s.After)
+		}
+	}
+	if found = matching(all, matchers); len(found) > 0 {
+		return found, nil
+	}
+	for _, s := range r.series {
+		renamed := s.After.Get(model.MetricNameLabel) != s.Before.Get(model.MetricNameLabel)
+		if renamed && len(matching([]labels.Labels{s.Before}, matchers)) > 0 {
+			return nil, []string{relabelledAway(s.Before)}
+		}
+	}
+	return nil, nil
 }
 
 // matching returns the series that all matchers take.
 func matching(series []labels.Labels, matchers []*labels.Matcher) []store.LatestSample {
 	var found []store.LatestSample
-next:
 	for _, l := range series {
-		for _, m := range matchers {
-			if !m.Matches(l.Get(m.Name)) {
-				continue next
-			}
+		if !slices.ContainsFunc(matchers, func(m *labels.Matcher) bool { return !m.Matches(l.Get(m.Name)) }) {
+			found = append(found, store.LatestSample{Labels: l})
 		}
-		found = append(found, store.LatestSample{Labels: l})
 	}
 	return found
-}
-
-// newExpositionTarget is the target that an offline explanation pretends to have
-// scraped.
-func newExpositionTarget(job *scrape.Config, offline Offline) *expositionTarget {
-	given := maps.Clone(offline.Labels)
-	if given == nil {
-		given = map[string]string{}
-	}
-	t := &expositionTarget{}
-	if job != nil {
-		given[model.JobLabel] = cmp.Or(given[model.JobLabel], job.JobName)
-		t.honorLabels, t.relabel = job.HonorLabels, job.MetricRelabelConfigs
-	}
-	if len(offline.Expositions) > 0 {
-		given[model.InstanceLabel] = cmp.Or(given[model.InstanceLabel], filepath.Base(offline.Expositions[0]))
-	}
-	t.labels = labels.FromMap(given)
-	return t
 }

@@ -84,14 +84,21 @@ func (c *seriesCounts) of(ctx context.Context, p *pipeline.Pipeline) []int {
 		return slices.Clone(c.counts)
 	}
 	now := time.Now()
-	selectors := p.Config.Rules.Selectors()
-	counts := make([]int, len(selectors))
-	for i, s := range selectors {
-		lookback := p.Config.Rules.Rules()[s.Rule].Lookback()
-		counts[i] = len(store.Latest(ctx, p.Store.Live(), s.Matchers, now.Add(-lookback), now))
-	}
+	counts := CountSeries(ctx, p.Config.Rules, p.Store, now)
 	c.pipeline, c.at, c.counts = p, now, counts
 	return slices.Clone(counts)
+}
+
+// CountSeries returns the number of live series in the store for each selector of a
+// set.
+func CountSeries(ctx context.Context, set *mapping.Set, st *store.Store, now time.Time) []int {
+	selectors := set.Selectors()
+	counts := make([]int, len(selectors))
+	for i, s := range selectors {
+		lookback := set.Rules()[s.Rule].Lookback()
+		counts[i] = len(store.Latest(ctx, st.Live(), s.Matchers, now.Add(-lookback), now))
+	}
+	return counts
 }
 
 // rateIntervals is how many scrape intervals $__rate_interval spans, as in rules.
