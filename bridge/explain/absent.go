@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
 )
 
@@ -42,8 +42,8 @@ var (
 )
 
 // DropsOf tells which rules had values for a node and dropped them, and why.
-func (f *Facts) DropsOf(ctx context.Context, t mapping.Topology, id string) []web.Drop {
-	var drops []web.Drop
+func (f *Facts) DropsOf(ctx context.Context, t mapping.Topology, id string) []view.Drop {
+	var drops []view.Drop
 	statuses := f.Rules.Status()
 	for i, rule := range f.Set.Rules() {
 		if rule.Topology != t || len(statuses[i].Dropped) == 0 {
@@ -59,8 +59,8 @@ func (f *Facts) DropsOf(ctx context.Context, t mapping.Topology, id string) []we
 			if element.Dropped == "" || !namesID(rule, element.Labels, id) {
 				continue
 			}
-			d := web.Drop{Rule: rule.String(), Reason: element.Dropped, Why: f.whyDropped(rule, element), Elements: 1}
-			same := slices.IndexFunc(drops[of:], func(o web.Drop) bool { return o.Reason == d.Reason && o.Why == d.Why })
+			d := view.Drop{Rule: rule.String(), Reason: element.Dropped, Why: f.whyDropped(rule, element), Elements: 1}
+			same := slices.IndexFunc(drops[of:], func(o view.Drop) bool { return o.Reason == d.Reason && o.Why == d.Why })
 			if same >= 0 {
 				drops[of+same].Elements++
 				continue

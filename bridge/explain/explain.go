@@ -18,7 +18,7 @@ import (
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/bridge/store"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
 )
 
@@ -39,8 +39,8 @@ type Facts struct {
 	Rules    *mapping.Evaluator
 	Kept     storage.Queryable // samples of the series that rules select
 	HostName string
-	Nodes    []web.Node // what the report says
-	Models   []web.Rule // the set's rules as the pages show them
+	Nodes    []view.Node // what the report says
+	Models   []view.Rule // the set's rules as the pages show them
 	Targets  []scrape.TargetStatus
 	Now      time.Time
 	Oldest   time.Duration // how far back samples are worth a look
@@ -52,7 +52,7 @@ type Facts struct {
 	Exposed func(ctx context.Context, matchers []*labels.Matcher) (series []store.LatestSample, problems []string)
 
 	// Absent says why a node is not reported; nil if the subject is no node.
-	Absent func(ctx context.Context, subject string) *web.NodeExplanation
+	Absent func(ctx context.Context, subject string) *view.NodeExplanation
 
 	results map[int]*result // of rules, by index: one question asks for them often
 }
@@ -79,8 +79,8 @@ func (f *Facts) result(ctx context.Context, rule int) *result {
 
 // Explain answers a question. A subject may name a rule, a node and a metric at
 // once.
-func (f *Facts) Explain(ctx context.Context, subject string) (web.Explanation, error) {
-	e := web.Explanation{Subject: subject}
+func (f *Facts) Explain(ctx context.Context, subject string) (view.Explanation, error) {
+	e := view.Explanation{Subject: subject}
 	for i := range f.Models {
 		if f.names(&f.Models[i], subject) {
 			e.Rules = append(e.Rules, f.explainRule(ctx, i))
@@ -114,7 +114,7 @@ func (f *Facts) Explain(ctx context.Context, subject string) (web.Explanation, e
 
 // names tells whether the subject means the rule: by its name, its metric or what
 // ${label} made of that, or its label.
-func (f *Facts) names(r *web.Rule, subject string) bool {
+func (f *Facts) names(r *view.Rule, subject string) bool {
 	if subject == r.Name || subject == r.Metric || strings.EqualFold(subject, r.Label) {
 		return true
 	}
@@ -134,7 +134,7 @@ func (f *Facts) names(r *web.Rule, subject string) bool {
 // shortID is the length of the beginning of a container's id that docker shows.
 const shortID = 12
 
-func namesNode(n *web.Node, subject string) bool {
+func namesNode(n *view.Node, subject string) bool {
 	switch {
 	case subject == n.Key || subject == n.ID:
 		return true
@@ -164,7 +164,7 @@ func parseSubject(subject string) ([]*labels.Matcher, error) {
 
 // explainSeries adds the series that the matchers select, in the store or at a
 // target.
-func (f *Facts) explainSeries(ctx context.Context, e *web.Explanation, matchers []*labels.Matcher) {
+func (f *Facts) explainSeries(ctx context.Context, e *view.Explanation, matchers []*labels.Matcher) {
 	kept := store.Latest(ctx, f.Kept, matchers, f.Now.Add(-f.Oldest), f.Now)
 	exposed, problems := f.Exposed(ctx, matchers)
 	all := mergeSeries(kept, exposed)
@@ -177,7 +177,7 @@ func (f *Facts) explainSeries(ctx context.Context, e *web.Explanation, matchers 
 		// A view model's number is finite: the last one of a series that is at
 		// infinity is the largest there is. NaN has no such stand-in.
 		if s.kept && !math.IsNaN(s.Value) {
-			x.Last = &web.Sample{Time: s.At, Value: max(-math.MaxFloat64, min(s.Value, math.MaxFloat64))}
+			x.Last = &view.Sample{Time: s.At, Value: max(-math.MaxFloat64, min(s.Value, math.MaxFloat64))}
 		}
 		e.Series = append(e.Series, x)
 	}
@@ -207,8 +207,8 @@ func mergeSeries(kept, exposed []store.LatestSample) []knownSeries {
 }
 
 // explainOne tells where one series comes from and goes to.
-func (f *Facts) explainOne(ctx context.Context, series knownSeries) web.SeriesExplanation {
-	x := web.SeriesExplanation{Labels: status.RedactLabels(series.Labels), Selected: []web.Selection{}}
+func (f *Facts) explainOne(ctx context.Context, series knownSeries) view.SeriesExplanation {
+	x := view.SeriesExplanation{Labels: status.RedactLabels(series.Labels), Selected: []view.Selection{}}
 	if t := targetOf(series.Labels, f.Targets); t != nil {
 		ref := status.TargetRef(t)
 		x.Target = &ref
@@ -217,7 +217,7 @@ func (f *Facts) explainOne(ctx context.Context, series knownSeries) web.SeriesEx
 	for _, v := range f.Set.Judge(series.Labels) {
 		rule := rules[v.Rule]
 		if len(v.Refused) == 0 {
-			s := web.Selection{Rule: rule.String(), Selector: status.SelectorText(v.Matchers), Nodes: []string{}}
+			s := view.Selection{Rule: rule.String(), Selector: status.SelectorText(v.Matchers), Nodes: []string{}}
 			if err := statuses[v.Rule].Err; err != nil {
 				s.Error = status.RedactText(status.Cause(err).Error())
 			} else if series.kept && !statuses[v.Rule].At.IsZero() {
@@ -227,7 +227,7 @@ func (f *Facts) explainOne(ctx context.Context, series knownSeries) web.SeriesEx
 			continue
 		}
 		for _, m := range v.Refused {
-			x.Refused = append(x.Refused, web.Refusal{
+			x.Refused = append(x.Refused, view.Refusal{
 				Rule: rule.String(), Selector: status.SelectorText(v.Matchers), Matcher: m.String(), Value: status.RedactLabel(m.Name, series.Labels.Get(m.Name)),
 			})
 		}
@@ -248,7 +248,7 @@ func (f *Facts) notStored() string {
 }
 
 // follow adds what became of the elements of a rule's result that a series is part of.
-func (f *Facts) follow(ctx context.Context, s *web.Selection, index int, series labels.Labels) {
+func (f *Facts) follow(ctx context.Context, s *view.Selection, index int, series labels.Labels) {
 	r := f.result(ctx, index)
 	if r.err != nil {
 		s.Error = status.RedactText(status.Cause(r.err).Error())
@@ -297,9 +297,9 @@ func elementsOf(elements []mapping.Element, series labels.Labels) []int {
 }
 
 // element is an element of a rule's result as the pages show it.
-func (f *Facts) element(index int, element *mapping.Element) web.Element {
+func (f *Facts) element(index int, element *mapping.Element) view.Element {
 	rule := f.Set.Rules()[index]
-	e := web.Element{Labels: status.RedactLabels(element.Labels), Value: web.Float(element.Value), Dropped: element.Dropped}
+	e := view.Element{Labels: status.RedactLabels(element.Labels), Value: view.Float(element.Value), Dropped: element.Dropped}
 	if element.Dropped != "" {
 		e.Why = f.whyDropped(rule, element)
 		return e
@@ -312,9 +312,9 @@ func (f *Facts) element(index int, element *mapping.Element) web.Element {
 }
 
 // explainRule tells how a rule comes to its points.
-func (f *Facts) explainRule(ctx context.Context, index int) web.RuleExplanation {
+func (f *Facts) explainRule(ctx context.Context, index int) view.RuleExplanation {
 	model := f.Models[index]
-	x := web.RuleExplanation{Rule: model, Targets: []web.TargetRef{}, Results: []web.Element{}}
+	x := view.RuleExplanation{Rule: model, Targets: []view.TargetRef{}, Results: []view.Element{}}
 	x.Targets = append(x.Targets, f.feeders(ctx, index, nil)...)
 	x.Hints = f.missing(ctx, index)
 	if model.LastEvaluation.IsZero() {
@@ -338,7 +338,7 @@ func (f *Facts) explainRule(ctx context.Context, index int) web.RuleExplanation 
 	// Of both kinds some, if there are too many: what was dropped is the riddle.
 	if over := len(x.Results) - explainedElements; over > 0 {
 		x.More = over
-		slices.SortStableFunc(x.Results, func(a, b web.Element) int {
+		slices.SortStableFunc(x.Results, func(a, b view.Element) int {
 			return boolToInt(a.Dropped == "") - boolToInt(b.Dropped == "")
 		})
 		head := min(dropped, explainedElements/2)
@@ -360,9 +360,9 @@ func boolToInt(b bool) int {
 
 // feeders are the targets whose series a rule selects, those that are kept now.
 // With a filter, only such series count.
-func (f *Facts) feeders(ctx context.Context, rule int, filter func(labels.Labels) bool) []web.TargetRef {
+func (f *Facts) feeders(ctx context.Context, rule int, filter func(labels.Labels) bool) []view.TargetRef {
 	seen := map[*scrape.TargetStatus]bool{}
-	refs := []web.TargetRef{}
+	refs := []view.TargetRef{}
 	for _, selector := range f.Set.Selectors() {
 		if selector.Rule != rule {
 			continue
@@ -385,15 +385,15 @@ func (f *Facts) feeders(ctx context.Context, rule int, filter func(labels.Labels
 }
 
 // explainNode tells what is behind a node's metrics, and which it lacks.
-func (f *Facts) explainNode(ctx context.Context, n *web.Node) web.NodeExplanation {
+func (f *Facts) explainNode(ctx context.Context, n *view.Node) view.NodeExplanation {
 	id := n.ID
 	if n.Topology == string(mapping.Host) {
 		id = ""
 	}
-	x := web.NodeExplanation{Node: *n, Origins: []web.MetricOrigin{}, Drops: f.DropsOf(ctx, mapping.Topology(n.Topology), id)}
+	x := view.NodeExplanation{Node: *n, Origins: []view.MetricOrigin{}, Drops: f.DropsOf(ctx, mapping.Topology(n.Topology), id)}
 	for _, m := range n.Metrics {
-		origin := web.MetricOrigin{Metric: m.ID, Rule: m.Rule, Targets: []web.TargetRef{}}
-		if i := slices.IndexFunc(f.Models, func(r web.Rule) bool { return r.Name == m.Rule }); i >= 0 {
+		origin := view.MetricOrigin{Metric: m.ID, Rule: m.Rule, Targets: []view.TargetRef{}}
+		if i := slices.IndexFunc(f.Models, func(r view.Rule) bool { return r.Name == m.Rule }); i >= 0 {
 			origin.Expr = f.Models[i].Expr
 			origin.Targets = f.behind(ctx, i, id)
 		}
@@ -404,7 +404,7 @@ func (f *Facts) explainNode(ctx context.Context, n *web.Node) web.NodeExplanatio
 
 // behind are the targets behind a rule's value on one node: those whose series
 // name the node, if any does, else all that feed the rule.
-func (f *Facts) behind(ctx context.Context, index int, id string) []web.TargetRef {
+func (f *Facts) behind(ctx context.Context, index int, id string) []view.TargetRef {
 	if rule := f.Set.Rules()[index]; rule.NodeLabel != "" {
 		refs := f.feeders(ctx, index, func(l labels.Labels) bool { return namesID(rule, l, id) })
 		if len(refs) > 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/bridge/store"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
 )
 
@@ -36,12 +36,12 @@ func NewLive(r *pipeline.Runtime, source *status.Source) *Live {
 
 // Explain answers a question. Where the subject may be a metric, it asks the targets
 // whether they have it, which takes a second or two.
-func (l *Live) Explain(ctx context.Context, subject string) (web.Explanation, error) {
+func (l *Live) Explain(ctx context.Context, subject string) (view.Explanation, error) {
 	select {
 	case l.places <- struct{}{}:
 		defer func() { <-l.places }()
 	case <-ctx.Done():
-		return web.Explanation{Subject: subject}, ctx.Err()
+		return view.Explanation{Subject: subject}, ctx.Err()
 	}
 	return l.facts(ctx).Explain(ctx, subject)
 }
@@ -66,19 +66,19 @@ func (l *Live) facts(ctx context.Context) *Facts {
 			return l.exposed.ask(ctx, l.runtime, p, matchers)
 		},
 	}
-	f.Absent = func(ctx context.Context, subject string) *web.NodeExplanation { return l.absentNode(ctx, f, subject) }
+	f.Absent = func(ctx context.Context, subject string) *view.NodeExplanation { return l.absentNode(ctx, f, subject) }
 	return f
 }
 
 // absentNode tells why a node is not in the report; nil if the subject is no node.
-func (l *Live) absentNode(ctx context.Context, f *Facts, subject string) *web.NodeExplanation {
+func (l *Live) absentNode(ctx context.Context, f *Facts, subject string) *view.NodeExplanation {
 	topology, id := NodeID(subject, f.HostName)
 	if topology == "" {
 		return nil
 	}
-	x := &web.NodeExplanation{
-		Node:    web.Node{Key: topology.NodeKey(f.HostName, id), Topology: string(topology), ID: id, Metrics: []web.Metric{}},
-		Origins: []web.MetricOrigin{},
+	x := &view.NodeExplanation{
+		Node:    view.Node{Key: topology.NodeKey(f.HostName, id), Topology: string(topology), ID: id, Metrics: []view.Metric{}},
+		Origins: []view.MetricOrigin{},
 	}
 	if topology == mapping.Host {
 		x.ID = f.HostName

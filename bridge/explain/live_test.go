@@ -22,7 +22,7 @@ import (
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/bridge/store"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 const explainHead = `
@@ -40,7 +40,7 @@ func testLive(t *testing.T, yaml string) (*pipeline.Runtime, *Live) {
 
 // explained is an answer as the terminal shows it, which is to say all of want and
 // nothing of never.
-func explained(t *testing.T, e web.Explanation, err error, want []string, never ...string) {
+func explained(t *testing.T, e view.Explanation, err error, want []string, never ...string) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/bridge/store"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
 )
 
@@ -39,27 +39,27 @@ type Offline struct {
 }
 
 // ReplayFiles answers from a configuration and files.
-func ReplayFiles(ctx context.Context, flags config.Flags, offline Offline, subject string) (web.Explanation, error) {
+func ReplayFiles(ctx context.Context, flags config.Flags, offline Offline, subject string) (view.Explanation, error) {
 	cfg, list := flags.Load() // warnings are for check to say
 	if err := list.Err(); err != nil {
-		return web.Explanation{}, fmt.Errorf("loading the configuration:\n%w", err)
+		return view.Explanation{}, fmt.Errorf("loading the configuration:\n%w", err)
 	}
 	hostName := cfg.Scope.Host
 	if hostName == "" {
 		var err error
 		if hostName, err = os.Hostname(); err != nil {
-			return web.Explanation{}, fmt.Errorf("host name: %w", err)
+			return view.Explanation{}, fmt.Errorf("host name: %w", err)
 		}
 	}
 	r := newReplay(cfg, offline, hostName)
 	for i, file := range offline.Expositions {
 		content, err := os.ReadFile(file)
 		if err != nil {
-			return web.Explanation{}, fmt.Errorf("exposition: %w", err)
+			return view.Explanation{}, fmt.Errorf("exposition: %w", err)
 		}
 		at := r.now.Add(-time.Duration(len(offline.Expositions)-1-i) * r.target.Interval)
 		if err := r.scrape(ctx, at, content); err != nil {
-			return web.Explanation{}, fmt.Errorf("exposition %s: %w", file, err)
+			return view.Explanation{}, fmt.Errorf("exposition %s: %w", file, err)
 		}
 	}
 	return r.facts(ctx).Explain(ctx, subject)

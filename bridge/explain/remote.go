@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/common/config"
 
 	"github.com/promscope/promscope/bridge/scrape"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // Remote is a running promscope.
@@ -24,8 +24,8 @@ type Remote struct {
 }
 
 // Explain asks the running promscope why.
-func (r Remote) Explain(ctx context.Context, subject string) (web.Explanation, error) {
-	var e web.Explanation
+func (r Remote) Explain(ctx context.Context, subject string) (view.Explanation, error) {
+	var e view.Explanation
 	err := r.get(ctx, "explain", url.Values{"subject": {subject}}, &e)
 	return e, err
 }

@@ -13,14 +13,14 @@ import (
 
 	"github.com/promscope/promscope/bridge/collector"
 	"github.com/promscope/promscope/bridge/config"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/ebpf/hook"
 )
 
 // Collectors tells of all built-in collectors, also of those that are off.
-func (s *Source) Collectors(context.Context) []web.Collector {
+func (s *Source) Collectors(context.Context) []view.Collector {
 	p := s.runtime.Pipeline()
-	var all []web.Collector
+	var all []view.Collector
 	for _, b := range p.Config.Collectors.All() {
 		w := collectorModel(b)
 		if i := slices.IndexFunc(p.Collectors, func(c *collector.Collector) bool { return c.Name == b.Name }); i >= 0 {
@@ -41,10 +41,10 @@ func (s *Source) Collectors(context.Context) []web.Collector {
 }
 
 // collectorModel is what can be said of a collector that does not run.
-func collectorModel(b config.BuiltIn) web.Collector {
-	w := web.Collector{
+func collectorModel(b config.BuiltIn) view.Collector {
+	w := view.Collector{
 		Name:  b.Name,
-		State: web.CollectorOff,
+		State: view.CollectorOff,
 		// The interval is of interest even where it is off: it is what it would be.
 		IntervalSeconds: time.Duration(b.Interval).Seconds(),
 	}
@@ -60,7 +60,7 @@ func collectorModel(b config.BuiltIn) web.Collector {
 			w.Requires = append(w.Requires, c.Name)
 		}
 		for _, alternative := range d.Alternatives {
-			w.Hooks = append(w.Hooks, web.Hook{Name: alternative.Name})
+			w.Hooks = append(w.Hooks, view.Hook{Name: alternative.Name})
 		}
 	}
 	return w
@@ -74,7 +74,7 @@ type kernelHooks struct {
 }
 
 // explain says of hooks that are better than those that serve why they do not.
-func (k *kernelHooks) explain(w *web.Collector) {
+func (k *kernelHooks) explain(w *view.Collector) {
 	k.once.Do(k.ask)
 	for i := range w.Hooks {
 		h := &w.Hooks[i]
@@ -106,17 +106,17 @@ func (k *kernelHooks) ask() {
 }
 
 // describe adds what is known of a collector that is enabled.
-func describe(w *web.Collector, c *collector.Collector) {
+func describe(w *view.Collector, c *collector.Collector) {
 	if c.Err != nil {
-		w.State = web.CollectorFailed
+		w.State = view.CollectorFailed
 		w.Error, w.Remedy = ReasonAndRemedy(c.Err)
 		return
 	}
-	w.State = web.CollectorOn
+	w.State = view.CollectorOn
 	status := c.Status()
 	w.Errors, w.Hook = status.Errors, status.Hook
 	for _, f := range status.Facts {
-		w.Facts = append(w.Facts, web.Fact(f))
+		w.Facts = append(w.Facts, view.Fact(f))
 	}
 }
 

@@ -5,15 +5,15 @@ import (
 	"testing"
 
 	"github.com/promscope/promscope/bridge/collector"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/ebpf/hook"
 )
 
 func TestCollectorThatFails(t *testing.T) {
 	c := &collector.Collector{Err: &hook.Error{Reason: "no BTF", Remedy: "another kernel"}}
-	w := web.Collector{Hooks: []web.Hook{{Name: "a"}}}
+	w := view.Collector{Hooks: []view.Hook{{Name: "a"}}}
 	describe(&w, c)
-	if w.State != web.CollectorFailed || w.Error != "no BTF" || w.Remedy != "another kernel" {
+	if w.State != view.CollectorFailed || w.Error != "no BTF" || w.Remedy != "another kernel" {
 		t.Errorf("%+v", w)
 	}
 	c.Err = errors.New("plain")
@@ -27,7 +27,7 @@ func TestCollectorThatFails(t *testing.T) {
 func TestKernelHooks(t *testing.T) {
 	k := &kernelHooks{}
 	k.once.Do(func() { k.refused = map[string]string{"x a": "this kernel has no tracepoint t"} })
-	w := web.Collector{Name: "x", Hook: "c", Hooks: []web.Hook{{Name: "a"}, {Name: "b"}, {Name: "c"}, {Name: "d"}}}
+	w := view.Collector{Name: "x", Hook: "c", Hooks: []view.Hook{{Name: "a"}, {Name: "b"}, {Name: "c"}, {Name: "d"}}}
 	k.explain(&w)
 	want := []string{"this kernel has no tracepoint t", "the kernel does not load its programs; the log of the start says why", "", ""}
 	for i, h := range w.Hooks {

@@ -10,16 +10,16 @@ import (
 	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/plugin"
 	"github.com/promscope/promscope/bridge/store"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
 )
 
 // Targets tells of all targets, also of those that are dropped.
-func (s *Source) Targets(context.Context) []web.Target {
+func (s *Source) Targets(context.Context) []view.Target {
 	manager := s.runtime.Pipeline().Scrape
 	scraped := manager.Targets()
 	dropped := manager.Dropped()
-	targets := make([]web.Target, 0, len(scraped)+len(dropped))
+	targets := make([]view.Target, 0, len(scraped)+len(dropped))
 	for i := range scraped {
 		targets = append(targets, Target(&scraped[i]))
 	}
@@ -30,13 +30,13 @@ func (s *Source) Targets(context.Context) []web.Target {
 }
 
 // Nodes tells what the report says.
-func (s *Source) Nodes(context.Context) []web.Node {
+func (s *Source) Nodes(context.Context) []view.Node {
 	return s.NodesOf(s.runtime.Pipeline().Config.Rules, s.runtime.Report.Snapshot())
 }
 
 // NodesOf are the nodes of a report that rules made.
-func (s *Source) NodesOf(set *mapping.Set, snapshot plugin.Snapshot) []web.Node {
-	nodes := make([]web.Node, 0, len(snapshot.Nodes))
+func (s *Source) NodesOf(set *mapping.Set, snapshot plugin.Snapshot) []view.Node {
+	nodes := make([]view.Node, 0, len(snapshot.Nodes))
 	var pids []int
 	for i := range snapshot.Nodes {
 		n := &snapshot.Nodes[i]
@@ -58,7 +58,7 @@ func (s *Source) NodesOf(set *mapping.Set, snapshot plugin.Snapshot) []web.Node 
 }
 
 // Rules tells of all rules, the configuration's first.
-func (s *Source) Rules(ctx context.Context) []web.Rule {
+func (s *Source) Rules(ctx context.Context) []view.Rule {
 	p := s.runtime.Pipeline()
 	return Rules(p.Config.Rules, p.Rules.Status(), s.counts.of(ctx, p))
 }
@@ -106,7 +106,7 @@ const rateIntervals = 5
 
 // Query answers a query from the store. The store is shown as it is: what has ended stays
 // visible for as long as it is kept.
-func (s *Source) Query(ctx context.Context, q web.Query) (web.Result, error) {
+func (s *Source) Query(ctx context.Context, q view.Query) (view.Result, error) {
 	p := s.runtime.Pipeline()
 	return Query(ctx, p.Store, q, QueryLimits{
 		Samples:  p.Config.Limits.MaxEvaluationSamples,

@@ -5,17 +5,17 @@ import (
 	"slices"
 
 	"github.com/promscope/promscope/bridge/plugin"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
 )
 
 // Node is a node of the report as the pages show it.
-func Node(set *mapping.Set, hostName string, n *plugin.NodeSnapshot) web.Node {
-	w := web.Node{
+func Node(set *mapping.Set, hostName string, n *plugin.NodeSnapshot) view.Node {
+	w := view.Node{
 		Key:      n.Key,
 		Topology: string(n.Topology),
 		ID:       n.ID,
-		Metrics:  make([]web.Metric, 0, len(n.Metrics)),
+		Metrics:  make([]view.Metric, 0, len(n.Metrics)),
 	}
 	if n.Topology == mapping.Host {
 		w.ID = hostName
@@ -26,19 +26,19 @@ func Node(set *mapping.Set, hostName string, n *plugin.NodeSnapshot) web.Node {
 	rules := set.Rules()
 	for i := range byPriority {
 		m := &byPriority[i]
-		metric := web.Metric{
+		metric := view.Metric{
 			ID:      m.Template.ID,
 			Label:   m.Template.Label,
 			Format:  string(m.Template.Format),
 			Max:     m.Max,
-			Samples: make([]web.Sample, 0, len(m.Samples)),
+			Samples: make([]view.Sample, 0, len(m.Samples)),
 		}
 		// While a reload swaps the rules, the report may be of others.
 		if m.Rule >= 0 && m.Rule < len(rules) {
 			metric.Rule = rules[m.Rule].String()
 		}
 		for _, sample := range m.Samples {
-			metric.Samples = append(metric.Samples, web.Sample{Time: sample.At, Value: sample.Value})
+			metric.Samples = append(metric.Samples, view.Sample{Time: sample.At, Value: sample.Value})
 		}
 		w.Metrics = append(w.Metrics, metric)
 	}

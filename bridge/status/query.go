@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
 )
 
@@ -47,8 +47,8 @@ func LongestLookback(set *mapping.Set) time.Duration {
 }
 
 // Query answers a query of the pages or the API from a store, with Prometheus's
-// engine. What is wrong with the query is a *web.QueryError.
-func Query(ctx context.Context, store storage.Queryable, q web.Query, limits QueryLimits) (web.Result, error) {
+// engine. What is wrong with the query is a *view.QueryError.
+func Query(ctx context.Context, store storage.Queryable, q view.Query, limits QueryLimits) (view.Result, error) {
 	engine := promql.NewEngine(promql.EngineOpts{
 		MaxSamples:               limits.Samples,
 		Timeout:                  queryTimeout,
@@ -67,12 +67,12 @@ func Query(ctx context.Context, store storage.Queryable, q web.Query, limits Que
 		query, err = engine.NewInstantQuery(ctx, store, opts, expr, q.End)
 	}
 	if err != nil {
-		return web.Result{}, &web.QueryError{Kind: web.ErrorBadData, Err: err}
+		return view.Result{}, &view.QueryError{Kind: view.ErrorBadData, Err: err}
 	}
 	defer query.Close()
 	result := query.Exec(ctx)
 	if result.Err != nil {
-		return web.Result{}, &web.QueryError{Kind: queryErrorKind(result.Err), Err: result.Err}
+		return view.Result{}, &view.QueryError{Kind: queryErrorKind(result.Err), Err: result.Err}
 	}
 	warnings, infos := result.Warnings.AsStrings(expr, queryRemarks, queryRemarks)
 	answer, err := queryResult(result.Value)
@@ -80,7 +80,7 @@ func Query(ctx context.Context, store storage.Queryable, q web.Query, limits Que
 	return answer, err
 }
 
-func queryErrorKind(err error) web.QueryErrorKind {
+func queryErrorKind(err error) view.QueryErrorKind {
 	var (
 		canceled promql.ErrQueryCanceled
 		timeout  promql.ErrQueryTimeout
@@ -88,42 +88,42 @@ func queryErrorKind(err error) web.QueryErrorKind {
 	)
 	switch {
 	case errors.As(err, &canceled):
-		return web.ErrorCanceled
+		return view.ErrorCanceled
 	case errors.As(err, &timeout):
-		return web.ErrorTimeout
+		return view.ErrorTimeout
 	case errors.As(err, &storage):
-		return web.ErrorInternal
+		return view.ErrorInternal
 	}
-	return web.ErrorExecution
+	return view.ErrorExecution
 }
 
 // queryResult copies a result out of the engine's memory.
-func queryResult(v parser.Value) (web.Result, error) {
+func queryResult(v parser.Value) (view.Result, error) {
 	switch v := v.(type) {
 	case promql.String:
-		return web.Result{Type: web.TypeString, String: v.V}, nil
+		return view.Result{Type: view.TypeString, String: v.V}, nil
 	case promql.Scalar:
-		return web.Result{Type: web.TypeScalar, Series: []web.Series{{Points: []web.Point{pointModel(v.T, v.V, nil)}}}}, nil
+		return view.Result{Type: view.TypeScalar, Series: []view.Series{{Points: []view.Point{pointModel(v.T, v.V, nil)}}}}, nil
 	case promql.Vector:
-		r := web.Result{Type: web.TypeVector, Series: make([]web.Series, 0, len(v))}
+		r := view.Result{Type: view.TypeVector, Series: make([]view.Series, 0, len(v))}
 		for _, s := range v {
-			r.Series = append(r.Series, web.Series{Labels: RedactLabels(s.Metric), Points: []web.Point{pointModel(s.T, s.F, s.H)}})
+			r.Series = append(r.Series, view.Series{Labels: RedactLabels(s.Metric), Points: []view.Point{pointModel(s.T, s.F, s.H)}})
 		}
 		return r, nil
 	case promql.Matrix:
-		r := web.Result{Type: web.TypeMatrix, Series: make([]web.Series, 0, len(v))}
+		r := view.Result{Type: view.TypeMatrix, Series: make([]view.Series, 0, len(v))}
 		for _, s := range v {
 			r.Series = append(r.Series, seriesModel(s))
 		}
 		return r, nil
 	default:
-		return web.Result{}, fmt.Errorf("unexpected result of type %s", v.Type())
+		return view.Result{}, fmt.Errorf("unexpected result of type %s", v.Type())
 	}
 }
 
 // seriesModel merges a series' floats and histograms, both ascending, by time.
-func seriesModel(s promql.Series) web.Series {
-	w := web.Series{Labels: RedactLabels(s.Metric), Points: make([]web.Point, 0, len(s.Floats)+len(s.Histograms))}
+func seriesModel(s promql.Series) view.Series {
+	w := view.Series{Labels: RedactLabels(s.Metric), Points: make([]view.Point, 0, len(s.Floats)+len(s.Histograms))}
 	floats, histograms := s.Floats, s.Histograms
 	for len(floats)+len(histograms) > 0 {
 		if len(histograms) == 0 || len(floats) > 0 && floats[0].T <= histograms[0].T {
@@ -137,18 +137,18 @@ func seriesModel(s promql.Series) web.Series {
 	return w
 }
 
-func pointModel(t int64, v float64, h *histogram.FloatHistogram) web.Point {
-	p := web.Point{Time: time.UnixMilli(t), Value: v}
+func pointModel(t int64, v float64, h *histogram.FloatHistogram) view.Point {
+	p := view.Point{Time: time.UnixMilli(t), Value: v}
 	if h == nil {
 		return p
 	}
-	p.Histogram = &web.Histogram{Count: h.Count, Sum: h.Sum}
+	p.Histogram = &view.Histogram{Count: h.Count, Sum: h.Sum}
 	for it := h.AllBucketIterator(); it.Next(); {
 		b := it.At()
 		if b.Count == 0 {
 			continue
 		}
-		p.Histogram.Buckets = append(p.Histogram.Buckets, web.Bucket{
+		p.Histogram.Buckets = append(p.Histogram.Buckets, view.Bucket{
 			Boundaries: boundaries(b.LowerInclusive, b.UpperInclusive), Lower: b.Lower, Upper: b.Upper, Count: b.Count,
 		})
 	}

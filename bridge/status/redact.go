@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 var (
@@ -21,8 +21,8 @@ const secretMark = "<secret>"
 
 // RedactLabels copies labels without what must not be shown: values of secret
 // URL parameters, and user info of addresses and URLs.
-func RedactLabels(l labels.Labels) web.Labels {
-	m := make(web.Labels, l.Len())
+func RedactLabels(l labels.Labels) view.Labels {
+	m := make(view.Labels, l.Len())
 	l.Range(func(l labels.Label) {
 		m[l.Name] = RedactLabel(l.Name, l.Value)
 	})

@@ -8,20 +8,20 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
 )
 
 // Rules are the rules of a set with what became of them; counts are the
 // series of each of the set's selectors.
-func Rules(set *mapping.Set, statuses []mapping.Status, counts []int) []web.Rule {
-	all := make([]web.Rule, len(set.Rules()))
+func Rules(set *mapping.Set, statuses []mapping.Status, counts []int) []view.Rule {
+	all := make([]view.Rule, len(set.Rules()))
 	for i, r := range set.Rules() {
 		all[i] = ruleModel(r, &statuses[i])
 	}
 	for i, selector := range set.Selectors() {
 		r := &all[selector.Rule]
-		r.Selectors = append(r.Selectors, web.Selector{
+		r.Selectors = append(r.Selectors, view.Selector{
 			Matchers:         SelectorText(selector.Matchers),
 			RetentionSeconds: selector.Window.Seconds(),
 			Series:           counts[i],
@@ -30,8 +30,8 @@ func Rules(set *mapping.Set, statuses []mapping.Status, counts []int) []web.Rule
 	return all
 }
 
-func ruleModel(r *mapping.Rule, s *mapping.Status) web.Rule {
-	w := web.Rule{
+func ruleModel(r *mapping.Rule, s *mapping.Status) view.Rule {
+	w := view.Rule{
 		Name:                r.String(),
 		Metric:              r.Metric,
 		Label:               r.Label,

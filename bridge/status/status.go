@@ -18,7 +18,7 @@ import (
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/plugin"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping/document"
 )
 
@@ -55,9 +55,9 @@ func New(r *pipeline.Runtime, opts Options) *Source {
 }
 
 // Status tells of promscope itself.
-func (s *Source) Status(context.Context) web.Status {
+func (s *Source) Status(context.Context) view.Status {
 	p := s.runtime.Pipeline()
-	w := web.Status{
+	w := view.Status{
 		Version:     version.Version,
 		Revision:    version.GetRevision(),
 		GoVersion:   runtime.Version(),
@@ -78,10 +78,10 @@ func (s *Source) Status(context.Context) web.Status {
 }
 
 // Configuration tells what promscope runs with.
-func (s *Source) Configuration(context.Context) web.Configuration {
+func (s *Source) Configuration(context.Context) view.Configuration {
 	cfg := s.runtime.Pipeline().Config
 	r := s.opts.Loaded()
-	w := web.Configuration{File: cfg.File, Loaded: r.At, Reloaded: r.Tried}
+	w := view.Configuration{File: cfg.File, Loaded: r.At, Reloaded: r.Tried}
 	if r.Err != nil {
 		w.ReloadError = RedactText(r.Err.Error())
 	}
@@ -109,10 +109,10 @@ func (c *configText) of(cfg *config.Config) string {
 }
 
 // Scope tells who polls, and what Scope is told.
-func (s *Source) Scope(context.Context) web.Scope {
+func (s *Source) Scope(context.Context) view.Scope {
 	snapshot := s.runtime.Report.Snapshot()
 	candidates := s.runtime.HostName.Candidates()
-	w := web.Scope{
+	w := view.Scope{
 		Socket:      s.opts.Socket,
 		PluginID:    s.runtime.Pipeline().Config.Scope.PluginID,
 		Host:        candidates[0].Name,
@@ -120,7 +120,7 @@ func (s *Source) Scope(context.Context) web.Scope {
 		Candidates:  hostCandidates(candidates),
 		HostWarning: hostWarning(candidates),
 		Report:      s.reportSize(snapshot),
-		Pollers:     []web.Poller{},
+		Pollers:     []view.Poller{},
 	}
 	for _, p := range s.opts.Pollers() {
 		w.Pollers = append(w.Pollers, s.poller(p))
@@ -129,8 +129,8 @@ func (s *Source) Scope(context.Context) web.Scope {
 }
 
 // poller says who polls.
-func (s *Source) poller(p plugin.Poller) web.Poller {
-	w := web.Poller{
+func (s *Source) poller(p plugin.Poller) view.Poller {
+	w := view.Poller{
 		ProbeID:       p.ProbeID,
 		FirstPoll:     p.First,
 		LastPoll:      p.Last,
@@ -151,8 +151,8 @@ func (s *Source) poller(p plugin.Poller) web.Poller {
 }
 
 // reportSize measures what is published.
-func (s *Source) reportSize(snapshot plugin.Snapshot) web.Report {
-	w := web.Report{
+func (s *Source) reportSize(snapshot plugin.Snapshot) view.Report {
+	w := view.Report{
 		Nodes:         len(snapshot.Nodes),
 		Bytes:         int64(snapshot.Bytes),
 		EncodeSeconds: s.runtime.Report.PublishDuration().Seconds(),
@@ -186,10 +186,10 @@ func nameSources() []host.NameSource {
 }
 
 // hostCandidates are all sources, also those that say nothing.
-func hostCandidates(known []host.NameCandidate) []web.HostCandidate {
-	var all []web.HostCandidate
+func hostCandidates(known []host.NameCandidate) []view.HostCandidate {
+	var all []view.HostCandidate
 	for _, source := range nameSources() {
-		c := web.HostCandidate{Source: source.String(), Error: "not set"}
+		c := view.HostCandidate{Source: source.String(), Error: "not set"}
 		switch source {
 		case host.NameProbeUTS:
 			c.Error = "no probe has polled, or its namespace may not be looked into"

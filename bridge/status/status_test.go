@@ -17,6 +17,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/pipeline/pipelinetest"
 	"github.com/promscope/promscope/bridge/plugin"
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/bridge/web"
 	"github.com/promscope/promscope/mapping"
 )
@@ -41,27 +42,27 @@ func TestQuery(t *testing.T) {
 			"h":        &histogram.FloatHistogram{Count: 3, Sum: 6, ZeroCount: 1, PositiveSpans: []histogram.Span{{Offset: 1, Length: 1}}, PositiveBuckets: []float64{2}},
 		})
 	}
-	query := func(expr string, step time.Duration) web.Result {
+	query := func(expr string, step time.Duration) view.Result {
 		t.Helper()
-		r, err := s.Query(t.Context(), web.Query{Expr: expr, Start: now.Add(-2 * time.Second), End: now, Step: step})
+		r, err := s.Query(t.Context(), view.Query{Expr: expr, Start: now.Add(-2 * time.Second), End: now, Step: step})
 		if err != nil {
 			t.Fatalf("%s: %v", expr, err)
 		}
 		return r
 	}
-	if r := query("a", 0); r.Type != web.TypeVector || len(r.Series) != 1 || r.Series[0].Labels["k"] != "v" || r.Series[0].Points[0].Value != 4 || !r.Series[0].Points[0].Time.Equal(now) {
+	if r := query("a", 0); r.Type != view.TypeVector || len(r.Series) != 1 || r.Series[0].Labels["k"] != "v" || r.Series[0].Points[0].Value != 4 || !r.Series[0].Points[0].Time.Equal(now) {
 		t.Errorf("vector: %+v", r)
 	}
-	if r := query("a", time.Second); r.Type != web.TypeMatrix || len(r.Series) != 1 || len(r.Series[0].Points) != 3 {
+	if r := query("a", time.Second); r.Type != view.TypeMatrix || len(r.Series) != 1 || len(r.Series[0].Points) != 3 {
 		t.Errorf("range query: %+v", r)
 	}
-	if r := query("a[3s]", 0); r.Type != web.TypeMatrix || len(r.Series[0].Points) != 3 {
+	if r := query("a[3s]", 0); r.Type != view.TypeMatrix || len(r.Series[0].Points) != 3 {
 		t.Errorf("matrix: %+v", r)
 	}
-	if r := query("0/0", 0); r.Type != web.TypeScalar || !math.IsNaN(r.Series[0].Points[0].Value) {
+	if r := query("0/0", 0); r.Type != view.TypeScalar || !math.IsNaN(r.Series[0].Points[0].Value) {
 		t.Errorf("scalar: %+v", r)
 	}
-	if r := query(`"text"`, 0); r.Type != web.TypeString || r.String != "text" {
+	if r := query(`"text"`, 0); r.Type != view.TypeString || r.String != "text" {
 		t.Errorf("string: %+v", r)
 	}
 	if r := query("rate(a[$__rate_interval])", 0); len(r.Series) != 1 || len(r.Infos) == 0 {
@@ -72,21 +73,21 @@ func TestQuery(t *testing.T) {
 		t.Errorf("histogram: %+v", h)
 	}
 
-	for expr, want := range map[string]web.QueryErrorKind{
-		"a +":                               web.ErrorBadData,
-		"a + on () group_left h{":           web.ErrorBadData,
-		"count_over_time(vector(1)[1h:1s])": web.ErrorExecution, // too many samples
+	for expr, want := range map[string]view.QueryErrorKind{
+		"a +":                               view.ErrorBadData,
+		"a + on () group_left h{":           view.ErrorBadData,
+		"count_over_time(vector(1)[1h:1s])": view.ErrorExecution, // too many samples
 	} {
-		_, err := s.Query(t.Context(), web.Query{Expr: expr, End: now})
-		var known *web.QueryError
+		_, err := s.Query(t.Context(), view.Query{Expr: expr, End: now})
+		var known *view.QueryError
 		if !errors.As(err, &known) || known.Kind != want {
 			t.Errorf("%s: %v, want %s", expr, err, want)
 		}
 	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	var known *web.QueryError
-	if _, err := s.Query(canceled, web.Query{Expr: "a", End: now}); !errors.As(err, &known) || known.Kind != web.ErrorCanceled {
+	var known *view.QueryError
+	if _, err := s.Query(canceled, view.Query{Expr: "a", End: now}); !errors.As(err, &known) || known.Kind != view.ErrorCanceled {
 		t.Errorf("canceled: %v", err)
 	}
 }
@@ -134,8 +135,8 @@ func crowd(t testing.TB) *Source {
 // pagesSource explains nothing.
 type pagesSource struct{ *Source }
 
-func (pagesSource) Explain(context.Context, string) (web.Explanation, error) {
-	return web.Explanation{}, nil
+func (pagesSource) Explain(context.Context, string) (view.Explanation, error) {
+	return view.Explanation{}, nil
 }
 
 // Pages of a crowd are there before anybody wonders.

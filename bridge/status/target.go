@@ -8,16 +8,16 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/promscope/promscope/bridge/scrape"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // Dropped is a target that is not scraped, as the pages show it.
-func Dropped(d *scrape.DroppedTarget) web.Target {
-	return web.Target{
+func Dropped(d *scrape.DroppedTarget) view.Target {
+	return view.Target{
 		Job:        d.Job,
-		Labels:     web.Labels{},
+		Labels:     view.Labels{},
 		Discovered: RedactLabels(d.Discovered),
-		Health:     web.HealthDropped,
+		Health:     view.HealthDropped,
 		Error:      cmp.Or(droppedError(d), "dropped by relabel_configs"),
 	}
 }
@@ -32,13 +32,13 @@ func droppedError(d *scrape.DroppedTarget) string {
 }
 
 // Target is a target as the pages show it.
-func Target(t *scrape.TargetStatus) web.Target {
-	return web.Target{
+func Target(t *scrape.TargetStatus) view.Target {
+	return view.Target{
 		Job:                 t.Job,
 		URL:                 RedactText(t.URL),
 		Labels:              RedactLabels(t.Labels),
 		Discovered:          RedactLabels(t.Discovered),
-		Health:              web.Health(t.Health),
+		Health:              view.Health(t.Health),
 		Since:               t.Since,
 		Error:               RedactText(t.LastError),
 		LastScrape:          t.LastScrape,
@@ -71,7 +71,7 @@ func targetNotes(t *scrape.TargetStatus) []string {
 }
 
 // TargetRef names a target, and says how it is.
-func TargetRef(t *scrape.TargetStatus) web.TargetRef {
+func TargetRef(t *scrape.TargetStatus) view.TargetRef {
 	m := Target(t)
-	return web.TargetRef{Job: m.Job, Instance: m.Instance(), URL: m.URL, Health: m.Health, Error: m.Error}
+	return view.TargetRef{Job: m.Job, Instance: m.Instance(), URL: m.URL, Health: m.Health, Error: m.Error}
 }

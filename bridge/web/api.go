@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+
+	"github.com/promscope/promscope/bridge/format"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // everything is a page that has room for all.
@@ -38,7 +41,7 @@ func (p *pages) api(mux *http.ServeMux) {
 		l := listRules(p.source.Rules(r.Context()), newFilter(r), everything)
 		for i, rule := range l.Items {
 			if rule.Selectors == nil {
-				l.Items[i].Selectors = []Selector{}
+				l.Items[i].Selectors = []view.Selector{}
 			}
 		}
 		return part("rules", l, size, offset), err
@@ -64,7 +67,7 @@ func (p *pages) api(mux *http.ServeMux) {
 		}
 		return explanation, nil
 	})
-	for name, parse := range map[string]func(*http.Request, time.Time) (Query, error){
+	for name, parse := range map[string]func(*http.Request, time.Time) (view.Query, error){
 		"query": instantQuery, "query_range": rangeQuery,
 	} {
 		query := p.answerJSON(func(r *http.Request) (any, error) { return p.queryJSON(r, parse) })
@@ -73,11 +76,11 @@ func (p *pages) api(mux *http.ServeMux) {
 		mux.Handle("POST /api/v1/"+name, http.MaxBytesHandler(query, 1<<20))
 	}
 	mux.Handle("GET /api/", p.answerJSON(func(r *http.Request) (any, error) {
-		return nil, &QueryError{Kind: ErrorNotFound, Err: fmt.Errorf("%s %s is not known", r.Method, r.URL.Path)}
+		return nil, &view.QueryError{Kind: view.ErrorNotFound, Err: fmt.Errorf("%s %s is not known", r.Method, r.URL.Path)}
 	}))
 }
 
-func badData(err error) error { return &QueryError{Kind: ErrorBadData, Err: err} }
+func badData(err error) error { return &view.QueryError{Kind: view.ErrorBadData, Err: err} }
 
 // notNil makes an empty list of none: JSON has [] then, not null.
 func notNil[T any](items []T) []T {
@@ -114,12 +117,12 @@ func part[T any](name string, l list[T], limit, offset int) any {
 
 // envelope is Prometheus's form of an answer.
 type envelope struct {
-	Status    string         `json:"status"`
-	Data      any            `json:"data,omitempty"`
-	ErrorType QueryErrorKind `json:"errorType,omitempty"`
-	Error     string         `json:"error,omitempty"`
-	Warnings  []string       `json:"warnings,omitempty"`
-	Infos     []string       `json:"infos,omitempty"`
+	Status    string              `json:"status"`
+	Data      any                 `json:"data,omitempty"`
+	ErrorType view.QueryErrorKind `json:"errorType,omitempty"`
+	Error     string              `json:"error,omitempty"`
+	Warnings  []string            `json:"warnings,omitempty"`
+	Infos     []string            `json:"infos,omitempty"`
 }
 
 // noted is data with the engine's annotations.
@@ -146,7 +149,7 @@ func (p *pages) answerJSON(answer func(*http.Request) (any, error)) http.Handler
 		if err := encoder.Encode(body); err != nil {
 			p.logger.Error("encoding an answer failed", "path", r.URL.Path, "err", err)
 			buf.Reset()
-			body, code = failure(&QueryError{Kind: ErrorInternal, Err: err})
+			body, code = failure(&view.QueryError{Kind: view.ErrorInternal, Err: err})
 			_ = encoder.Encode(body) // two strings
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -157,27 +160,27 @@ func (p *pages) answerJSON(answer func(*http.Request) (any, error)) http.Handler
 
 // failure is the answer and the status code of an error, as Prometheus has them.
 func failure(err error) (envelope, int) {
-	kind := ErrorInternal
-	var known *QueryError
+	kind := view.ErrorInternal
+	var known *view.QueryError
 	if errors.As(err, &known) {
 		kind = known.Kind
 	}
 	code := http.StatusInternalServerError
 	switch kind {
-	case ErrorBadData:
+	case view.ErrorBadData:
 		code = http.StatusBadRequest
-	case ErrorExecution:
+	case view.ErrorExecution:
 		code = http.StatusUnprocessableEntity
-	case ErrorTimeout, ErrorCanceled:
+	case view.ErrorTimeout, view.ErrorCanceled:
 		code = http.StatusServiceUnavailable
-	case ErrorNotFound:
+	case view.ErrorNotFound:
 		code = http.StatusNotFound
-	case ErrorInternal:
+	case view.ErrorInternal:
 	}
 	return envelope{Status: "error", ErrorType: kind, Error: err.Error()}, code
 }
 
-func (p *pages) queryJSON(r *http.Request, parse func(*http.Request, time.Time) (Query, error)) (any, error) {
+func (p *pages) queryJSON(r *http.Request, parse func(*http.Request, time.Time) (view.Query, error)) (any, error) {
 	query, err := parse(r, p.opts.Now())
 	if err != nil {
 		return nil, badData(err)
@@ -195,33 +198,33 @@ func (p *pages) queryJSON(r *http.Request, parse func(*http.Request, time.Time) 
 	return noted{data: resultJSON(result, query), warnings: result.Warnings, infos: result.Infos}, nil
 }
 
-func instantQuery(r *http.Request, now time.Time) (Query, error) {
+func instantQuery(r *http.Request, now time.Time) (view.Query, error) {
 	at, err := parseTime(r.FormValue("time"), now)
 	if err != nil {
-		return Query{}, fmt.Errorf("parameter time: %w", err)
+		return view.Query{}, fmt.Errorf("parameter time: %w", err)
 	}
-	return checked(Query{Expr: r.FormValue("query"), End: at})
+	return checked(view.Query{Expr: r.FormValue("query"), End: at})
 }
 
-func rangeQuery(r *http.Request, now time.Time) (Query, error) {
-	q := Query{Expr: r.FormValue("query")}
+func rangeQuery(r *http.Request, now time.Time) (view.Query, error) {
+	q := view.Query{Expr: r.FormValue("query")}
 	var err error
 	if q.Start, err = parseTime(r.FormValue("start"), time.Time{}); err != nil || q.Start.IsZero() {
-		return Query{}, parameterError("start", err)
+		return view.Query{}, parameterError("start", err)
 	}
 	if q.End, err = parseTime(r.FormValue("end"), now); err != nil {
-		return Query{}, parameterError("end", err)
+		return view.Query{}, parameterError("end", err)
 	}
 	if q.Step, err = parseDuration(r.FormValue("step")); err != nil {
-		return Query{}, parameterError("step", err)
+		return view.Query{}, parameterError("step", err)
 	}
 	switch {
 	case q.Step <= 0:
-		return Query{}, errors.New("parameter step: must be more than 0")
+		return view.Query{}, errors.New("parameter step: must be more than 0")
 	case q.End.Before(q.Start):
-		return Query{}, errors.New("parameter end: is before start")
+		return view.Query{}, errors.New("parameter end: is before start")
 	case q.End.Sub(q.Start)/q.Step > maxPoints:
-		return Query{}, fmt.Errorf("more than %d points a series: a longer step or a shorter range is needed", maxPoints)
+		return view.Query{}, fmt.Errorf("more than %d points a series: a longer step or a shorter range is needed", maxPoints)
 	}
 	return checked(q)
 }
@@ -233,9 +236,9 @@ func parameterError(name string, err error) error {
 	return fmt.Errorf("parameter %s: %w", name, err)
 }
 
-func checked(q Query) (Query, error) {
+func checked(q view.Query) (view.Query, error) {
 	if q.Expr == "" {
-		return Query{}, errors.New("the parameter query is missing")
+		return view.Query{}, errors.New("the parameter query is missing")
 	}
 	return q, nil
 }
@@ -277,40 +280,40 @@ func parseDuration(text string) (time.Duration, error) {
 }
 
 // resultJSON is the result in the form of Prometheus's API.
-func resultJSON(result Result, q Query) any {
+func resultJSON(result view.Result, q view.Query) any {
 	type element struct {
-		Metric     Labels `json:"metric"`
-		Value      any    `json:"value,omitempty"`
-		Values     []any  `json:"values,omitempty"`
-		Histogram  any    `json:"histogram,omitempty"`
-		Histograms []any  `json:"histograms,omitempty"`
+		Metric     view.Labels `json:"metric"`
+		Value      any         `json:"value,omitempty"`
+		Values     []any       `json:"values,omitempty"`
+		Histogram  any         `json:"histogram,omitempty"`
+		Histograms []any       `json:"histograms,omitempty"`
 	}
-	answer := func(result any, kind ValueType) any {
+	answer := func(result any, kind view.ValueType) any {
 		return map[string]any{"resultType": kind, "result": result}
 	}
 	switch result.Type {
-	case TypeString:
-		return answer([]any{unixSeconds(q.End), result.String}, TypeString)
-	case TypeScalar:
+	case view.TypeString:
+		return answer([]any{unixSeconds(q.End), result.String}, view.TypeString)
+	case view.TypeScalar:
 		var value any = []any{}
 		if len(result.Series) == 1 && len(result.Series[0].Points) == 1 {
 			value = pointJSON(result.Series[0].Points[0])
 		}
-		return answer(value, TypeScalar)
-	case TypeVector, TypeMatrix:
+		return answer(value, view.TypeScalar)
+	case view.TypeVector, view.TypeMatrix:
 	}
 	elements := make([]element, 0, len(result.Series))
 	for _, s := range result.Series {
 		e := element{Metric: s.Labels}
 		if e.Metric == nil {
-			e.Metric = Labels{}
+			e.Metric = view.Labels{}
 		}
 		for _, p := range s.Points {
 			value := pointJSON(p)
 			switch {
-			case result.Type == TypeVector && p.Histogram != nil:
+			case result.Type == view.TypeVector && p.Histogram != nil:
 				e.Histogram = value
-			case result.Type == TypeVector:
+			case result.Type == view.TypeVector:
 				e.Value = value
 			case p.Histogram != nil:
 				e.Histograms = append(e.Histograms, value)
@@ -328,15 +331,15 @@ func unixSeconds(t time.Time) json.Number {
 	return json.Number(strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', -1, 64))
 }
 
-func pointJSON(p Point) any {
+func pointJSON(p view.Point) any {
 	if p.Histogram == nil {
-		return []any{unixSeconds(p.Time), formatFloat(p.Value)}
+		return []any{unixSeconds(p.Time), format.Float(p.Value)}
 	}
 	buckets := make([]any, 0, len(p.Histogram.Buckets))
 	for _, b := range p.Histogram.Buckets {
-		buckets = append(buckets, []any{b.Boundaries, formatFloat(b.Lower), formatFloat(b.Upper), formatFloat(b.Count)})
+		buckets = append(buckets, []any{b.Boundaries, format.Float(b.Lower), format.Float(b.Upper), format.Float(b.Count)})
 	}
-	histogram := map[string]any{"count": formatFloat(p.Histogram.Count), "sum": formatFloat(p.Histogram.Sum)}
+	histogram := map[string]any{"count": format.Float(p.Histogram.Count), "sum": format.Float(p.Histogram.Sum)}
 	if len(buckets) > 0 {
 		histogram["buckets"] = buckets
 	}

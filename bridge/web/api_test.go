@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/promscope/promscope/bridge/view"
 )
 
 var update = flag.Bool("update", false, "write what the tests compare with")
@@ -64,9 +66,9 @@ func TestAPIParts(t *testing.T) {
 	pages := newPages(t, crowd(moment, 200, 500, 5000), PageOptions{})
 	type answer struct {
 		Data struct {
-			Targets        []Target
-			Rules          []Rule
-			Nodes          []Node
+			Targets        []view.Target
+			Rules          []view.Rule
+			Nodes          []view.Node
 			Total, Matched int
 		}
 	}
@@ -136,34 +138,34 @@ func TestAPIErrors(t *testing.T) {
 // Results are what Prometheus's API would answer, byte for byte.
 func TestQueryResults(t *testing.T) {
 	at := time.UnixMilli(1795356207250).UTC()
-	histogram := &Histogram{Count: 3, Sum: 4.5, Buckets: []Bucket{{Boundaries: 0, Lower: 1, Upper: 2, Count: 3}}}
+	histogram := &view.Histogram{Count: 3, Sum: 4.5, Buckets: []view.Bucket{{Boundaries: 0, Lower: 1, Upper: 2, Count: 3}}}
 	for name, test := range map[string]struct {
 		address string
-		result  Result
+		result  view.Result
 		want    string
 	}{
 		"vector": {
-			"query?query=x", Result{Type: TypeVector, Series: []Series{
-				{Labels: Labels{"b": "2", "__name__": "a"}, Points: []Point{{Time: at, Value: 0.1}}},
-				{Points: []Point{{Time: at, Value: math.NaN()}}},
-				{Points: []Point{{Time: at, Value: math.Inf(-1)}}},
-				{Points: []Point{{Time: at, Histogram: histogram}}},
+			"query?query=x", view.Result{Type: view.TypeVector, Series: []view.Series{
+				{Labels: view.Labels{"b": "2", "__name__": "a"}, Points: []view.Point{{Time: at, Value: 0.1}}},
+				{Points: []view.Point{{Time: at, Value: math.NaN()}}},
+				{Points: []view.Point{{Time: at, Value: math.Inf(-1)}}},
+				{Points: []view.Point{{Time: at, Histogram: histogram}}},
 			}},
 			`{"status":"success","data":{"result":[{"metric":{"__name__":"a","b":"2"},"value":[1795356207.25,"0.1"]},{"metric":{},"value":[1795356207.25,"NaN"]},{"metric":{},"value":[1795356207.25,"-Inf"]},{"metric":{},"histogram":[1795356207.25,{"buckets":[[0,"1","2","3"]],"count":"3","sum":"4.5"}]}],"resultType":"vector"}}`,
 		},
-		"empty vector": {"query?query=x", Result{Type: TypeVector}, `{"status":"success","data":{"result":[],"resultType":"vector"}}`},
+		"empty vector": {"query?query=x", view.Result{Type: view.TypeVector}, `{"status":"success","data":{"result":[],"resultType":"vector"}}`},
 		"matrix": {
 			"query_range?query=x&start=1795356207.25&end=2026-11-22T14:03:37.25Z&step=5s",
-			Result{Type: TypeMatrix, Warnings: []string{"w"}, Infos: []string{"i"}, Series: []Series{{Labels: Labels{"a": "b"}, Points: []Point{{Time: at, Value: 1e9}, {Time: at.Add(5 * time.Second), Histogram: &Histogram{Count: 1}}}}}},
+			view.Result{Type: view.TypeMatrix, Warnings: []string{"w"}, Infos: []string{"i"}, Series: []view.Series{{Labels: view.Labels{"a": "b"}, Points: []view.Point{{Time: at, Value: 1e9}, {Time: at.Add(5 * time.Second), Histogram: &view.Histogram{Count: 1}}}}}},
 			`{"status":"success","data":{"result":[{"metric":{"a":"b"},"values":[[1795356207.25,"1000000000"]],"histograms":[[1795356212.25,{"count":"1","sum":"0"}]]}],"resultType":"matrix"},"warnings":["w"],"infos":["i"]}`,
 		},
-		"scalar": {"query?query=x", Result{Type: TypeScalar, Series: []Series{{Points: []Point{{Time: at, Value: 2}}}}}, `{"status":"success","data":{"result":[1795356207.25,"2"],"resultType":"scalar"}}`},
-		"string": {"query?query=x&time=1795356207.25", Result{Type: TypeString, String: "é"}, `{"status":"success","data":{"result":[1795356207.25,"é"],"resultType":"string"}}`},
+		"scalar": {"query?query=x", view.Result{Type: view.TypeScalar, Series: []view.Series{{Points: []view.Point{{Time: at, Value: 2}}}}}, `{"status":"success","data":{"result":[1795356207.25,"2"],"resultType":"scalar"}}`},
+		"string": {"query?query=x&time=1795356207.25", view.Result{Type: view.TypeString, String: "é"}, `{"status":"success","data":{"result":[1795356207.25,"é"],"resultType":"string"}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := example(moment)
-			var asked Query
-			f.query = func(q Query) (Result, error) { asked = q; return test.result, nil }
+			var asked view.Query
+			f.query = func(q view.Query) (view.Result, error) { asked = q; return test.result, nil }
 			pages := newPages(t, f, PageOptions{})
 			path, query, _ := strings.Cut(test.address, "?")
 			post := httptest.NewRequest(http.MethodPost, "/api/v1/"+path, strings.NewReader(query))
@@ -190,13 +192,13 @@ type blocked struct {
 
 func newBlocked() blocked { return blocked{example(moment), &atomic.Int32{}, &atomic.Int32{}} }
 
-func (b blocked) Query(ctx context.Context, _ Query) (Result, error) {
+func (b blocked) Query(ctx context.Context, _ view.Query) (view.Result, error) {
 	running := b.running.Add(1)
 	defer b.running.Add(-1)
 	for most := b.most.Load(); running > most && !b.most.CompareAndSwap(most, running); most = b.most.Load() {
 	}
 	<-ctx.Done()
-	return Result{}, ctx.Err()
+	return view.Result{}, ctx.Err()
 }
 
 func TestQueriesAreBounded(t *testing.T) {
@@ -243,7 +245,7 @@ func TestQueryCanceled(t *testing.T) {
 func TestExplainJSON(t *testing.T) {
 	pages := newPages(t, example(moment), PageOptions{})
 	_, body := get(t, pages, "/api/v1/explain?subject="+url.QueryEscape("go_goroutines"))
-	var got struct{ Data Explanation }
+	var got struct{ Data view.Explanation }
 	if err := json.Unmarshal([]byte(body), &got); err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +260,7 @@ func TestExplainJSON(t *testing.T) {
 
 func TestQueryErrorUnwraps(t *testing.T) {
 	cause := errors.New("cause")
-	if err := error(&QueryError{Kind: ErrorBadData, Err: cause}); !errors.Is(err, cause) || err.Error() != "cause" {
+	if err := error(&view.QueryError{Kind: view.ErrorBadData, Err: cause}); !errors.Is(err, cause) || err.Error() != "cause" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/bridge/web/browsertest"
 )
 
@@ -33,7 +34,7 @@ type growing struct {
 	series *atomic.Int64
 }
 
-func (g growing) Status(ctx context.Context) Status {
+func (g growing) Status(ctx context.Context) view.Status {
 	s := g.fake.Status(ctx)
 	s.Series = int(g.series.Add(1))
 	return s

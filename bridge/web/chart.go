@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/promscope/promscope/bridge/format"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // A chart's lines are drawn in a square of this size, which the page stretches
@@ -52,7 +55,7 @@ func lineClass(i int) string {
 
 // newChart draws the series between start and end. Points further apart than
 // gap are not connected; a gap of 0 is worked out of the points.
-func newChart(series []Series, start, end time.Time, gap time.Duration) *chart {
+func newChart(series []view.Series, start, end time.Time, gap time.Duration) *chart {
 	c := &chart{}
 	if len(series) > drawn {
 		c.Hidden = len(series) - drawn
@@ -79,14 +82,14 @@ func newChart(series []Series, start, end time.Time, gap time.Duration) *chart {
 		c.Lines = append(c.Lines, line{
 			Class: lineClass(i),
 			Title: s.Labels.String(),
-			Path: path(s.Points, cmpDuration(gap, spacing(s.Points)), func(p Point) (x, y float64) {
+			Path: path(s.Points, cmpDuration(gap, spacing(s.Points)), func(p view.Point) (x, y float64) {
 				return plotSize * p.Time.Sub(start).Seconds() / span, plotSize * (1 - values.at(p.Value))
 			}),
 		})
 	}
 	c.Y = values.ticks()
 	c.X = timeTicks(start, end)
-	c.Label = plural(len(c.Lines), "series", "series") + " from " + formatNumber(low) + " to " + formatNumber(high)
+	c.Label = format.Plural(len(c.Lines), "series", "series") + " from " + format.Number(low) + " to " + format.Number(high)
 	return c
 }
 
@@ -98,7 +101,7 @@ const (
 )
 
 // drawable tells whether a point has a place on a chart.
-func drawable(p Point) bool {
+func drawable(p view.Point) bool {
 	return p.Histogram == nil && math.Abs(p.Value) <= largest // not NaN either
 }
 
@@ -111,7 +114,7 @@ func cmpDuration(gap, otherwise time.Duration) time.Duration {
 
 // spacing is two and a half times the usual distance of the points: one that
 // is missing does not tear the line.
-func spacing(points []Point) time.Duration {
+func spacing(points []view.Point) time.Duration {
 	if len(points) < 3 {
 		return math.MaxInt64
 	}
@@ -126,7 +129,7 @@ func spacing(points []Point) time.Duration {
 // path is the d attribute of a line through the points, torn where a point is
 // missing. A point alone becomes a line of no length, which round caps show as
 // a dot.
-func path(points []Point, gap time.Duration, place func(Point) (x, y float64)) string {
+func path(points []view.Point, gap time.Duration, place func(view.Point) (x, y float64)) string {
 	var b strings.Builder
 	pen := false // down
 	alone := false
@@ -279,14 +282,14 @@ type spark struct {
 	X, Y string // of the last sample
 }
 
-func newSpark(samples []Sample) *spark {
+func newSpark(samples []view.Sample) *spark {
 	if len(samples) == 0 {
 		return nil
 	}
-	points := make([]Point, len(samples))
+	points := make([]view.Point, len(samples))
 	low, high := 0.0, 0.0
 	for i, s := range samples {
-		points[i] = Point{Time: s.Time, Value: s.Value}
+		points[i] = view.Point{Time: s.Time, Value: s.Value}
 		low, high = min(low, s.Value), max(high, s.Value)
 	}
 	if high == low {
@@ -295,7 +298,7 @@ func newSpark(samples []Sample) *spark {
 	first, last := samples[0].Time, samples[len(samples)-1].Time
 	span := max(last.Sub(first).Seconds(), 1e-9)
 	const margin = 2.5 // for the width of the line and the dot
-	place := func(p Point) (x, y float64) {
+	place := func(p view.Point) (x, y float64) {
 		x = 1 + (sparkWidth-1-margin)*p.Time.Sub(first).Seconds()/span
 		y = margin + (sparkHeight-2*margin)*(1-(p.Value-low)/(high-low))
 		return x, y
@@ -310,7 +313,7 @@ func newSpark(samples []Sample) *spark {
 	d := path(points, math.MaxInt64, place)
 	x, y := place(points[len(points)-1])
 	s := &spark{Path: d, X: coordinate(x), Y: coordinate(y)}
-	_, base := place(Point{Time: last})
+	_, base := place(view.Point{Time: last})
 	s.Area = d + "V" + coordinate(base) + "H1Z"
 	return s
 }

@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/promscope/promscope/bridge/view"
 )
 
-func points(start time.Time, step time.Duration, values ...float64) []Point {
-	list := make([]Point, len(values))
+func points(start time.Time, step time.Duration, values ...float64) []view.Point {
+	list := make([]view.Point, len(values))
 	for i, v := range values {
-		list[i] = Point{Time: start.Add(time.Duration(i) * step), Value: v}
+		list[i] = view.Point{Time: start.Add(time.Duration(i) * step), Value: v}
 	}
 	return list
 }
@@ -63,7 +65,7 @@ func FuzzScale(f *testing.F) {
 		if max(math.Abs(low), math.Abs(high)) > largest {
 			t.Skip()
 		}
-		c := newChart([]Series{{Points: points(moment, time.Second, low, high)}}, moment, moment.Add(time.Second), 0)
+		c := newChart([]view.Series{{Points: points(moment, time.Second, low, high)}}, moment, moment.Add(time.Second), 0)
 		if c == nil {
 			t.Fatalf("from %g to %g: no chart", low, high)
 		}
@@ -100,7 +102,7 @@ func TestPath(t *testing.T) {
 		"nothing to be joined": {[]float64{nan, nan, 0, 1}, 0, "M666.7 1000L1000 0"},
 	} {
 		list := points(moment, time.Second, test.values...)
-		c := newChart([]Series{{Points: list}}, moment, list[len(list)-1].Time, test.gap)
+		c := newChart([]view.Series{{Points: list}}, moment, list[len(list)-1].Time, test.gap)
 		if got := c.Lines[0].Path; got != test.want {
 			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
@@ -108,14 +110,14 @@ func TestPath(t *testing.T) {
 }
 
 func TestChart(t *testing.T) {
-	if c := newChart([]Series{{Points: points(moment, time.Second, math.NaN())}}, moment, moment.Add(time.Minute), 0); c != nil {
+	if c := newChart([]view.Series{{Points: points(moment, time.Second, math.NaN())}}, moment, moment.Add(time.Minute), 0); c != nil {
 		t.Errorf("nothing to draw, but %+v", c)
 	}
-	var series []Series
+	var series []view.Series
 	for i := range 60 {
-		series = append(series, Series{Labels: Labels{"i": strconv.Itoa(i)}, Points: points(moment, time.Second, float64(i), 1)})
+		series = append(series, view.Series{Labels: view.Labels{"i": strconv.Itoa(i)}, Points: points(moment, time.Second, float64(i), 1)})
 	}
-	series[0].Points = append(series[0].Points, Point{Time: moment, Histogram: &Histogram{}})
+	series[0].Points = append(series[0].Points, view.Point{Time: moment, Histogram: &view.Histogram{}})
 	c := newChart(series, moment, moment.Add(2*time.Minute), 0)
 	if len(c.Lines) != drawn || c.Hidden != 10 || c.Skipped != 1 {
 		t.Errorf("%d lines, %d hidden, %d skipped", len(c.Lines), c.Hidden, c.Skipped)
@@ -136,18 +138,18 @@ func TestSpark(t *testing.T) {
 	if newSpark(nil) != nil {
 		t.Error("a sparkline of nothing")
 	}
-	one := newSpark([]Sample{{moment, 5}})
+	one := newSpark([]view.Sample{{Time: moment, Value: 5}})
 	if one.Path != "" || one.Area != "" || one.X != "93.5" || one.Y != "2.5" {
 		t.Errorf("one sample: %+v", one)
 	}
-	if zero := newSpark([]Sample{{moment, 0}}); zero.Y != "19.5" {
+	if zero := newSpark([]view.Sample{{Time: moment, Value: 0}}); zero.Y != "19.5" {
 		t.Errorf("a sample of zero: %+v", zero)
 	}
-	s := newSpark([]Sample{{moment, 0}, {moment.Add(time.Second), 10}, {moment.Add(4 * time.Second), 5}})
+	s := newSpark([]view.Sample{{Time: moment, Value: 0}, {Time: moment.Add(time.Second), Value: 10}, {Time: moment.Add(4 * time.Second), Value: 5}})
 	if s.Path != "M1 19.5L24.1 2.5L93.5 11" || s.Area != "M1 19.5L24.1 2.5L93.5 11V19.5H1Z" || s.X != "93.5" || s.Y != "11" {
 		t.Errorf("three samples: %+v", s)
 	}
-	if flat := newSpark([]Sample{{moment, 0}, {moment.Add(time.Second), 0}}); flat.Path != "M1 19.5L93.5 19.5" {
+	if flat := newSpark([]view.Sample{{Time: moment, Value: 0}, {Time: moment.Add(time.Second), Value: 0}}); flat.Path != "M1 19.5L93.5 19.5" {
 		t.Errorf("nothing but zeros: %+v", flat)
 	}
 }

@@ -10,37 +10,39 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // fake is a Source that answers from its fields.
 type fake struct {
-	status     Status
-	targets    []Target
-	rules      []Rule
-	nodes      []Node
-	collectors []Collector
-	config     Configuration
-	scope      Scope
-	query      func(Query) (Result, error)
-	explain    func(string) (Explanation, error)
+	status     view.Status
+	targets    []view.Target
+	rules      []view.Rule
+	nodes      []view.Node
+	collectors []view.Collector
+	config     view.Configuration
+	scope      view.Scope
+	query      func(view.Query) (view.Result, error)
+	explain    func(string) (view.Explanation, error)
 }
 
-func (f *fake) Status(context.Context) Status               { return f.status }
-func (f *fake) Targets(context.Context) []Target            { return f.targets }
-func (f *fake) Rules(context.Context) []Rule                { return f.rules }
-func (f *fake) Nodes(context.Context) []Node                { return f.nodes }
-func (f *fake) Collectors(context.Context) []Collector      { return f.collectors }
-func (f *fake) Configuration(context.Context) Configuration { return f.config }
-func (f *fake) Scope(context.Context) Scope                 { return f.scope }
+func (f *fake) Status(context.Context) view.Status               { return f.status }
+func (f *fake) Targets(context.Context) []view.Target            { return f.targets }
+func (f *fake) Rules(context.Context) []view.Rule                { return f.rules }
+func (f *fake) Nodes(context.Context) []view.Node                { return f.nodes }
+func (f *fake) Collectors(context.Context) []view.Collector      { return f.collectors }
+func (f *fake) Configuration(context.Context) view.Configuration { return f.config }
+func (f *fake) Scope(context.Context) view.Scope                 { return f.scope }
 
-func (f *fake) Query(ctx context.Context, q Query) (Result, error) {
+func (f *fake) Query(ctx context.Context, q view.Query) (view.Result, error) {
 	if err := ctx.Err(); err != nil {
-		return Result{}, err
+		return view.Result{}, err
 	}
 	return f.query(q)
 }
 
-func (f *fake) Explain(_ context.Context, subject string) (Explanation, error) {
+func (f *fake) Explain(_ context.Context, subject string) (view.Explanation, error) {
 	return f.explain(subject)
 }
 
@@ -53,12 +55,12 @@ func wave(seed int, t float64) float64 {
 	return 0.5 + 0.22*math.Sin(t/(7+a)+a) + 0.14*math.Sin(t/(2.3+a/9)+2*a) + 0.1*math.Sin(t*1.9+a*a)
 }
 
-func samples(seed int, end time.Time, interval time.Duration, low, high float64) []Sample {
-	var list []Sample
+func samples(seed int, end time.Time, interval time.Duration, low, high float64) []view.Sample {
+	var list []view.Sample
 	for i := 14; i >= 0; i-- {
 		at := end.Add(-time.Duration(i) * interval)
 		v := low + (high-low)*wave(seed, float64(at.Unix()))
-		list = append(list, Sample{Time: at, Value: math.Round(v*1000) / 1000})
+		list = append(list, view.Sample{Time: at, Value: math.Round(v*1000) / 1000})
 	}
 	return list
 }
@@ -71,26 +73,26 @@ const (
 // example is a machine with an ordinary day's trouble.
 func example(now time.Time) *fake {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
-	target := func(job, instance string, pid int, container string, samples, kept int, took, last time.Duration, size int64) Target {
-		labels := Labels{"job": job, "instance": instance, "target_pid": strconv.Itoa(pid)}
+	target := func(job, instance string, pid int, container string, samples, kept int, took, last time.Duration, size int64) view.Target {
+		labels := view.Labels{"job": job, "instance": instance, "target_pid": strconv.Itoa(pid)}
 		if container != "" {
 			labels["target_container_id"] = container
 		}
-		return Target{
+		return view.Target{
 			Job: job, URL: "http://" + instance + "/metrics", Labels: labels,
-			Discovered: Labels{"__address__": instance, "__scheme__": "http", "__metrics_path__": "/metrics", "__meta_listener_comm": strings.ReplaceAll(job, "-", "_"), "__meta_listener_pid": strconv.Itoa(pid)},
-			Health:     HealthUp, Since: ago(3*time.Hour + 12*time.Minute), LastScrape: ago(last), LastDurationSeconds: took.Seconds(),
+			Discovered: view.Labels{"__address__": instance, "__scheme__": "http", "__metrics_path__": "/metrics", "__meta_listener_comm": strings.ReplaceAll(job, "-", "_"), "__meta_listener_pid": strconv.Itoa(pid)},
+			Health:     view.HealthUp, Since: ago(3*time.Hour + 12*time.Minute), LastScrape: ago(last), LastDurationSeconds: took.Seconds(),
 			IntervalSeconds: 5, TimeoutSeconds: 5, Samples: samples, Kept: kept, Bytes: size,
 			Format: "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
 		}
 	}
 	ms := func(v float64) time.Duration { return time.Duration(v * float64(time.Millisecond)) }
 	f := &fake{
-		status: Status{
+		status: view.Status{
 			Version: "0.4.0", Revision: "8c2f1e7", GoVersion: "go1.26.8", Started: ago(3*time.Hour + 12*time.Minute),
 			Series: 412, SeriesLimit: 100000,
 		},
-		targets: []Target{
+		targets: []view.Target{
 			target("node", "localhost:9100", 812, "", 1204, 61, ms(8.7), ms(1840), 94_300),
 			target("local", "127.0.0.1:9121", 2210, "", 388, 4, ms(2.1), ms(3120), 31_420),
 			target("local", "127.0.0.1:9113", 2274, "", 14, 2, ms(0.9), ms(420), 1_180),
@@ -105,21 +107,21 @@ func example(now time.Time) *fake {
 	f.targets[3].Format = "text/plain; version=0.0.4"
 	f.targets[5].Notes = []string{"Every series is parsed: a metric_relabel_configs rule may write __name__."}
 	down := &f.targets[7]
-	down.Health, down.Since, down.Error = HealthDown, ago(4*time.Minute+10*time.Second), "Get \"http://10.88.0.21:9464/metrics\": context deadline exceeded"
+	down.Health, down.Since, down.Error = view.HealthDown, ago(4*time.Minute+10*time.Second), "Get \"http://10.88.0.21:9464/metrics\": context deadline exceeded"
 	down = &f.targets[8]
-	down.Health, down.Since, down.Error = HealthDown, ago(51*time.Second), "server returned HTTP status 500 Internal Server Error"
+	down.Health, down.Since, down.Error = view.HealthDown, ago(51*time.Second), "server returned HTTP status 500 Internal Server Error"
 	f.targets = append(f.targets,
-		Target{Job: "promscope", Labels: Labels{"job": "promscope", "instance": "iowait"}, Health: HealthUp, Since: ago(3 * time.Hour), LastScrape: ago(ms(310)), LastDurationSeconds: 0.00021, IntervalSeconds: 1, Samples: 27, Kept: 27},
-		Target{Job: "promscope", Labels: Labels{"job": "promscope", "instance": "http"}, Health: HealthUp, Since: ago(3 * time.Hour), LastScrape: ago(ms(770)), LastDurationSeconds: 0.00048, IntervalSeconds: 1, Samples: 190, Kept: 152},
-		Target{Job: "local", Health: HealthDropped, Labels: Labels{}, Discovered: Labels{"__address__": "127.0.0.1:9999", "__meta_listener_comm": "debugger"}, Error: "dropped by relabel_configs"},
+		view.Target{Job: "promscope", Labels: view.Labels{"job": "promscope", "instance": "iowait"}, Health: view.HealthUp, Since: ago(3 * time.Hour), LastScrape: ago(ms(310)), LastDurationSeconds: 0.00021, IntervalSeconds: 1, Samples: 27, Kept: 27},
+		view.Target{Job: "promscope", Labels: view.Labels{"job": "promscope", "instance": "http"}, Health: view.HealthUp, Since: ago(3 * time.Hour), LastScrape: ago(ms(770)), LastDurationSeconds: 0.00048, IntervalSeconds: 1, Samples: 190, Kept: 152},
+		view.Target{Job: "local", Health: view.HealthDropped, Labels: view.Labels{}, Discovered: view.Labels{"__address__": "127.0.0.1:9999", "__meta_listener_comm": "debugger"}, Error: "dropped by relabel_configs"},
 	)
 
-	rule := func(topology, metric, label, format, expr, nodeLabel, preset string, series, points int, took float64, last time.Duration) Rule {
-		r := Rule{
+	rule := func(topology, metric, label, format, expr, nodeLabel, preset string, series, points int, took float64, last time.Duration) view.Rule {
+		r := view.Rule{
 			Name: strings.ToLower(topology) + "/" + metric, Metric: metric, Label: label, Format: format, Topology: topology,
 			Expr: expr, NodeLabel: nodeLabel, Preset: preset, Series: series, Elements: points, Points: points,
 			LastEvaluation: ago(last), LastDurationSeconds: took, IntervalSeconds: 5, Priority: 2.5,
-			Selectors: []Selector{{Matchers: selectorOf(expr), RetentionSeconds: 40, Series: series}},
+			Selectors: []view.Selector{{Matchers: selectorOf(expr), RetentionSeconds: 40, Series: series}},
 		}
 		if format == "percent" {
 			r.Max = 100
@@ -160,10 +162,10 @@ func example(now time.Time) *fake {
 	rule("Process", "jvm_heap", "JVM heap", "filesize", `sum by (target_pid) (jvm_memory_used_bytes{area="heap"})`, "target_pid", "jvm", 0, 0, 0, 0)
 	rule("Process", "nodejs_eventloop_lag", "Event loop lag (ms)", "", `1000 * nodejs_eventloop_lag_p99_seconds`, "target_pid", "nodejs", 0, 0, 0, 0)
 
-	metric := func(seed int, id, label, format string, limit float64, rule string, interval time.Duration, low, high float64) Metric {
-		return Metric{ID: id, Label: label, Format: format, Max: limit, Rule: rule, Samples: samples(seed, ago(ms(float64(seed*137%900))), interval, low, high)}
+	metric := func(seed int, id, label, format string, limit float64, rule string, interval time.Duration, low, high float64) view.Metric {
+		return view.Metric{ID: id, Label: label, Format: format, Max: limit, Rule: rule, Samples: samples(seed, ago(ms(float64(seed*137%900))), interval, low, high)}
 	}
-	f.nodes = []Node{{Key: "vm-03;<host>", Topology: "Host", ID: "vm-03", Metrics: []Metric{
+	f.nodes = []view.Node{{Key: "vm-03;<host>", Topology: "Host", ID: "vm-03", Metrics: []view.Metric{
 		metric(1, "promscope_cpu_iowait", "CPU iowait", "percent", 100, "host/promscope_cpu_iowait", time.Second, 0, 9),
 		metric(2, "promscope_cpu_idle", "CPU idle", "percent", 100, "host/promscope_cpu_idle", time.Second, 40, 95),
 		metric(3, "node_memory_available", "Memory available", "percent", 100, "host/node_memory_available", 5*time.Second, 54, 57),
@@ -173,7 +175,7 @@ func example(now time.Time) *fake {
 		metric(7, "node_network_receive_eth1", "Network eth1 in (/s)", "filesize", 9e6, "host/node_network_receive_${device}", 5*time.Second, 4e4, 2e6),
 	}}}
 	for i, c := range []string{shop, cache} {
-		f.nodes = append(f.nodes, Node{Key: c + ";<container>", Topology: "Container", ID: c, Name: []string{"shop-1", "shop-2"}[i], Metrics: []Metric{
+		f.nodes = append(f.nodes, view.Node{Key: c + ";<container>", Topology: "Container", ID: c, Name: []string{"shop-1", "shop-2"}[i], Metrics: []view.Metric{
 			metric(8+i, "shop_orders", "Orders/s", "", 60, "container/shop_orders", 5*time.Second, 12, 48),
 			metric(10+i, "container_cpu", "CPU throttled", "percent", 100, "container/container_cpu", 5*time.Second, 8, 44),
 		}})
@@ -182,7 +184,7 @@ func example(now time.Time) *fake {
 		name string
 		pid  int
 	}{{"node_exporter", 812}, {"cadvisor", 1033}, {"prometheus", 1290}, {"nginx", 2201}, {"redis_exporter", 2210}, {"shop", 4127}, {"shop", 4188}} {
-		n := Node{Key: "vm-03;" + strconv.Itoa(process.pid), Topology: "Process", ID: strconv.Itoa(process.pid), Name: process.name}
+		n := view.Node{Key: "vm-03;" + strconv.Itoa(process.pid), Topology: "Process", ID: strconv.Itoa(process.pid), Name: process.name}
 		if process.name == "shop" {
 			n.Metrics = append(n.Metrics, metric(40+i, "shop_queue", "Queue length", "integer", 50, "process/shop_queue", 5*time.Second, 0, 40))
 		}
@@ -198,24 +200,24 @@ func example(now time.Time) *fake {
 		}
 		f.nodes = append(f.nodes, n)
 	}
-	f.collectors = []Collector{
+	f.collectors = []view.Collector{
 		{
-			Name: "http", Help: "HTTP requests, responses and latency by process, counted in the kernel.", State: CollectorOn,
-			Hook: "fentry", Hooks: []Hook{{Name: "fentry"}, {Name: "kprobe", Error: "not tried: fentry serves"}, {Name: "tracepoint", Error: "not tried: fentry serves"}},
+			Name: "http", Help: "HTTP requests, responses and latency by process, counted in the kernel.", State: view.CollectorOn,
+			Hook: "fentry", Hooks: []view.Hook{{Name: "fentry"}, {Name: "kprobe", Error: "not tried: fentry serves"}, {Name: "tracepoint", Error: "not tried: fentry serves"}},
 			Requires: []string{"BTF", "CAP_BPF", "CAP_PERFMON"}, IntervalSeconds: 1, LastGather: ago(ms(770)), LastDurationSeconds: 0.00048,
-			Series: 190, Kept: 152, Facts: []Fact{{"Processes tracked", "6"}, {"Connections", "212"}, {"Evicted", "0"}},
+			Series: 190, Kept: 152, Facts: []view.Fact{{Name: "Processes tracked", Value: "6"}, {Name: "Connections", Value: "212"}, {Name: "Evicted", Value: "0"}},
 		},
 		{
-			Name: "iowait", Help: "CPU time of this host by mode, from /proc/stat.", State: CollectorOn, IntervalSeconds: 1,
+			Name: "iowait", Help: "CPU time of this host by mode, from /proc/stat.", State: view.CollectorOn, IntervalSeconds: 1,
 			LastGather: ago(ms(310)), LastDurationSeconds: 0.00021, Series: 27, Kept: 27,
 		},
 		{
-			Name: "tcp", Help: "Retransmits and round-trip times of TCP connections by process.", State: CollectorFailed, IntervalSeconds: 1,
+			Name: "tcp", Help: "Retransmits and round-trip times of TCP connections by process.", State: view.CollectorFailed, IntervalSeconds: 1,
 			Error: "loading the program: operation not permitted (kernel lockdown: confidentiality)", Remedy: "Boot with lockdown=integrity, or switch the collector off: collectors: {tcp: {enabled: false}}.",
 			Requires: []string{"BTF", "CAP_BPF", "CAP_PERFMON"}, Errors: 1,
 		},
 	}
-	f.config = Configuration{
+	f.config = view.Configuration{
 		File: "/etc/promscope/promscope.yml", Loaded: ago(41 * time.Minute),
 		Warnings: []string{"/etc/promscope/promscope.yml:32:11: warning: the range of rate() is shorter than 4 scrape intervals\n   32 |     expr: 100 * sum(rate(shop_orders_total[25s])) / on (job) group_left ()\n      |                     ^"},
 		Text: `global:
@@ -248,10 +250,10 @@ rules:
 	for _, n := range f.nodes {
 		metrics += len(n.Metrics)
 	}
-	f.scope = Scope{
+	f.scope = view.Scope{
 		Socket: "/var/run/scope/plugins/promscope/promscope.sock", PluginID: "promscope",
 		Host: "vm-03", HostSource: "the probe's environment (SCOPE_HOSTNAME)",
-		Candidates: []HostCandidate{
+		Candidates: []view.HostCandidate{
 			{Source: "--scope.host and scope.host", Error: "not set"},
 			{Source: "SCOPE_HOSTNAME", Error: "not set"},
 			{Source: "SCOPE_HOSTNAME of the probe", Name: "vm-03"},
@@ -259,17 +261,17 @@ rules:
 			{Source: "host name of init", Name: "vm-03.internal"},
 			{Source: "hostname", Name: "vm-03.internal"},
 		},
-		Pollers: []Poller{{
+		Pollers: []view.Poller{{
 			ProbeID: "6befab12ed9aaa96", Process: "scope (pid 1701)", FirstPoll: ago(3 * time.Hour), LastPoll: ago(ms(380)),
 			Polls: 11482, IntervalSeconds: 1, AnswerSeconds: 0.00031, AnswerBytes: 11_790,
 		}},
-		Report: Report{
+		Report: view.Report{
 			Published: ago(ms(300)), Nodes: len(f.nodes), Metrics: metrics, Samples: metrics * 15, Templates: 19,
 			Bytes: 61_733, EncodeSeconds: 0.00024,
 		},
 	}
 	f.query = exampleQuery
-	f.explain = func(subject string) (Explanation, error) { return exampleExplanation(f, now, subject) }
+	f.explain = func(subject string) (view.Explanation, error) { return exampleExplanation(f, now, subject) }
 	return f
 }
 
@@ -284,64 +286,64 @@ func selectorOf(expr string) string {
 }
 
 // exampleQuery answers any expression with curves; some with something special.
-func exampleQuery(q Query) (Result, error) {
+func exampleQuery(q view.Query) (view.Result, error) {
 	switch {
 	case q.Expr == allMetrics:
-		r := Result{Type: TypeVector}
+		r := view.Result{Type: view.TypeVector}
 		for i, name := range []string{"container_cpu_usage_seconds_total", "go_goroutines", "go_memstats_heap_inuse_bytes", "node_disk_io_time_seconds_total", "node_memory_MemAvailable_bytes", "node_memory_MemTotal_bytes", "node_network_receive_bytes_total", "process_max_fds", "process_open_fds", "promscope_cpu_seconds_total", "promscope_http_request_duration_seconds_bucket", "promscope_http_requests_total", "promscope_http_responses_total", "shop_carts_total", "shop_orders_total", "shop_queue_length", "up"} {
-			r.Series = append(r.Series, Series{Labels: Labels{"__name__": name}, Points: []Point{{Time: q.End, Value: float64(2 + i*i%23)}}})
+			r.Series = append(r.Series, view.Series{Labels: view.Labels{"__name__": name}, Points: []view.Point{{Time: q.End, Value: float64(2 + i*i%23)}}})
 		}
 		return r, nil
 	case strings.Contains(q.Expr, "("+"("):
-		return Result{}, &QueryError{Kind: ErrorBadData, Err: errors.New("1:5: parse error: unexpected end of input in aggregation")}
+		return view.Result{}, &view.QueryError{Kind: view.ErrorBadData, Err: errors.New("1:5: parse error: unexpected end of input in aggregation")}
 	case strings.HasPrefix(q.Expr, "absent_metric"):
-		return Result{Type: TypeVector}, nil
+		return view.Result{Type: view.TypeVector}, nil
 	case q.Expr == `"text"`:
-		return Result{Type: TypeString, String: "text"}, nil
+		return view.Result{Type: view.TypeString, String: "text"}, nil
 	case q.Expr == "1":
-		return Result{Type: TypeScalar, Series: []Series{{Points: []Point{{Time: q.End, Value: 1}}}}}, nil
+		return view.Result{Type: view.TypeScalar, Series: []view.Series{{Points: []view.Point{{Time: q.End, Value: 1}}}}}, nil
 	case q.Expr == "boom":
-		return Result{}, errors.New("the engine failed")
+		return view.Result{}, errors.New("the engine failed")
 	}
-	var series []Series
+	var series []view.Series
 	for i, mode := range []string{"idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user"} {
-		s := Series{Labels: Labels{"instance": "localhost:9100", "mode": mode}}
+		s := view.Series{Labels: view.Labels{"instance": "localhost:9100", "mode": mode}}
 		low, high := 0.0, []float64{70, 9, 1, 0.6, 2, 0.4, 14, 30}[i]
 		switch {
 		case strings.HasSuffix(q.Expr, "]"):
 			for n := 11; n >= 0; n-- {
 				at := q.End.Add(-time.Duration(n) * 5 * time.Second)
-				s.Points = append(s.Points, Point{Time: at, Value: low + high*wave(i, float64(at.Unix()))})
+				s.Points = append(s.Points, view.Point{Time: at, Value: low + high*wave(i, float64(at.Unix()))})
 			}
 		case q.Step == 0:
-			s.Points = []Point{{Time: q.End, Value: low + high*wave(i, float64(q.End.Unix()))}}
+			s.Points = []view.Point{{Time: q.End, Value: low + high*wave(i, float64(q.End.Unix()))}}
 		default:
 			for at := q.Start; !at.After(q.End); at = at.Add(q.Step) {
-				s.Points = append(s.Points, Point{Time: at, Value: low + high*wave(i, float64(at.Unix()))})
+				s.Points = append(s.Points, view.Point{Time: at, Value: low + high*wave(i, float64(at.Unix()))})
 			}
 		}
 		series = append(series, s)
 	}
 	if strings.HasSuffix(q.Expr, "]") || q.Step > 0 {
-		return Result{Type: TypeMatrix, Series: series}, nil
+		return view.Result{Type: view.TypeMatrix, Series: series}, nil
 	}
-	return Result{Type: TypeVector, Series: series, Infos: []string{"PromQL info: metric might not be a counter"}}, nil
+	return view.Result{Type: view.TypeVector, Series: series, Infos: []string{"PromQL info: metric might not be a counter"}}, nil
 }
 
-func exampleExplanation(f *fake, now time.Time, subject string) (Explanation, error) {
-	e := Explanation{Subject: subject}
+func exampleExplanation(f *fake, now time.Time, subject string) (view.Explanation, error) {
+	e := view.Explanation{Subject: subject}
 	if strings.HasPrefix(subject, "{{") {
 		return e, errors.New("1:2: parse error: unexpected character inside braces: '{'")
 	}
-	refs := []TargetRef{}
+	refs := []view.TargetRef{}
 	for _, t := range f.targets[:2] {
-		refs = append(refs, TargetRef{Job: t.Job, Instance: t.Instance(), URL: t.URL, Health: t.Health})
+		refs = append(refs, view.TargetRef{Job: t.Job, Instance: t.Instance(), URL: t.URL, Health: t.Health})
 	}
 	for _, n := range f.nodes {
 		if subject == n.Key || subject == n.ID {
-			x := NodeExplanation{Node: n, Drops: []Drop{{Rule: "process/shop_lag", Reason: "value", Why: "NaN is no number that Scope could show", Elements: 2}}}
+			x := view.NodeExplanation{Node: n, Drops: []view.Drop{{Rule: "process/shop_lag", Reason: "value", Why: "NaN is no number that Scope could show", Elements: 2}}}
 			for _, m := range n.Metrics {
-				o := MetricOrigin{Metric: m.ID, Rule: m.Rule, Targets: refs[:1]}
+				o := view.MetricOrigin{Metric: m.ID, Rule: m.Rule, Targets: refs[:1]}
 				for _, r := range f.rules {
 					if r.Name == m.Rule {
 						o.Expr = r.Expr
@@ -356,30 +358,30 @@ func exampleExplanation(f *fake, now time.Time, subject string) (Explanation, er
 		if subject != r.Name && subject != r.Metric {
 			continue
 		}
-		x := RuleExplanation{Rule: r, Targets: refs}
+		x := view.RuleExplanation{Rule: r, Targets: refs}
 		for i := range r.Points {
-			x.Results = append(x.Results, Element{Labels: Labels{"target_pid": f.nodes[3+i%7].ID}, Value: Float(1.5 * float64(i+1)), Node: f.nodes[3+i%7].Key})
+			x.Results = append(x.Results, view.Element{Labels: view.Labels{"target_pid": f.nodes[3+i%7].ID}, Value: view.Float(1.5 * float64(i+1)), Node: f.nodes[3+i%7].Key})
 		}
 		for _, reason := range slices.Sorted(maps.Keys(r.Dropped)) {
 			for i := range min(r.Dropped[reason], 3) {
-				x.Results = append(x.Results, Element{Labels: Labels{"target_pid": fmt.Sprint(31 + i)}, Value: Float(math.NaN()), Dropped: reason, Why: map[string]string{"dead": "process 31 does not exist, or began after the sample"}[reason]})
+				x.Results = append(x.Results, view.Element{Labels: view.Labels{"target_pid": fmt.Sprint(31 + i)}, Value: view.Float(math.NaN()), Dropped: reason, Why: map[string]string{"dead": "process 31 does not exist, or began after the sample"}[reason]})
 			}
 		}
 		e.Rules = append(e.Rules, x)
 	}
 	if strings.HasPrefix(subject, "node_cpu_seconds_total") {
 		for _, mode := range []string{"iowait", "user"} {
-			x := SeriesExplanation{
-				Labels: Labels{"__name__": "node_cpu_seconds_total", "cpu": "0", "mode": mode, "instance": "localhost:9100", "job": "node"},
-				Target: &refs[0], Selected: []Selection{},
+			x := view.SeriesExplanation{
+				Labels: view.Labels{"__name__": "node_cpu_seconds_total", "cpu": "0", "mode": mode, "instance": "localhost:9100", "job": "node"},
+				Target: &refs[0], Selected: []view.Selection{},
 			}
 			if mode == "iowait" {
-				x.Last = &Sample{Time: now.Add(-1840 * time.Millisecond), Value: 4127.61}
-				x.Selected = append(x.Selected, Selection{Rule: "host/cpu_iowait", Selector: `node_cpu_seconds_total{mode="iowait"}`, Nodes: []string{"vm-03;<host>"}, Elements: []Element{{Node: "vm-03;<host>"}}})
+				x.Last = &view.Sample{Time: now.Add(-1840 * time.Millisecond), Value: 4127.61}
+				x.Selected = append(x.Selected, view.Selection{Rule: "host/cpu_iowait", Selector: `node_cpu_seconds_total{mode="iowait"}`, Nodes: []string{"vm-03;<host>"}, Elements: []view.Element{{Node: "vm-03;<host>"}}})
 			} else {
 				x.Refused = append(x.Refused,
-					Refusal{Rule: "host/cpu_iowait", Selector: `node_cpu_seconds_total{mode="iowait"}`, Matcher: `mode="iowait"`, Value: "user"},
-					Refusal{Rule: "host/cpu_steal", Selector: `node_cpu_seconds_total{mode="steal", zone=~".+"}`, Matcher: `zone=~".+"`})
+					view.Refusal{Rule: "host/cpu_iowait", Selector: `node_cpu_seconds_total{mode="iowait"}`, Matcher: `mode="iowait"`, Value: "user"},
+					view.Refusal{Rule: "host/cpu_steal", Selector: `node_cpu_seconds_total{mode="steal", zone=~".+"}`, Matcher: `zone=~".+"`})
 			}
 			e.Series = append(e.Series, x)
 		}
@@ -402,7 +404,7 @@ func crowd(now time.Time, targets, rules, nodes int) *fake {
 	f.targets, f.rules, f.nodes = nil, nil, nil
 	for i := range targets {
 		t := seed.targets[i%len(seed.targets)]
-		t.Labels = Labels{"job": t.Job, "instance": fmt.Sprintf("10.0.%d.%d:9100", i/250, i%250), "target_pid": strconv.Itoa(1000 + i)}
+		t.Labels = view.Labels{"job": t.Job, "instance": fmt.Sprintf("10.0.%d.%d:9100", i/250, i%250), "target_pid": strconv.Itoa(1000 + i)}
 		f.targets = append(f.targets, t)
 	}
 	for i := range rules {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // list is a part of a table: what a request asks to see of it.
@@ -116,7 +118,7 @@ func containsFold(text, word string) bool {
 }
 
 // matchLabels is match with the labels among the texts.
-func (f filter) matchLabels(labels Labels, texts ...string) bool {
+func (f filter) matchLabels(labels view.Labels, texts ...string) bool {
 	if len(f.words) == 0 {
 		return true
 	}

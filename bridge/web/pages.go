@@ -12,6 +12,9 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/promscope/promscope/bridge/format"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 //go:embed ui
@@ -84,7 +87,7 @@ func NewPages(source Source, opts PageOptions, logger *slog.Logger) (http.Handle
 	}
 	for pattern, page := range map[string]struct {
 		name string
-		body func(*http.Request, *view) error
+		body func(*http.Request, *frame) error
 	}{
 		"/{$}":           {"overview", p.overview},
 		"/targets":       {"targets", p.targets},
@@ -133,13 +136,13 @@ func secured(next http.Handler) http.Handler {
 	})
 }
 
-// view is what every page is made of.
-type view struct {
+// frame is what every page is made of.
+type frame struct {
 	Page    string // the template's name
 	Title   string
 	Now     time.Time
 	Refresh float64 // seconds; 0 for never
-	Status  Status
+	Status  view.Status
 	Host    string
 	Nav     []navItem
 	Issues  []issue
@@ -149,10 +152,10 @@ type view struct {
 	Code    int
 	Body    any
 
-	targets    []Target
-	rules      []Rule
-	collectors []Collector
-	scope      Scope
+	targets    []view.Target
+	rules      []view.Rule
+	collectors []view.Collector
+	scope      view.Scope
 }
 
 // navItem is an entry of the navigation, in the order in which the data flows.
@@ -167,13 +170,13 @@ type navItem struct {
 // page renders a page: everything into memory first, so that an error is an
 // error and not half a page. Its template is parsed when the page is first asked for:
 // all of them take a megabyte, and mostly nobody looks.
-func (p *pages) page(name string, body func(*http.Request, *view) error) http.Handler {
+func (p *pages) page(name string, body func(*http.Request, *frame) error) http.Handler {
 	parsed := sync.OnceValue(func() *template.Template {
 		t := template.New("layout.html").Funcs(p.functions())
 		return template.Must(t.ParseFS(ui, "ui/layout.html", "ui/parts.html", "ui/"+name+".html"))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v := p.newView(r.Context(), name)
+		v := p.newFrame(r.Context(), name)
 		if err := body(r, v); err != nil {
 			p.logger.Debug("page failed", "page", name, "err", err)
 			http.Error(w, "This page failed: "+err.Error(), http.StatusInternalServerError)
@@ -191,9 +194,9 @@ func (p *pages) page(name string, body func(*http.Request, *view) error) http.Ha
 	})
 }
 
-// newView gathers what the frame of every page shows.
-func (p *pages) newView(ctx context.Context, name string) *view {
-	v := &view{
+// newFrame gathers what the frame of every page shows.
+func (p *pages) newFrame(ctx context.Context, name string) *frame {
+	v := &frame{
 		Page:       name,
 		Now:        p.opts.Now(),
 		Refresh:    max(0, p.opts.Refresh.Seconds()),
@@ -216,18 +219,18 @@ func (p *pages) newView(ctx context.Context, name string) *view {
 	}
 	live := 0
 	for _, t := range v.targets {
-		if t.Health != HealthDropped {
+		if t.Health != view.HealthDropped {
 			live++
 		}
 	}
 	v.Nav = []navItem{
 		{Link: "./", Text: "Overview"},
-		{Link: "targets", Text: "Targets", Count: formatCount(live)},
-		{Link: "series", Text: "Series", Count: formatCount(v.Status.Series)},
-		{Link: "rules", Text: "Rules", Count: formatCount(len(v.rules))},
-		{Link: "nodes", Text: "Nodes", Count: formatCount(v.scope.Report.Nodes)},
+		{Link: "targets", Text: "Targets", Count: format.Count(live)},
+		{Link: "series", Text: "Series", Count: format.Count(v.Status.Series)},
+		{Link: "rules", Text: "Rules", Count: format.Count(len(v.rules))},
+		{Link: "nodes", Text: "Nodes", Count: format.Count(v.scope.Report.Nodes)},
 		{Link: "scope", Text: "Scope"},
-		{Link: "collectors", Text: "Collectors", Count: formatCount(len(v.collectors))},
+		{Link: "collectors", Text: "Collectors", Count: format.Count(len(v.collectors))},
 		{Link: "configuration", Text: "Configuration"},
 	}
 	for i := range v.Nav {
@@ -238,7 +241,7 @@ func (p *pages) newView(ctx context.Context, name string) *view {
 	return v
 }
 
-func (p *pages) missing(_ *http.Request, v *view) error {
+func (p *pages) missing(_ *http.Request, v *frame) error {
 	v.Title, v.Code, v.Refresh = "No such page", http.StatusNotFound, 0
 	return nil
 }
@@ -247,18 +250,19 @@ func (p *pages) missing(_ *http.Request, v *view) error {
 func (p *pages) functions() template.FuncMap {
 	return template.FuncMap{
 		"asset":   func(name string) string { return p.assets[name] },
-		"count":   formatCount[int],
-		"polls":   formatCount[uint64],
-		"bytes":   func(n int64) string { return formatBytes(float64(n)) },
-		"seconds": formatSeconds,
-		"number":  func(v Float) string { return formatNumber(float64(v)) },
-		"metric":  formatMetric,
-		"ago":     formatAgo,
-		"plural":  plural,
+		"count":   format.Count[int],
+		"polls":   format.Count[uint64],
+		"bytes":   func(n int64) string { return format.Bytes(float64(n)) },
+		"seconds": format.Seconds,
+		"number":  func(v view.Float) string { return format.Number(float64(v)) },
+		"metric":  format.Metric,
+		"spark":   newSpark,
+		"ago":     format.Ago,
+		"plural":  format.Plural,
 		"when":    func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 		"clock":   func(t time.Time) string { return t.Format("15:04:05.000") },
 		"id":      func(text string) string { return "x" + fingerprint(text) },
-		"float":   func(v float64) Float { return Float(v) },
+		"float":   func(v float64) view.Float { return view.Float(v) },
 		"uptime":  func(now, since time.Time) float64 { return max(0, now.Sub(since).Seconds()) },
 	}
 }

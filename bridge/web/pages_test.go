@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/common/promslog"
+
+	"github.com/promscope/promscope/bridge/view"
 )
 
 func newPages(t testing.TB, source Source, opts PageOptions) http.Handler {
@@ -149,7 +151,7 @@ func TestIssues(t *testing.T) {
 		"store":      {func(f *fake) { f.status.Series = 95000 }, "The store is nearly full 95,000 series of at most 100,000"},
 		"full store": {func(f *fake) { f.status.Series, f.status.Refused = 100000, 2304 },
 			"The store is full Series: 100,000, which is limits.max_series; 2,304 samples of others refused so far"},
-		"many down":   {func(f *fake) { f.targets = crowd(moment, 90, 1, 1).targets; f.targets[0].Health = HealthDown }, "and 11 more"},
+		"many down":   {func(f *fake) { f.targets = crowd(moment, 90, 1, 1).targets; f.targets[0].Health = view.HealthDown }, "and 11 more"},
 		"idle preset": {func(f *fake) { f.rules = f.rules[:0:0] }, "All is well"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -166,9 +168,9 @@ func TestIssues(t *testing.T) {
 // A process that has just begun knows nothing yet; every page says so.
 func TestEmpty(t *testing.T) {
 	f := &fake{
-		status:  Status{Version: "0.4.0"},
-		query:   func(Query) (Result, error) { return Result{Type: TypeVector}, nil },
-		explain: func(subject string) (Explanation, error) { return Explanation{Subject: subject}, nil },
+		status:  view.Status{Version: "0.4.0"},
+		query:   func(view.Query) (view.Result, error) { return view.Result{Type: view.TypeVector}, nil },
+		explain: func(subject string) (view.Explanation, error) { return view.Explanation{Subject: subject}, nil },
 	}
 	pages := newPages(t, f, PageOptions{})
 	for address, want := range map[string]string{
@@ -352,7 +354,7 @@ func hostile() []string {
 // evil is a Source in which everything that comes from outside is hostile.
 func evil(text string) *fake {
 	f := example(moment)
-	labels := Labels{"job": text, "instance": text, "__name__": text, text: text}
+	labels := view.Labels{"job": text, "instance": text, "__name__": text, text: text}
 	f.status.NotReady = text
 	for i := range f.targets {
 		t := &f.targets[i]
@@ -362,7 +364,7 @@ func evil(text string) *fake {
 		r := &f.rules[i]
 		r.Name, r.Metric, r.Label, r.Expr, r.Error, r.Warnings, r.Regex = text, text, text, text, text, []string{text}, text
 		r.Dropped = map[string]int{text: 1}
-		r.Selectors = []Selector{{Matchers: text}}
+		r.Selectors = []view.Selector{{Matchers: text}}
 	}
 	for i := range f.nodes {
 		n := &f.nodes[i]
@@ -374,27 +376,27 @@ func evil(text string) *fake {
 	}
 	for i := range f.collectors {
 		c := &f.collectors[i]
-		c.Name, c.Help, c.Error, c.Remedy, c.Hook, c.Facts = text, text, text, text, text, []Fact{{text, text}}
+		c.Name, c.Help, c.Error, c.Remedy, c.Hook, c.Facts = text, text, text, text, text, []view.Fact{{Name: text, Value: text}}
 	}
 	f.config.Text, f.config.ReloadError, f.config.Warnings = text, text, []string{text}
 	f.scope.Host, f.scope.HostWarning, f.scope.Pollers[0].ProbeID, f.scope.Pollers[0].Process = text, text, text, text
-	f.query = func(q Query) (Result, error) {
-		r := Result{Type: TypeVector, Warnings: []string{text}}
-		points := []Point{{Time: q.End, Value: 1}}
+	f.query = func(q view.Query) (view.Result, error) {
+		r := view.Result{Type: view.TypeVector, Warnings: []string{text}}
+		points := []view.Point{{Time: q.End, Value: 1}}
 		if q.Step > 0 {
-			r.Type, points = TypeMatrix, []Point{{Time: q.Start, Value: 1}, {Time: q.End, Value: 2}}
+			r.Type, points = view.TypeMatrix, []view.Point{{Time: q.Start, Value: 1}, {Time: q.End, Value: 2}}
 		}
-		r.Series = []Series{{Labels: labels, Points: points}}
+		r.Series = []view.Series{{Labels: labels, Points: points}}
 		return r, nil
 	}
-	f.explain = func(string) (Explanation, error) {
-		ref := TargetRef{Job: text, Instance: text, URL: text, Health: HealthDown, Error: text}
-		elements := []Element{{Labels: labels, Node: text, Metric: text}, {Labels: labels, Dropped: text, Why: text}}
-		return Explanation{
+	f.explain = func(string) (view.Explanation, error) {
+		ref := view.TargetRef{Job: text, Instance: text, URL: text, Health: view.HealthDown, Error: text}
+		elements := []view.Element{{Labels: labels, Node: text, Metric: text}, {Labels: labels, Dropped: text, Why: text}}
+		return view.Explanation{
 			Subject: text, Hints: []string{text},
-			Series: []SeriesExplanation{{Labels: labels, Target: &ref, NotStored: text, Selected: []Selection{{text, text, []string{text}, text, elements}}, Refused: []Refusal{{text, text, text, text}}}},
-			Rules:  []RuleExplanation{{Rule: f.rules[0], Targets: []TargetRef{ref}, Results: elements, Hints: []string{text}}},
-			Nodes:  []NodeExplanation{{Node: f.nodes[0], Note: text, Origins: []MetricOrigin{{text, text, text, []TargetRef{ref}}}, Drops: []Drop{{text, text, text, 2}}}},
+			Series: []view.SeriesExplanation{{Labels: labels, Target: &ref, NotStored: text, Selected: []view.Selection{{Rule: text, Selector: text, Nodes: []string{text}, Error: text, Elements: elements}}, Refused: []view.Refusal{{Rule: text, Selector: text, Matcher: text, Value: text}}}},
+			Rules:  []view.RuleExplanation{{Rule: f.rules[0], Targets: []view.TargetRef{ref}, Results: elements, Hints: []string{text}}},
+			Nodes:  []view.NodeExplanation{{Node: f.nodes[0], Note: text, Origins: []view.MetricOrigin{{Metric: text, Rule: text, Expr: text, Targets: []view.TargetRef{ref}}}, Drops: []view.Drop{{Rule: text, Reason: text, Why: text, Elements: 2}}}},
 		}, nil
 	}
 	return f

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/promscope/promscope/bridge/format"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // allMetrics lists what the store holds.
@@ -32,7 +35,7 @@ type seriesView struct {
 	Metrics []seriesMetric
 	Names   []string // for completion
 	Error   string
-	Type    ValueType
+	Type    view.ValueType
 	Chart   *chart
 	Rows    []seriesRow
 	More    int
@@ -53,14 +56,14 @@ type seriesMetric struct {
 type seriesRow struct {
 	Class   string
 	Name    string
-	Labels  []Fact
+	Labels  []view.Fact
 	Subject string // for explain; empty for what is no series of the store
 	Value   string
 	Exact   string
 }
 
 // runQuery runs a query within the limits of this server.
-func (p *pages) runQuery(ctx context.Context, q Query, timeout time.Duration) (Result, error) {
+func (p *pages) runQuery(ctx context.Context, q view.Query, timeout time.Duration) (view.Result, error) {
 	if timeout <= 0 || timeout > p.opts.QueryTimeout {
 		timeout = p.opts.QueryTimeout
 	}
@@ -70,22 +73,22 @@ func (p *pages) runQuery(ctx context.Context, q Query, timeout time.Duration) (R
 	case p.queries <- struct{}{}:
 		defer func() { <-p.queries }()
 	case <-ctx.Done():
-		return Result{}, &QueryError{Kind: ErrorTimeout, Err: errors.New("too many queries at a time")}
+		return view.Result{}, &view.QueryError{Kind: view.ErrorTimeout, Err: errors.New("too many queries at a time")}
 	}
 	result, err := p.source.Query(ctx, q)
-	var known *QueryError
+	var known *view.QueryError
 	switch {
 	case err == nil || errors.As(err, &known):
 		return result, err
 	case errors.Is(err, context.DeadlineExceeded):
-		return result, &QueryError{Kind: ErrorTimeout, Err: err}
+		return result, &view.QueryError{Kind: view.ErrorTimeout, Err: err}
 	case errors.Is(err, context.Canceled):
-		return result, &QueryError{Kind: ErrorCanceled, Err: err}
+		return result, &view.QueryError{Kind: view.ErrorCanceled, Err: err}
 	}
-	return result, &QueryError{Kind: ErrorExecution, Err: err}
+	return result, &view.QueryError{Kind: view.ErrorExecution, Err: err}
 }
 
-func (p *pages) series(r *http.Request, v *view) error {
+func (p *pages) series(r *http.Request, v *frame) error {
 	v.Title = "Series"
 	body := &seriesView{Expr: strings.TrimSpace(r.FormValue("expr")), Range: r.FormValue("range"), Ranges: ranges()}
 	v.Body = body
@@ -119,7 +122,7 @@ func (p *pages) series(r *http.Request, v *view) error {
 
 // storedMetrics returns the metrics in the store, by name.
 func (p *pages) storedMetrics(ctx context.Context, now time.Time) ([]seriesMetric, error) {
-	result, err := p.runQuery(ctx, Query{Expr: allMetrics, End: now}, 0)
+	result, err := p.runQuery(ctx, view.Query{Expr: allMetrics, End: now}, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +138,7 @@ func (p *pages) storedMetrics(ctx context.Context, now time.Time) ([]seriesMetri
 
 // answer runs the query twice, for the values of now and for the chart.
 func (p *pages) answer(ctx context.Context, body *seriesView, now time.Time, span time.Duration) {
-	instant, err := p.runQuery(ctx, Query{Expr: body.Expr, End: now}, 0)
+	instant, err := p.runQuery(ctx, view.Query{Expr: body.Expr, End: now}, 0)
 	if err != nil {
 		body.Error = err.Error()
 		return
@@ -143,13 +146,13 @@ func (p *pages) answer(ctx context.Context, body *seriesView, now time.Time, spa
 	body.Type = instant.Type
 	body.Notes = slices.Concat(instant.Warnings, instant.Infos)
 	start := now.Add(-span)
-	if instant.Type == TypeString {
+	if instant.Type == view.TypeString {
 		body.Rows = []seriesRow{{Value: instant.String}}
 		return
 	}
 	lines := instant.Series
 	var step time.Duration
-	if instant.Type == TypeMatrix {
+	if instant.Type == view.TypeMatrix {
 		// The samples themselves, over the range that the expression gives.
 		for _, s := range lines {
 			if len(s.Points) > 0 && s.Points[0].Time.Before(start) {
@@ -159,7 +162,7 @@ func (p *pages) answer(ctx context.Context, body *seriesView, now time.Time, spa
 	} else {
 		// A step of a second shows each sample of the fastest targets.
 		step = max(time.Second, (span / 180).Truncate(time.Second))
-		matrix, err := p.runQuery(ctx, Query{Expr: body.Expr, Start: start, End: now, Step: step}, 0)
+		matrix, err := p.runQuery(ctx, view.Query{Expr: body.Expr, Start: start, End: now, Step: step}, 0)
 		if err != nil {
 			body.Error = err.Error()
 			return
@@ -167,7 +170,7 @@ func (p *pages) answer(ctx context.Context, body *seriesView, now time.Time, spa
 		lines = matrix.Series
 	}
 	rows(body, instant, lines)
-	slices.SortStableFunc(lines, func(a, b Series) int { return strings.Compare(a.Labels.String(), b.Labels.String()) })
+	slices.SortStableFunc(lines, func(a, b view.Series) int { return strings.Compare(a.Labels.String(), b.Labels.String()) })
 	body.Chart = newChart(lines, start, now, step*3/2)
 	if first := firstPoint(lines); !first.IsZero() && first.Sub(start) > span/10 {
 		body.Covers = now.Sub(first).Seconds()
@@ -175,7 +178,7 @@ func (p *pages) answer(ctx context.Context, body *seriesView, now time.Time, spa
 }
 
 // firstPoint is the time of the oldest point.
-func firstPoint(series []Series) time.Time {
+func firstPoint(series []view.Series) time.Time {
 	var first time.Time
 	for _, s := range series {
 		if len(s.Points) > 0 && (first.IsZero() || s.Points[0].Time.Before(first)) {
@@ -187,15 +190,15 @@ func firstPoint(series []Series) time.Time {
 
 // rows fills in the table: the values of now, each with the colour of its line.
 // A line that has ended has a row without a value.
-func rows(body *seriesView, instant Result, lines []Series) {
+func rows(body *seriesView, instant view.Result, lines []view.Series) {
 	type element struct {
-		Labels
+		view.Labels
 		key   string
-		value *Point
+		value *view.Point
 	}
 	byKey := map[string]*element{}
 	var elements []*element
-	for _, list := range [][]Series{instant.Series, lines} {
+	for _, list := range [][]view.Series{instant.Series, lines} {
 		for _, s := range list {
 			key := s.Labels.String()
 			if byKey[key] != nil {
@@ -233,18 +236,18 @@ func rows(body *seriesView, instant Result, lines []Series) {
 		if at, ok := drawnAt[e.key]; ok {
 			row.Class = lineClass(at)
 		}
-		for _, name := range e.names() {
-			row.Labels = append(row.Labels, Fact{Name: name, Value: e.Labels[name]})
+		for _, name := range e.Names() {
+			row.Labels = append(row.Labels, view.Fact{Name: name, Value: e.Labels[name]})
 		}
 		if row.Name != "" {
 			row.Subject = e.key
 		}
 		if p := e.value; p != nil {
-			row.Exact = formatFloat(p.Value)
-			row.Value = formatNumber(p.Value)
+			row.Exact = format.Float(p.Value)
+			row.Value = format.Number(p.Value)
 			if h := p.Histogram; h != nil {
-				row.Value = "histogram of " + formatNumber(h.Count)
-				row.Exact = "count " + formatFloat(h.Count) + ", sum " + formatFloat(h.Sum)
+				row.Value = "histogram of " + format.Number(h.Count)
+				row.Exact = "count " + format.Float(h.Count) + ", sum " + format.Float(h.Sum)
 			}
 		}
 		body.Rows = append(body.Rows, row)

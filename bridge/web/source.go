@@ -2,7 +2,8 @@ package web
 
 import (
 	"context"
-	"time"
+
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // Source is what the pages and the API are made of. Its methods are called
@@ -10,101 +11,21 @@ import (
 // answer from memory, but for Explain, which may have to ask a target for a series
 // that no rule keeps.
 type Source interface {
-	Status(ctx context.Context) Status
-	Targets(ctx context.Context) []Target
-	Rules(ctx context.Context) []Rule
-	Nodes(ctx context.Context) []Node
-	Collectors(ctx context.Context) []Collector
-	Configuration(ctx context.Context) Configuration
-	Scope(ctx context.Context) Scope
+	Status(ctx context.Context) view.Status
+	Targets(ctx context.Context) []view.Target
+	Rules(ctx context.Context) []view.Rule
+	Nodes(ctx context.Context) []view.Node
+	Collectors(ctx context.Context) []view.Collector
+	Configuration(ctx context.Context) view.Configuration
+	Scope(ctx context.Context) view.Scope
 
 	// Query runs PromQL over the store. An error is a *QueryError where the
 	// caller shall know whose fault it was.
-	Query(ctx context.Context, q Query) (Result, error)
+	Query(ctx context.Context, q view.Query) (view.Result, error)
 
 	// Explain answers why: the subject is a metric, a selector, a rule's name
 	// or metric, or a node's key or id. A subject that is none of them yields an
 	// Explanation with hints, not an error; errors are for subjects that
 	// cannot be parsed.
-	Explain(ctx context.Context, subject string) (Explanation, error)
-}
-
-// Query is a question to the store: at one time if Step is 0 (End, that is),
-// else from Start to End in steps.
-type Query struct {
-	Expr       string
-	Start, End time.Time
-	Step       time.Duration
-}
-
-// QueryErrorKind is Prometheus's errorType.
-type QueryErrorKind string
-
-// The kinds of errors a query can have.
-const (
-	ErrorBadData   QueryErrorKind = "bad_data"  // the expression is wrong
-	ErrorExecution QueryErrorKind = "execution" // it is right, but failed
-	ErrorTimeout   QueryErrorKind = "timeout"
-	ErrorCanceled  QueryErrorKind = "canceled"
-	ErrorNotFound  QueryErrorKind = "not_found"
-	ErrorInternal  QueryErrorKind = "internal"
-)
-
-// QueryError is a query's error with its kind.
-type QueryError struct {
-	Kind QueryErrorKind
-	Err  error
-}
-
-func (e *QueryError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *QueryError) Unwrap() error { return e.Err }
-
-// ValueType is PromQL's type of a result.
-type ValueType string
-
-// The types of results.
-const (
-	TypeScalar ValueType = "scalar"
-	TypeVector ValueType = "vector"
-	TypeMatrix ValueType = "matrix"
-	TypeString ValueType = "string"
-)
-
-// Result is the answer to a query.
-type Result struct {
-	Type ValueType
-	// Series are the elements: one point each in a vector, one without labels in
-	// a scalar, any number in a matrix, none in a string.
-	Series   []Series
-	String   string
-	Warnings []string // of the engine
-	Infos    []string
-}
-
-// Series is a series of a result.
-type Series struct {
-	Labels Labels
-	Points []Point // ascending
-}
-
-// Point is a value of a result, NaN and Inf included, or a native histogram.
-type Point struct {
-	Time      time.Time
-	Value     float64
-	Histogram *Histogram // nil for a float
-}
-
-// Histogram is a native histogram.
-type Histogram struct {
-	Count, Sum float64
-	Buckets    []Bucket
-}
-
-// Bucket is a bucket of a native histogram. Boundaries is Prometheus's code: 0 for
-// open left, 1 for open right, 2 for both open, 3 for both closed.
-type Bucket struct {
-	Boundaries          int
-	Lower, Upper, Count float64
+	Explain(ctx context.Context, subject string) (view.Explanation, error)
 }

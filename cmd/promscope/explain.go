@@ -10,7 +10,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"github.com/promscope/promscope/bridge/explain"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // explainTimeout bounds the asking of a running promscope, which asks its targets.
@@ -38,7 +38,7 @@ Asks the promscope that runs; with --exposition or --config.file it answers from
 	return cmd.FullCommand(), func(ctx context.Context, env *environment) error {
 		ctx, cancel := context.WithTimeout(ctx, explainTimeout)
 		defer cancel()
-		var explanation web.Explanation
+		var explanation view.Explanation
 		var err error
 		if len(offline.Expositions) > 0 || env.options.File != "" {
 			explanation, err = explain.ReplayFiles(ctx, env.options.Flags, offline, *subject)

@@ -14,11 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // askWhy asks a running promscope by the command.
-func askWhy(t *testing.T, p *plugin, subject string) (string, web.Explanation) {
+func askWhy(t *testing.T, p *plugin, subject string) (string, view.Explanation) {
 	t.Helper()
 	var text, data, stderr bytes.Buffer
 	ctx := context.WithoutCancel(t.Context())
@@ -26,7 +26,7 @@ func askWhy(t *testing.T, p *plugin, subject string) (string, web.Explanation) {
 		t.Fatalf("explain %s: exit code %d: %s", subject, code, stderr.String())
 	}
 	run(ctx, []string{"explain", "--url", p.web, "--json", subject}, &data, &stderr)
-	var e web.Explanation
+	var e view.Explanation
 	if err := json.Unmarshal(data.Bytes(), &e); err != nil {
 		t.Fatalf("explain --json %s: %v in %q, %s", subject, err, data.String(), stderr.String())
 	}
@@ -79,7 +79,7 @@ func TestExplain(t *testing.T) {
 
 	// A series that a rule takes, and one that the same rule refuses.
 	text, e := askWhy(t, p, `node_cpu_seconds_total{cpu="0"}`)
-	byMode := map[string]web.SeriesExplanation{}
+	byMode := map[string]view.SeriesExplanation{}
 	for _, s := range e.Series {
 		byMode[s.Labels["mode"]] = s
 	}
@@ -159,32 +159,32 @@ rules:
 	await(t, client, "shown")
 	poll(t, client, 3)
 
-	var targets struct{ Targets []web.Target }
+	var targets struct{ Targets []view.Target }
 	api(t, p, "targets", &targets)
-	health := map[string]web.Target{}
+	health := map[string]view.Target{}
 	for _, target := range targets.Targets {
 		health[target.Job] = target
 	}
-	if u := health["up"]; u.Health != web.HealthUp || u.Samples != 2 || u.Kept != 1 || u.Labels["target_pid"] == "" || u.LastDurationSeconds <= 0 {
+	if u := health["up"]; u.Health != view.HealthUp || u.Samples != 2 || u.Kept != 1 || u.Labels["target_pid"] == "" || u.LastDurationSeconds <= 0 {
 		t.Errorf("target up: %+v", u)
 	}
-	if d := health["down"]; d.Health != web.HealthDown || !strings.Contains(d.Error, "refused") {
+	if d := health["down"]; d.Health != view.HealthDown || !strings.Contains(d.Error, "refused") {
 		t.Errorf("target down: %+v", d)
 	}
-	if d := health["dropped"]; d.Health != web.HealthDropped || d.Error == "" {
+	if d := health["dropped"]; d.Health != view.HealthDropped || d.Error == "" {
 		t.Errorf("dropped target: %+v", d)
 	}
 
-	var rules struct{ Rules []web.Rule }
+	var rules struct{ Rules []view.Rule }
 	api(t, p, "rules?q=host/shown", &rules)
 	if len(rules.Rules) != 1 {
 		t.Fatalf("rules: %+v", rules)
 	}
-	if r := rules.Rules[0]; r.Points != 1 || r.State() != web.RuleOK || len(r.Selectors) != 1 || r.Selectors[0].Series != 1 || r.Selectors[0].RetentionSeconds != 3 {
+	if r := rules.Rules[0]; r.Points != 1 || r.State() != view.RuleOK || len(r.Selectors) != 1 || r.Selectors[0].Series != 1 || r.Selectors[0].RetentionSeconds != 3 {
 		t.Errorf("rule: %+v", r)
 	}
 
-	var nodes struct{ Nodes []web.Node }
+	var nodes struct{ Nodes []view.Node }
 	api(t, p, "nodes", &nodes)
 	found := false
 	for _, n := range nodes.Nodes {
@@ -196,16 +196,16 @@ rules:
 		t.Errorf("nodes: %+v", nodes)
 	}
 
-	var collectors struct{ Collectors []web.Collector }
+	var collectors struct{ Collectors []view.Collector }
 	api(t, p, "collectors", &collectors)
 	for _, c := range collectors.Collectors {
-		want := map[string]web.CollectorState{"iowait": web.CollectorOn, "http": web.CollectorOff}[c.Name]
+		want := map[string]view.CollectorState{"iowait": view.CollectorOn, "http": view.CollectorOff}[c.Name]
 		if c.State != want || c.Help == "" || c.Name == "iowait" && (c.LastGather.IsZero() || c.Series == 0) {
 			t.Errorf("collector: %+v", c)
 		}
 	}
 
-	var scope web.Scope
+	var scope view.Scope
 	api(t, p, "scope", &scope)
 	if scope.Host != hostName || scope.Socket != p.socket || len(scope.Pollers) != 1 || scope.Pollers[0].Polls < 3 || scope.Pollers[0].AnswerBytes == 0 ||
 		!strings.Contains(scope.Pollers[0].Process, strconv.Itoa(os.Getpid())) || scope.Report.Nodes != 1 || scope.Report.EncodeSeconds <= 0 {
@@ -257,9 +257,9 @@ rules:
 	})
 }
 
-func configuration(t *testing.T, p *plugin) web.Configuration {
+func configuration(t *testing.T, p *plugin) view.Configuration {
 	t.Helper()
-	var c web.Configuration
+	var c view.Configuration
 	api(t, p, "configuration", &c)
 	return c
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/promscope/promscope/bridge/plugin/probetest"
-	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/bridge/view"
 )
 
 // withoutHostName is the environment of the tests without a host name for Scope.
@@ -136,7 +136,7 @@ func TestHostName(t *testing.T) {
 			t.Error(err)
 		}
 		polls := func() (n uint64) {
-			var scope web.Scope
+			var scope view.Scope
 			api(t, p, "scope", &scope)
 			for _, poller := range scope.Pollers {
 				n += uint64(poller.Polls)

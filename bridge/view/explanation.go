@@ -1,9 +1,11 @@
-package web
+package view
 
 import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/promscope/promscope/bridge/format"
 )
 
 // Explanation tells where a series comes from and goes to, what became of a
@@ -123,7 +125,7 @@ type Drop struct {
 func (d Drop) Fate() string {
 	text := reasonInWords(d.Reason, d.Why)
 	if d.Elements > 1 {
-		text += " (" + plural(d.Elements, "element", "elements") + ")"
+		text += " (" + format.Plural(d.Elements, "element", "elements") + ")"
 	}
 	return text
 }
@@ -159,17 +161,17 @@ func (s SeriesExplanation) Verdict() string {
 	case len(s.Selected) == 0 && len(s.Refused) == 0:
 		return "No rule asks for this metric."
 	case len(s.Selected) == 0:
-		return "No rule selects it: " + plural(len(s.Refused), "rule asks", "rules ask") + " for the metric, but with matchers that refuse it."
+		return "No rule selects it: " + format.Plural(len(s.Refused), "rule asks", "rules ask") + " for the metric, but with matchers that refuse it."
 	case failing == len(s.Selected):
-		verdict = "Selected by " + plural(failing, "rule", "rules") + ", but evaluation fails."
+		verdict = "Selected by " + format.Plural(failing, "rule", "rules") + ", but evaluation fails."
 	case s.NotStored != "":
-		verdict = "Selected by " + plural(len(s.Selected), "rule", "rules") + " and exposed, but not stored: " + s.NotStored + "."
+		verdict = "Selected by " + format.Plural(len(s.Selected), "rule", "rules") + " and exposed, but not stored: " + s.NotStored + "."
 	case len(nodes) == 0 && len(dropped) > 0:
-		verdict = "Selected by " + plural(len(s.Selected), "rule", "rules") + ", but what comes of it is dropped: " + strings.Join(slices.Sorted(maps.Keys(dropped)), ", ") + "."
+		verdict = "Selected by " + format.Plural(len(s.Selected), "rule", "rules") + ", but what comes of it is dropped: " + strings.Join(slices.Sorted(maps.Keys(dropped)), ", ") + "."
 	case len(nodes) == 0:
-		verdict = "Selected by " + plural(len(s.Selected), "rule", "rules") + ", but no value comes to a node."
+		verdict = "Selected by " + format.Plural(len(s.Selected), "rule", "rules") + ", but no value comes to a node."
 	default:
-		verdict = "Selected by " + plural(len(s.Selected), "rule", "rules") + ", shown on " + plural(len(nodes), "node", "nodes") + "."
+		verdict = "Selected by " + format.Plural(len(s.Selected), "rule", "rules") + ", shown on " + format.Plural(len(nodes), "node", "nodes") + "."
 	}
 	if s.Target != nil && s.Target.Health == HealthDown {
 		verdict += " Its target is down."
@@ -190,13 +192,13 @@ func (r RuleExplanation) Verdict() string {
 	case r.Elements == 0 && r.Series == 0:
 		return "No series that it selects was in the store at the last evaluation."
 	case r.Elements == 0:
-		return "Matches " + plural(r.Series, "series", "series") + ", but the expression yields nothing."
+		return "Matches " + format.Plural(r.Series, "series", "series") + ", but the expression yields nothing."
 	case r.Points == 0:
-		return "Yields " + plural(r.Elements, "element", "elements") + ", but none is on a node."
+		return "Yields " + format.Plural(r.Elements, "element", "elements") + ", but none is on a node."
 	case dropped > 0:
-		return "Puts " + plural(r.Points, "value", "values") + " on nodes; " + plural(dropped, "element was", "elements were") + " dropped."
+		return "Puts " + format.Plural(r.Points, "value", "values") + " on nodes; " + format.Plural(dropped, "element was", "elements were") + " dropped."
 	}
-	return "Puts " + plural(r.Points, "value", "values") + " on nodes."
+	return "Puts " + format.Plural(r.Points, "value", "values") + " on nodes."
 }
 
 // Verdict is the answer for a node in one sentence.
@@ -207,8 +209,31 @@ func (n NodeExplanation) Verdict() string {
 	case len(n.Metrics) == 0:
 		return "Scope is told nothing about this node."
 	}
-	return "Scope is told " + plural(len(n.Metrics), "metric", "metrics") + " of this node."
+	return "Scope is told " + format.Plural(len(n.Metrics), "metric", "metrics") + " of this node."
 }
 
 // Found tells whether the subject is known.
 func (e Explanation) Found() bool { return len(e.Series)+len(e.Rules)+len(e.Nodes) > 0 }
+
+// OriginRow is a metric of a node with what is behind it.
+type OriginRow struct {
+	Metric Metric
+	Origin MetricOrigin
+}
+
+// Rows are the metrics with their origins.
+func (n NodeExplanation) Rows() []OriginRow {
+	origins := map[string]MetricOrigin{}
+	for _, o := range n.Origins {
+		origins[o.Metric] = o
+	}
+	rows := make([]OriginRow, 0, len(n.Metrics))
+	for _, m := range n.Metrics {
+		origin, known := origins[m.ID]
+		if !known {
+			origin.Rule = m.Rule
+		}
+		rows = append(rows, OriginRow{Metric: m, Origin: origin})
+	}
+	return rows
+}

@@ -1,4 +1,4 @@
-package web
+package view
 
 import (
 	"bufio"
@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/promscope/promscope/bridge/format"
 )
 
 // textPrinter writes indented lines.
@@ -69,7 +71,7 @@ func (e Explanation) WriteText(w io.Writer, now time.Time) error {
 		p.series(s)
 	}
 	if e.More > 0 {
-		p.line(0, "\n%s; a narrower selector shows them.", plural(e.More, "more series", "more series"))
+		p.line(0, "\n%s; a narrower selector shows them.", format.Plural(e.More, "more series", "more series"))
 	}
 	for _, hint := range e.Hints {
 		p.line(0, "%s", hint)
@@ -92,7 +94,7 @@ func (p *textPrinter) node(n NodeExplanation) {
 		}
 		p.targets(2, row.Origin.Targets)
 		if last := row.Metric.Last(); last != nil {
-			p.fact(2, "last sample", "%s", formatAgo(p.now, last.Time))
+			p.fact(2, "last sample", "%s", format.Ago(p.now, last.Time))
 		}
 	}
 	for _, d := range n.Drops {
@@ -141,24 +143,24 @@ func (p *textPrinter) rule(r RuleExplanation) {
 	}
 	p.fact(1, "on", "%s", on)
 	for _, s := range r.Selectors {
-		p.fact(1, "selects", "%s  %s, kept for %s", s.Matchers, plural(s.Series, "series", "series"), formatSeconds(s.RetentionSeconds))
+		p.fact(1, "selects", "%s  %s, kept for %s", s.Matchers, format.Plural(s.Series, "series", "series"), format.Seconds(s.RetentionSeconds))
 	}
 	p.targets(1, r.Targets)
 	if !r.LastEvaluation.IsZero() {
-		p.fact(1, "evaluated", "%s, in %s: %s, %s, %d on nodes", formatAgo(p.now, r.LastEvaluation), formatSeconds(r.LastDurationSeconds),
-			plural(r.Series, "series", "series"), plural(r.Elements, "element", "elements"), r.Points)
+		p.fact(1, "evaluated", "%s, in %s: %s, %s, %d on nodes", format.Ago(p.now, r.LastEvaluation), format.Seconds(r.LastDurationSeconds),
+			format.Plural(r.Series, "series", "series"), format.Plural(r.Elements, "element", "elements"), r.Points)
 	}
 	if r.Failures > 0 {
-		p.fact(1, "failed", "%s of %s", formatCount(r.Failures), plural(r.Evaluations, "evaluation", "evaluations"))
+		p.fact(1, "failed", "%s of %s", format.Count(r.Failures), format.Plural(r.Evaluations, "evaluation", "evaluations"))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(r.Dropped)) {
 		p.fact(1, "dropped", "%d: %s", r.Dropped[reason], reason)
 	}
 	for _, element := range r.Results {
-		p.line(2, "%s %s  %s", element.Labels, formatNumber(float64(element.Value)), cameTo(element))
+		p.line(2, "%s %s  %s", element.Labels, format.Number(float64(element.Value)), cameTo(element))
 	}
 	if r.More > 0 {
-		p.line(2, "and %s more", formatCount(r.More))
+		p.line(2, "and %s more", format.Count(r.More))
 	}
 	for _, hint := range r.Hints {
 		p.line(1, "%s", hint)
@@ -183,7 +185,7 @@ func (p *textPrinter) series(s SeriesExplanation) {
 		p.fact(1, "served by", "%s", describe(*s.Target))
 	}
 	if s.Last != nil {
-		p.fact(1, "stored", "%s, %s", formatNumber(s.Last.Value), formatAgo(p.now, s.Last.Time))
+		p.fact(1, "stored", "%s, %s", format.Number(s.Last.Value), format.Ago(p.now, s.Last.Time))
 	}
 	for _, selection := range s.Selected {
 		p.fact(1, "taken by", "%s  %s", selection.Rule, selection.Selector)

@@ -1,12 +1,15 @@
-package web
-
-import "time"
-
-// The view models: what the pages show and the API answers. They are plain
-// values that belong to whoever asked for them. Nothing in them may be secret:
-// passwords, tokens and user info are redacted by who fills them in.
+// Package view is what the status pages, the API and promscope explain show, as
+// plain values. Nothing in them is secret: what fills them in takes secrets out.
 //
-// Durations are in seconds, sizes in bytes; a zero time means "not yet".
+// Durations are in seconds, sizes in bytes. A zero time means "not yet".
+package view
+
+import (
+	"strings"
+	"time"
+
+	"github.com/promscope/promscope/bridge/format"
+)
 
 // Labels are the labels of a target, a series or an element of a vector.
 type Labels map[string]string
@@ -264,4 +267,63 @@ type Report struct {
 	Bytes     int64     `json:"bytes"`
 	// EncodeSeconds is what the last publication took.
 	EncodeSeconds float64 `json:"encode_seconds"`
+}
+
+// Origin are the labels that tell a target from others at a glance: those
+// beside job and instance.
+func (t Target) Origin() []Fact {
+	var facts []Fact
+	for _, name := range t.Labels.Names() {
+		if name != "job" && name != "instance" {
+			facts = append(facts, Fact{Name: name, Value: short(t.Labels[name])})
+		}
+	}
+	return facts
+}
+
+// short is the beginning of what is a container's id, and everything else whole.
+func short(text string) string {
+	const whole, enough = 64, 12
+	if len(text) == whole && strings.Trim(text, "0123456789abcdef") == "" {
+		return text[:enough]
+	}
+	return text
+}
+
+// DroppedTotal is how many elements of the last result are on no node.
+func (r Rule) DroppedTotal() int {
+	total := 0
+	for _, n := range r.Dropped {
+		total += n
+	}
+	return total
+}
+
+// Last is the metric's newest sample; nil if it has none.
+func (m Metric) Last() *Sample {
+	if len(m.Samples) == 0 {
+		return nil
+	}
+	return &m.Samples[len(m.Samples)-1]
+}
+
+// Shown is the newest value as Scope shows it.
+func (m Metric) Shown() string {
+	if last := m.Last(); last != nil {
+		return format.Metric(m.Format, last.Value)
+	}
+	return "–"
+}
+
+// Exact is the newest value with all of its digits.
+func (m Metric) Exact() string {
+	if last := m.Last(); last != nil {
+		return format.Float(last.Value)
+	}
+	return ""
+}
+
+// ShortID is the id where there is little room: the beginning of a hash.
+func (n Node) ShortID() string {
+	return short(n.ID)
 }
