@@ -8,8 +8,6 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
-
-	"github.com/promscope/promscope/mapping/internal/memstore"
 )
 
 // benchRules are twenty rules of the kinds that presets have: gauges, rates,
@@ -40,8 +38,8 @@ const benchRules = `
 // benchSeries makes the series for n processes: ten of gauges and counters each,
 // and one histogram of eleven buckets for every tenth, which makes 2,000 series for
 // about 180. Each has the samples of 72 seconds.
-func benchSeries(n int) (*memstore.Store, int) {
-	store := &memstore.Store{}
+func benchSeries(n int) (memory, int) {
+	store := memory{}
 	series := 0
 	add := func(name string, kv ...string) {
 		series++

@@ -19,17 +19,15 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
-
-	"github.com/promscope/promscope/mapping/internal/memstore"
 )
 
 var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // load makes a store of series in Prometheus's notation, one a line, with a
 // sample each five seconds.
-func load(t testing.TB, series string) *memstore.Store {
+func load(t testing.TB, series string) memory {
 	t.Helper()
-	store := &memstore.Store{}
+	store := memory{}
 	for line := range strings.Lines(series) {
 		if line = strings.TrimSpace(line); line != "" {
 			if err := store.Load(line, start, 5*time.Second); err != nil {
@@ -437,7 +435,7 @@ func TestMetricLimitOrder(t *testing.T) {
 // TestRefusalsAreBounded: values that collide for ever must not pile up.
 func TestRefusalsAreBounded(t *testing.T) {
 	set := mustSet(t, `[{metric: 'd_${d}', label: '${d}', expr: x, node: host}]`)
-	store := &memstore.Store{}
+	store := memory{}
 	for i := range 100 {
 		store.Append(labels.FromStrings("__name__", "x", "d", string(rune(0x4e00+i))), start.Add(time.Duration(i)*time.Minute), parser.SequenceValue{Value: 1})
 	}
@@ -511,7 +509,7 @@ func TestDeadNodes(t *testing.T) {
 // TestRegexCacheIsBounded: values that come and go must not pile up.
 func TestRegexCacheIsBounded(t *testing.T) {
 	set := mustSet(t, `[{metric: m, label: M, expr: x, node: {process: pid, regex: 'pid-(\d+)'}}]`)
-	store := &memstore.Store{}
+	store := memory{}
 	for i := range 100 {
 		store.Append(labels.FromStrings("__name__", "x", "pid", fmt.Sprintf("pid-%d", i+1)), start.Add(time.Duration(i)*time.Minute), parser.SequenceValue{Value: 1})
 	}

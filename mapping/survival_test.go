@@ -10,8 +10,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
-
-	"github.com/promscope/promscope/mapping/internal/memstore"
 )
 
 func mustParse(t testing.TB, text string) parser.Expr {
@@ -143,7 +141,7 @@ func TestLostAgreesWithEngine(t *testing.T) {
 	const expressions = 4000
 	rng := rand.New(rand.NewPCG(1, 2))
 	start := time.Unix(1_700_000_000, 0)
-	store := &memstore.Store{}
+	store := memory{}
 	names := []string{"x", "y", "z_total", "h_bucket"}
 	for range 60 {
 		b := labels.NewScratchBuilder(6)

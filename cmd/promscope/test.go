@@ -9,7 +9,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
-	"github.com/promscope/promscope/mapping/ruletest"
+	"github.com/promscope/promscope/bridge/ruletest"
 )
 
 // errTestsFailed is the summary of tests whose findings are printed already.

@@ -60,7 +60,7 @@ func TestGood(t *testing.T) {
 	if len(report.Problems) > 0 {
 		t.Errorf("%v", report.Problems)
 	}
-	if report.Tests != 2 || report.Failed != 0 || report.Expected["process/r"] != 2 || report.Expected["host/load"] != 2 {
+	if report.Tests != 3 || report.Failed != 0 || report.Expected["process/r"] != 4 || report.Expected["host/load"] != 3 {
 		t.Errorf("got %+v", report)
 	}
 }

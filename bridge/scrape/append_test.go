@@ -1,4 +1,4 @@
-package ruletest
+package scrape
 
 import (
 	"testing"
@@ -6,9 +6,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// TestTargetLabels: as Prometheus does it, whose names for what clashes are the
-// expectation.
-func TestTargetLabels(t *testing.T) {
+// The expected names of labels that clash are Prometheus's.
+func TestAddTargetLabels(t *testing.T) {
 	for _, tc := range []struct{ target, exposed, want labels.Labels }{
 		{
 			labels.FromStrings("job", "a"),
@@ -31,7 +30,9 @@ func TestTargetLabels(t *testing.T) {
 			labels.FromStrings("__name__", "x", "exported_exported_exported_job", "c", "exported_exported_job", "b", "exported_job", "d", "job", "a"),
 		},
 	} {
-		if got := (&target{labels: tc.target}).label(tc.exposed); !labels.Equal(got, tc.want) {
+		b := labels.NewBuilder(tc.exposed)
+		AddTargetLabels(b, tc.exposed, tc.target, false)
+		if got := b.Labels(); !labels.Equal(got, tc.want) {
 			t.Errorf("%s on %s: got %s, want %s", tc.exposed, tc.target, got, tc.want)
 		}
 	}

@@ -24,7 +24,7 @@ type rawExpect struct {
 	Pod       yaml.Node      `yaml:"pod"`
 }
 
-// A place is a metric on a node.
+// place is a metric on a node.
 type place struct {
 	topology mapping.Topology
 	id       string
@@ -45,14 +45,10 @@ type outcome struct {
 	reasons []string // why there may be less than was expected
 }
 
-// compare evaluates all rules for an expectation's time and compares.
-func (r *runner) compare(ctx context.Context, e *mapping.Evaluator, node *yaml.Node) error {
-	var raw rawExpect
-	if list := r.doc.Decode(node, &raw); len(list) > 0 {
-		r.complain(list...)
-		return nil
-	}
-	got, err := r.evaluate(ctx, e, origin().Add(time.Duration(raw.At)))
+// compare evaluates all rules at a time and compares what they give to an
+// expectation.
+func (r *runner) compare(ctx context.Context, at time.Time, e *mapping.Evaluator, node *yaml.Node, raw rawExpect) error {
+	got, err := r.evaluate(ctx, e, at)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/promscope/promscope/mapping"
 	"github.com/promscope/promscope/mapping/document"
-	"github.com/promscope/promscope/mapping/internal/memstore"
 )
 
 // defaultInterval is the scrape interval of a test file that names none.
@@ -97,7 +96,7 @@ func read(path string) (*document.Document, document.List) {
 	return doc, nil
 }
 
-// A runner runs the tests of one file.
+// runner runs the tests of one file.
 type runner struct {
 	doc    *document.Document
 	set    *mapping.Set
@@ -162,60 +161,4 @@ func (r *runner) loadRules(raw rawFile) bool {
 	}
 	r.set, r.report.Rules = set, set.Rules()
 	return true
-}
-
-// origin is the time 0s of all tests.
-func origin() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
-
-func (r *runner) runTest(ctx context.Context, node *yaml.Node) error {
-	r.report.Tests++
-	before := len(r.report.Problems)
-	defer func() {
-		if len(r.report.Problems) > before {
-			r.report.Failed++
-		}
-	}()
-	var raw rawTest
-	if list := r.doc.Decode(node, &raw); len(list) > 0 {
-		r.complain(list...)
-		return nil
-	}
-	store := &memstore.Store{}
-	r.loadSeries(store, node, raw)
-	r.loadExpositions(store, node, raw)
-	if len(r.report.Problems) > before {
-		return nil
-	}
-	evaluator := mapping.NewEvaluator(r.set, store, nil, nil, nil, mapping.EvaluatorOptions{})
-	for i := range raw.Expect {
-		if err := r.compare(ctx, evaluator, document.Resolve(&raw.Expect[i])); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *runner) loadSeries(store *memstore.Store, node *yaml.Node, raw rawTest) {
-	for i, s := range raw.InputSeries {
-		if err := store.Load(s.Series+" "+s.Values, origin(), r.interval); err != nil {
-			at := document.Resolve(document.Field(node, "input_series")).Content[i]
-			r.complain(r.doc.Errorf(at, "%v", err))
-		}
-	}
-}
-
-func (r *runner) loadExpositions(store *memstore.Store, node *yaml.Node, raw rawTest) {
-	targets := map[string]*target{}
-	for i, scrape := range raw.Expositions {
-		l := labels.FromMap(scrape.Labels)
-		t := targets[l.String()]
-		if t == nil {
-			t = &target{labels: l}
-			targets[l.String()] = t
-		}
-		if err := t.scrape(store, origin().Add(time.Duration(scrape.At)), scrape.Text); err != nil {
-			at := document.Resolve(document.Field(node, "expositions")).Content[i]
-			r.complain(r.doc.Errorf(at, "%v", err))
-		}
-	}
 }
