@@ -11,8 +11,8 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 )
 
-// ListenerSDConfig is one entry of listener_sd_configs: which of this
-// machine's listening TCP sockets to ask whether they serve an exposition.
+// ListenerSDConfig is one entry of listener_sd_configs: which of this machine's
+// listening TCP sockets are asked for an exposition.
 type ListenerSDConfig struct {
 	// Ports are the ports that are asked, less those in ExcludePorts.
 	Ports        Ports `yaml:"ports"`
@@ -30,8 +30,8 @@ type ListenerSDConfig struct {
 	Interval model.Duration `yaml:"interval"`
 }
 
-// defaultListenerSDConfig returns what an entry means that says nothing: the
-// ports that are registered for Prometheus exporters.
+// defaultListenerSDConfig returns an entry with the defaults. The ports are those that
+// are registered for Prometheus exporters.
 func defaultListenerSDConfig() ListenerSDConfig {
 	return ListenerSDConfig{
 		Ports:    Ports{{9090, 9999}},

@@ -25,10 +25,9 @@ func (p *Prober) Discoverer(config *ListenerSDConfig, logger *slog.Logger) disco
 	return &listenerDiscoverer{config: config, prober: p, logger: logger}
 }
 
-// Run implements discovery.Discoverer: it looks for listeners at each interval
-// and sends the targets when they changed, one group with all of them. A new
-// listener becomes a target when it has been asked; one that is gone is none any
-// more after the next look.
+// Run implements discovery.Discoverer. It looks for listeners at each interval and
+// sends all targets as one group when they changed. A new listener becomes a target when
+// it has answered; one that is gone is no target after the next look.
 func (d *listenerDiscoverer) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
 	ticker := time.NewTicker(time.Duration(d.config.Interval))
 	defer ticker.Stop()
@@ -70,8 +69,8 @@ func (d *listenerDiscoverer) Run(ctx context.Context, up chan<- []*targetgroup.G
 	}
 }
 
-// group returns those of the endpoints that serve an exposition, as targets.
-// Those that have not been asked yet are, and answered is signaled then.
+// group returns the endpoints that serve an exposition, as targets. New ones are asked,
+// and answered is signaled when one has answered.
 func (d *listenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *targetgroup.Group {
 	group := &targetgroup.Group{Source: "listeners"}
 	claims := d.prober.claims()
@@ -86,8 +85,8 @@ func (d *listenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *
 	return group
 }
 
-// endpoints returns what an entry wants to be asked: of each process and port
-// one listener.
+// endpoints returns the endpoints that an entry admits: of each process and port one
+// listener.
 func (p *Prober) endpoints(ctx context.Context, c *ListenerSDConfig) ([]endpoint, error) {
 	defer func(begin time.Time) { p.metrics.looks.Observe(time.Since(begin).Seconds()) }(time.Now())
 	listeners, err := p.sockets.Listeners(ctx, socket.Wanted{

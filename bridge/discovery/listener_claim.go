@@ -15,7 +15,7 @@ type Claim struct {
 	Path       string // of the URL
 }
 
-// claims are the listeners behind a set of claims.
+// claims are the listeners that other jobs scrape.
 type claims struct {
 	unix map[[2]string]bool
 	tcp  map[claimedPort][]netip.Addr
@@ -27,9 +27,9 @@ type claimedPort struct {
 	path  string
 }
 
-// newClaims finds out which listeners are claimed. Host names other than
-// localhost and this host's own are not resolved: whoever sends a local target
-// through DNS has it scraped twice.
+// newClaims finds out which listeners are claimed. It resolves localhost and this
+// host's name, and no other: a local target that a job names through DNS is scraped
+// twice.
 func newClaims(all []Claim, sockets *socket.Table, hostname string) claims {
 	c := claims{unix: map[[2]string]bool{}, tcp: map[claimedPort][]netip.Addr{}}
 	for _, claim := range all {

@@ -48,8 +48,8 @@ func (p *Prober) wantsTCP(c *ListenerSDConfig) func(netns uint64, addr netip.Add
 	}
 }
 
-// wantsUnix returns which unix listeners are wanted: those whose name says that
-// they are meant for this. To send a request to all the others would be rude.
+// wantsUnix returns which unix listeners are wanted: those whose name says that they
+// serve metrics. Others may not bear a request.
 func (p *Prober) wantsUnix() func(netns uint64, file string) bool {
 	return func(_ uint64, file string) bool {
 		for _, pattern := range []string{"*metrics*.sock", "*exporter*.sock", "*prometheus*.sock"} {
@@ -66,9 +66,9 @@ func (p *Prober) reaches(netns uint64) bool {
 	return p.reach == nil || netns == p.machine.NetNS()
 }
 
-// address returns where to dial. A listener on all addresses is asked on the
-// loopback of its namespace; one on all IPv6 addresses takes IPv4 too, unless it
-// was told otherwise, which nothing shows but trying.
+// address returns where to dial. A listener on all addresses is dialed on the loopback
+// of its namespace. One on all IPv6 addresses takes IPv4 too, unless it was told
+// otherwise; only a try shows that.
 func (e endpoint) address() string {
 	addr := e.Addr.Addr()
 	switch {
@@ -122,8 +122,8 @@ func (e endpoint) labels(m *host.Machine) model.LabelSet {
 	return set
 }
 
-// instance names an endpoint in another network namespace: by the container, in
-// the short form that docker ps prints, or else by the namespace.
+// instance returns the instance label of an endpoint in another network namespace: the
+// container's id, in the short form that docker ps prints, or else the namespace's.
 func (e endpoint) instance() string {
 	where := "netns-" + strconv.FormatUint(e.NetNS, 10)
 	if e.Owner.Container != "" {
@@ -135,8 +135,8 @@ func (e endpoint) instance() string {
 	return net.JoinHostPort(where, strconv.Itoa(int(e.Addr.Port())))
 }
 
-// socketPath returns the path of a unix socket as it is seen from here: its
-// owner may have another root.
+// socketPath returns the path of a unix socket as seen from here. Its owner may have
+// another root.
 func (e endpoint) socketPath(m *host.Machine) string {
 	if e.Owner.Container == "" {
 		return e.Path
@@ -146,8 +146,8 @@ func (e endpoint) socketPath(m *host.Machine) string {
 
 func number(n uint64) model.LabelValue { return model.LabelValue(strconv.FormatUint(n, 10)) }
 
-// distinct keeps one of the endpoints that a process has on a port: what it
-// serves there on several addresses is the same, and would count twice.
+// distinct keeps one of the endpoints that a process has on a port. On several
+// addresses it serves the same series, which would count twice.
 func distinct(endpoints []endpoint) []endpoint {
 	type service struct {
 		netns uint64
@@ -175,7 +175,8 @@ func distinct(endpoints []endpoint) []endpoint {
 	return kept
 }
 
-// rank orders the addresses of a service: the surest one comes first.
+// rank orders the addresses of a service by how sure they are to answer; the lowest is
+// the surest.
 func (e endpoint) rank() int {
 	addr := e.Addr.Addr()
 	rank := 0

@@ -7,12 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// sample is what a line with a sample begins with, in the text format and in
+// sample matches the beginning of a line with a sample, in the text format and in
 // OpenMetrics.
 var sample = regexp.MustCompile(`^(?:[a-zA-Z_:][a-zA-Z0-9_:]*[ \t]*(?:\{.*\})?|\{.+\})[ \t]+[-+]?(?i:[0-9.]|nan|inf)`)
 
-// isExposition reports whether an answer is one, by its content type and its
-// first bytes; whole says whether these are all of them.
+// isExposition reports whether an answer is an exposition, by its content type and its
+// first bytes; whole says whether these are all bytes.
 func isExposition(contentType string, head []byte, whole bool) bool {
 	media, params, err := mime.ParseMediaType(contentType)
 	if contentType != "" && err != nil {

@@ -40,8 +40,8 @@ func newProberMetrics(reg prometheus.Registerer) (proberMetrics, error) {
 	return m, nil
 }
 
-// countNamespaces says how many network namespaces there are, and which of them
-// are looked at.
+// countNamespaces sets how many network namespaces there are, and how many of them are
+// looked at.
 func (p *Prober) countNamespaces() {
 	all := p.sockets.NetNamespaces()
 	reached := all

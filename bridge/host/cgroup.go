@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ContainerOf returns the container and the pod of a process, from its cgroup paths.
-// It is [Machine.Process] for one who asks for nothing else, often.
+// ContainerOf returns the container and the pod of a process, from its cgroup paths. It
+// reads less than [Machine.Process].
 func (m *Machine) ContainerOf(pid int) (container, pod string, err error) {
 	var buf scratch
 	content, err := m.readFile(pid, "cgroup", &buf)
@@ -45,9 +45,8 @@ func (m *Machine) ContainerOf(pid int) (container, pod string, err error) {
 //	/machine.slice/libpod-<id>.scope/container
 //	/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-<id>.scope
 //
-// In a container within a container the outermost counts: that is the one which
-// the machine's runtime, and so Scope, knows. (Seen from inside the outer one its
-// own cgroup namespace hides it.)
+// Of a container within a container the outermost counts: the machine's runtime, and so
+// Scope, knows that one. (Inside of it, its cgroup namespace hides it.)
 func parseCgroupPath(path string) (container, pod string) {
 	for part := range strings.SplitSeq(path, "/") {
 		for name := range strings.SplitSeq(part, ":") {

@@ -54,10 +54,10 @@ type NameInputs struct {
 	ProbePID   int                      // the probe that polls, from the plugin's Peer; 0 if there is none yet
 }
 
-// Names returns what this host may be called in Scope, the winner first. The
-// right name is the one that the probe uses: under any other, the metrics would
-// end up on a second host. Sources that say nothing or may not be read are left
-// out; the last, this process's host name, is always there.
+// Names returns what this host may be called in Scope, the winner first. The right name
+// is the one that the probe uses. Under any other, the metrics would end up on a second
+// host. Sources that say nothing or may not be read are left out. The last one, this
+// process's host name, is always there.
 func (m *Machine) Names(in NameInputs) []NameCandidate {
 	if in.Getenv == nil {
 		in.Getenv = os.Getenv
@@ -83,11 +83,10 @@ func (m *Machine) Names(in NameInputs) []NameCandidate {
 	return names
 }
 
-// Disagreeing returns the candidates that are worth a warning because they call
-// the host something else than names[0], each name once. Where the user or the
-// probe itself has spoken, the guesses do not count: that a container has a host
-// name of its own is how things should be. The same goes for the UTS name of a
-// probe that goes by its environment.
+// Disagreeing returns the candidates that are worth a warning because they call the host
+// something else than names[0], each name once. Guesses do not count if the user or the
+// probe itself gave the name: a container has a host name of its own. Nor does the UTS
+// name of a probe that has its name from its environment.
 func Disagreeing(names []NameCandidate) []NameCandidate {
 	probeEnv := slices.ContainsFunc(names, func(c NameCandidate) bool { return c.Source == NameProbeEnv })
 	var others []NameCandidate
@@ -104,7 +103,7 @@ func Disagreeing(names []NameCandidate) []NameCandidate {
 	return others
 }
 
-// guess reports whether a source only may be what the probe goes by.
+// guess reports whether a source says nothing of the probe.
 func guess(s NameSource) bool { return s == NameInitUTS || s == NameHostname }
 
 // environ returns a variable of a process's environment as it was at its start;

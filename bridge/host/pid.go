@@ -5,19 +5,18 @@ import (
 	"time"
 )
 
-// How often all processes are looked through, at most, for one that is not known
-// yet: so that it takes one part in pidShare of the time, and each pidInterval in
-// any case.
+// All processes are looked through for a pid that is not known. That takes at most one
+// part in pidShare of the time, but is done each pidInterval in any case.
 const (
 	pidInterval = time.Second
 	pidShare    = 20
 )
 
-// TranslatePID returns the pid, in the machine's procfs, of the process that an
-// exporter calls by a pid of its own: that of its pid namespace. If exporter is
-// not in another pid namespace, or was given the host's /proc beside its own (as
-// is usual for exporters of processes in containers), its pids are taken as
-// they are. Without a living process of that pid in that namespace it is not ok.
+// TranslatePID returns the pid, in the machine's procfs, of the process that has the
+// given pid in the exporter's pid namespace. The pid is taken as it is if that is no
+// other namespace, and if the exporter was given the host's /proc beside its own, as is
+// usual for exporters of processes in containers. It is not ok if no process has the pid
+// in that namespace.
 func (m *Machine) TranslatePID(exporter, pid int) (translated int, ok bool) {
 	ids, err := m.nspid(exporter)
 	if err != nil {
@@ -33,8 +32,8 @@ func (m *Machine) TranslatePID(exporter, pid int) (translated int, ok bool) {
 	return m.pids.lookup(ns, pid)
 }
 
-// seesOtherProc reports whether a procfs is mounted elsewhere than on /proc for
-// the process: whoever mounts one on /host/proc means it to be read.
+// seesOtherProc reports whether the process has a procfs elsewhere than on /proc. One
+// that is mounted on /host/proc is meant to be read.
 func (m *Machine) seesOtherProc(pid int) bool {
 	proc, err := m.fs.Proc(pid)
 	if err != nil {

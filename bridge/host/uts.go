@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// utsName returns the host name that a process sees; "" if it may not be read.
-// /proc does not tell the name of another UTS namespace (/proc/sys/kernel/hostname
-// is always the reader's), so the namespace is entered, or, without the right to
-// do that, the name taken that the process's root file system was given.
+// utsName returns the host name that a process sees; "" if it may not be read. /proc
+// does not tell the name of another UTS namespace: /proc/sys/kernel/hostname is always
+// the reader's. So the namespace is entered. Without the right to do that, the name is
+// that in the process's root file system.
 func (m *Machine) utsName(pid int) string {
 	inode, err := m.Namespace(pid, "uts")
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/promscope/promscope/bridge/host"
 )
 
-// addressInterval is how often at most the addresses of all network namespaces
-// are read anew for one that is not known, or not for sure.
+// addressInterval is how often the addresses of all network namespaces are read at
+// most. They are read for an address that is not known, or not for sure.
 const addressInterval = 10 * time.Second
 
 // addressTable knows which network namespace an address is in.
@@ -24,20 +24,20 @@ type addressTable struct {
 
 	mu         sync.Mutex
 	namespaces map[netip.Addr]uint64 // 0 for an address that is in several
-	members    map[uint64][]int      // some processes in each namespace then
+	members    map[uint64][]int      // some processes in each namespace at that time
 	built      time.Time
 }
 
-// NetNSOf returns the network namespace that an address leads to from here: ours,
-// or that of a container. It is not ok if the address is on another machine, or
-// in several containers.
+// NetNSOf returns the network namespace that has an address, seen from ours: our own, or
+// that of a container. It is not ok if the address is on another machine, or in several
+// containers.
 func (t *Table) NetNSOf(addr netip.Addr) (netns uint64, ok bool) {
 	return t.addresses.lookup(t.machine.NetNS(), addr.Unmap().WithZone(""))
 }
 
-// lookup returns the network namespace of this machine that has the address,
-// which for a loopback address is the namespace from. It is not ok if the address
-// is on another machine, or in several namespaces other than ours.
+// lookup returns the network namespace of this machine that has the address. A loopback
+// address is in the namespace from. It is not ok if the address is on another machine,
+// or in several namespaces other than ours.
 func (t *addressTable) lookup(from uint64, addr netip.Addr) (ns uint64, ok bool) {
 	if addr.IsLoopback() {
 		return from, true
@@ -53,10 +53,10 @@ func (t *addressTable) lookup(from uint64, addr netip.Addr) (ns uint64, ok bool)
 	return ns, ns != 0
 }
 
-// lives reports whether a namespace is still the one whose addresses were read.
-// A container that is started again may have the addresses of the old one, and the
-// kernel soon uses the number of a namespace again: only the processes of then vouch
-// for it.
+// lives reports whether a namespace is still the one whose addresses were read. The
+// kernel soon uses the number of a namespace again, and a container that is started
+// again may have its old addresses. So one of the processes of that time has to be in
+// the namespace still.
 func (t *addressTable) lives(ns uint64) bool {
 	if ns == 0 {
 		return false

@@ -18,13 +18,12 @@ type namespaceConn struct {
 // NetConn returns the connection as it was dialed.
 func (c namespaceConn) NetConn() net.Conn { return c.Conn }
 
-// DialContext connects to an address as a process in the network namespace
-// would. Another namespace than ours is entered for that, which needs
-// CAP_SYS_ADMIN (and CAP_SYS_PTRACE for other users' processes); the error wraps
-// host.ErrNotPermitted without it, and host.ErrNoProcess if no process is in the namespace
-// any more. The host of the address is an IP address there: names would be
-// resolved by the wrong resolver. With the namespace 0 it is that of this
-// process, and any address will do.
+// DialContext connects to an address as a process in the network namespace would; 0 is
+// the namespace of this process. Another namespace is entered for that, which needs
+// CAP_SYS_ADMIN, and CAP_SYS_PTRACE for other users' processes. The error wraps
+// host.ErrNotPermitted without these, and host.ErrNoProcess if no process is in the
+// namespace any more. An address there has to be an IP address: the wrong resolver would
+// resolve a name.
 func (t *Table) DialContext(ctx context.Context, netns uint64, network, address string) (net.Conn, error) {
 	var dialer net.Dialer
 	if netns == 0 || netns == t.machine.NetNS() {

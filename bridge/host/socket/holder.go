@@ -7,9 +7,9 @@ import (
 	"github.com/promscope/promscope/bridge/host"
 )
 
-// findHolders goes through the file descriptors of all processes until each of
-// the sockets has been found, and returns their owners. What has to be looked
-// for was opened last, so the highest pids come first.
+// findHolders looks through the file descriptors of all processes until each of the
+// sockets has been found, and returns their owners. The sockets that are looked for are
+// new, so the highest pids come first.
 func findHolders(m *host.Machine, inodes map[uint64]bool) map[uint64]holder {
 	found, managed := map[uint64]holder{}, map[uint64]holder{}
 	pids, err := m.PIDs()
@@ -41,10 +41,10 @@ func findHolders(m *host.Machine, inodes map[uint64]bool) map[uint64]holder {
 	return found
 }
 
-// owner returns the process that owns a socket in Scope's eyes, given one that
-// holds it: the oldest ancestor that holds it too. A server that forks workers
-// bequeaths its listener to them, so that is the master. A service manager that
-// opened the socket for a service counts only as long as no service holds it.
+// ownerOf returns the owner of a socket, given a process that holds it: the oldest
+// ancestor that holds it too. Workers inherit the listener of the server that forked
+// them, so that is the master. A service manager counts only as long as no service holds
+// the socket that it opened.
 func ownerOf(m *host.Machine, pid int, fd string, inode uint64) (holder, bool) {
 	p, err := m.Process(pid)
 	if err != nil {
@@ -76,10 +76,10 @@ func isServiceManager(p host.Process) bool {
 	return false
 }
 
-// holds reports whether a process still is the one that it was, and still holds
-// a socket. What was read of processes goes through starts, which lasts for one
-// look at all sockets: some hold hundreds, and to read the stat file of one takes the
-// kernel a walk through its threads.
+// holds reports whether a process still is the one that it was, and still holds a
+// socket. Start times that were read are kept in starts, if it is not nil, for one look
+// at all sockets: some processes hold hundreds, and to read the stat file of one the
+// kernel walks through its threads.
 func holds(m *host.Machine, h holder, inode uint64, starts map[int]uint64) bool {
 	if held, ok := m.SocketAt(h.process.PID, h.fd); !ok || held != inode {
 		return false

@@ -18,20 +18,20 @@ type Listener struct {
 	Path  string         // of a unix listener in the file system; Addr is not valid then
 	Inode uint64         // of the socket: its identity for as long as it listens
 
-	// Owner is the process that listens, in Scope's eyes: of a server that forks
-	// its workers the oldest, of a socket that a service manager opened the
-	// service. Its PID is 0 if no process was found to hold the socket (a socket
-	// of the kernel, or one of another user without CAP_SYS_PTRACE).
+	// Owner is the process that Scope's user would name: the master of a server that
+	// forks workers, the service for which a service manager opened the socket. Its PID
+	// is 0 if no process was found to hold the socket: it is the kernel's, or another
+	// user's and CAP_SYS_PTRACE is missing.
 	Owner host.Process
 
-	// Dormant says that only a service manager holds the socket: a connection
-	// would start the service.
+	// Dormant says that only a service manager holds the socket. A connection would
+	// start the service.
 	Dormant bool
 }
 
-// A socket whose owner was not found is looked for again after missedFirst, then
-// after twice that time, and so on up to missedMost: it may be one of the kernel,
-// and each look goes through all processes.
+// The owner of a socket that was not found is looked for again after missedFirst, then
+// after twice that time, and so on up to missedMost. The socket may be the kernel's, and
+// each look goes through all processes.
 const (
 	missedFirst = 10 * time.Second
 	missedMost  = 10 * time.Minute
@@ -43,9 +43,9 @@ type miss struct {
 	wait time.Duration // until the next one
 }
 
-// listenerTable knows the owners of listening sockets. What was looked up once is
-// only verified later; the file descriptors of all processes are gone through
-// for sockets that are new.
+// listenerTable knows the listening sockets and their owners. A known owner is only
+// verified. For sockets that are new the file descriptors of all processes are looked
+// through.
 type listenerTable struct {
 	machine *host.Machine
 
@@ -54,7 +54,7 @@ type listenerTable struct {
 	tcp        map[uint64][]socket
 	owners     map[uint64]holder // by inode
 	missed     map[uint64]miss   // sockets that no process was found to hold
-	room       int               // for so many of both, until those that are gone are dropped
+	room       int               // with so many of both, those that are gone are dropped
 }
 
 // socket is a row of a namespace's table of listening sockets.
@@ -152,9 +152,9 @@ func (t *listenerTable) forget(listening map[uint64]bool) {
 	}
 }
 
-// sweep drops sockets that are not held as they were, and those that nobody was
-// found to hold and nobody asks for any more. Where all listeners are never listed,
-// there is no forget.
+// sweep drops sockets that are not held as they were, and those without an owner that
+// nobody has asked for lately. It does the work of forget where all listeners are never
+// listed.
 func (t *listenerTable) sweep(now time.Time) {
 	starts := map[int]uint64{}
 	for inode, h := range t.owners {
@@ -169,8 +169,8 @@ func (t *listenerTable) sweep(now time.Time) {
 	}
 }
 
-// resolve sees to it that the owners of the sockets are known and still are
-// what they were. Sockets that no process holds end up in missed.
+// resolve finds the owners of sockets, and verifies those that are known. Sockets that
+// no process holds end up in missed.
 func (t *listenerTable) resolve(inodes []uint64) {
 	now := t.machine.Now()
 	unknown, starts := map[uint64]bool{}, map[int]uint64{}

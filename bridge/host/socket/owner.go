@@ -12,11 +12,11 @@ import (
 )
 
 // OwnerOf returns the process that owns the listener at the other end of a
-// connection of ours: of a unix socket, of TCP on this host, and of TCP to an
-// address of a container on this host. It is not ok if that is on another
-// machine, or cannot be told. As long as nothing changed it takes some
-// microseconds; an owner that is not known yet, up to the time of a look at the
-// file descriptors of all processes.
+// connection of ours. The connection is one of a unix socket, of TCP on this host, or
+// of TCP to an address of a container on this host. It is not ok if the listener is on
+// another machine, or its owner cannot be told. A known owner takes some
+// microseconds; for one that is not known the file descriptors of all processes are
+// looked through.
 //
 // Behind a docker-proxy, which forwards a published port, the owner is the
 // process in the container.
@@ -67,16 +67,16 @@ func (t *Table) tcpOwner(ctx context.Context, netns uint64, server, client netip
 	return t.listenerOwner(ctx, ns, target, netip.AddrPort{})
 }
 
-// acceptTries and acceptPause bound the waiting for a server to accept the
-// connection whose owner is asked for.
+// acceptTries and acceptPause bound how long OwnerOf waits for the server to accept the
+// connection.
 const (
 	acceptTries = 20
 	acceptPause = time.Millisecond
 )
 
-// listenerOwner returns the owner of the listener at an address in a namespace.
-// client, if valid, is connected to it, which decides between processes that
-// share the port (SO_REUSEPORT).
+// listenerOwner returns the owner of the listener at an address in a namespace. If
+// processes share the port (SO_REUSEPORT), it is the one that accepted the connection
+// from client.
 func (t *Table) listenerOwner(ctx context.Context, ns uint64, server, client netip.AddrPort) (host.Process, bool) {
 	owners := t.listeners.listenerOwners(ns, server)
 	switch {
@@ -167,9 +167,9 @@ func reachable(sockets []socket, server netip.AddrPort) []socket {
 	return nil
 }
 
-// acceptor returns which of the processes that share a port has accepted the
-// connection, itself or by a worker of its. If another process holds what was
-// accepted, having been passed it, that is none of them: to ask again would not help.
+// acceptor returns which of the owners of a port has accepted the connection, itself
+// or by one of its workers. It is accepted by none of them (the PID is 0) if it was
+// passed to another process.
 func (t *Table) acceptor(ns uint64, server, client netip.AddrPort, owners []host.Process) (p host.Process, accepted bool) {
 	pid, err := t.listeners.member(ns)
 	if err != nil {
@@ -194,9 +194,9 @@ func (t *Table) acceptor(ns uint64, server, client netip.AddrPort, owners []host
 	return host.Process{}, accepted
 }
 
-// unixOwner returns the owner of the unix listener at path. The credentials of
-// the peer are those of the process that called listen, which is the one that is
-// asked for unless it has gone, or opens sockets for others.
+// unixOwner returns the owner of the unix listener at path. The peer's credentials are
+// those of the process that called listen. It is the owner, unless it has gone or opens
+// sockets for others.
 func (t *Table) unixOwner(conn net.Conn, netns uint64, path string) (host.Process, bool) {
 	if pid, err := t.machine.PeerPID(conn); err == nil {
 		listeners := map[uint64]bool{}

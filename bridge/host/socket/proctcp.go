@@ -12,9 +12,9 @@ import (
 )
 
 // procTCP returns the TCP sockets of a process's network namespace that are in one
-// of the states, from /proc/PID/net/tcp and tcp6. For each the kernel walks its table
-// of all connections, some milliseconds even when it is empty, which is why diagTCP
-// comes first.
+// of the states, from /proc/PID/net/tcp and tcp6. For each file the kernel walks its
+// table of all connections. That takes some milliseconds even when it is empty, so
+// diagTCP is tried first.
 func procTCP(m *host.Machine, pid int, states tcpStates) ([]tcpSocket, error) {
 	fs, err := procfs.NewFS(m.Path(pid, ""))
 	if err != nil {

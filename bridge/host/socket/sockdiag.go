@@ -19,10 +19,10 @@ const (
 )
 
 // diagTCP returns the TCP sockets of a network namespace that are in one of the
-// states, by sock_diag: for listeners the kernel looks through its table of these
-// only, some fifty times faster than what stands behind /proc/net/tcp, and from the
-// table of connections it leaves out those that nobody holds any more. It needs no
-// rights in our own namespace; others are entered.
+// states, by sock_diag (sock_diag(7)). For listeners the kernel looks through its table
+// of listeners only, which is some fifty times faster than /proc/net/tcp. It leaves out
+// connections that nobody holds any more. Our own namespace needs no rights; others are
+// entered.
 func diagTCP(m *host.Machine, ns uint64, pid int, states tcpStates) (sockets []tcpSocket, err error) {
 	err = diag(m, ns, pid, func(fd int) error {
 		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {

@@ -11,27 +11,27 @@ import (
 	"github.com/promscope/promscope/bridge/host"
 )
 
-// An exporter without an upstream is looked at again after firstLook, and then
-// ever less often: to look takes the kernel a walk through all connections.
+// An exporter without a server is looked at again after firstLook, and then ever less
+// often: for each look the kernel walks through all connections.
 const (
 	firstLook = 5 * time.Second
 	lastLook  = time.Minute
 )
 
-// upstreamTable remembers which of the processes that were asked about are
-// exporters, and what they are connected to.
+// upstreamTable remembers which processes are exporters, and to which server each of
+// them is connected.
 type upstreamTable struct {
 	mu    sync.Mutex
 	known map[host.ProcessID]*upstream
-	room  int // for so many, until those that have ended are dropped
+	room  int // with so many, those that have ended are dropped
 }
 
 // upstream is what is known of a process.
 type upstream struct {
 	exporter host.Process   // zero if it is none
-	server   netip.AddrPort // that it is connected to, seen from its network namespace
-	wait     time.Duration
-	next     time.Time // when to look, as long as there is no server
+	server   netip.AddrPort // as seen from its network namespace; not valid if none is known
+	wait     time.Duration  // between two looks for a server
+	next     time.Time      // when the next look is due
 }
 
 // Upstream returns the server that an exporter speaks of: the owner of the
@@ -67,7 +67,7 @@ func (t *Table) Upstream(ctx context.Context, pid int) (host.Process, bool) {
 	return owner, true
 }
 
-// of returns what is known of a process. What is new gets an entry.
+// of returns what is known of a process; the lock is held.
 func (t *upstreamTable) of(m *host.Machine, p host.Process) *upstream {
 	u := t.known[p.ID()]
 	if u != nil {
@@ -93,8 +93,8 @@ func (t *upstreamTable) of(m *host.Machine, p host.Process) *upstream {
 // https://prometheus.io/docs/instrumenting/writing_exporters/
 func isExporter(p host.Process) bool { return strings.Contains(filepath.Base(p.Exe), "exporter") }
 
-// onlyServer returns the process on this host that another one is connected to,
-// and at which address; it is not ok if there is none or more than one.
+// onlyServer returns the one process on this host to which p is connected, and the
+// address of its listener. It is not ok if there is none or more than one.
 func (t *Table) onlyServer(ctx context.Context, p host.Process) (owner host.Process, server netip.AddrPort, ok bool) {
 	sockets, err := tcpSockets(t.machine, p.NetNS, p.PID, tcpEstablished|tcpListening)
 	if err != nil {
