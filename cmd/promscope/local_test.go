@@ -131,16 +131,11 @@ func TestLocal(t *testing.T) {
 		}
 	}
 
-	// A restart: the next scrape is the new process's.
+	// A restart. A look between the two finds nobody, and the next one the new process.
 	golang.kill()
-	began = time.Now()
 	again, _ := startRole(t, 0, nil, "golang 127.0.0.1:9400")
-	within(t, client, began, lookInterval-time.Second, "the restarted program", func(r *probetest.Report) error {
-		if m := r.Metric("Process", processNode(golang), "promscope_go_goroutines"); m != nil {
-			return fmt.Errorf("metrics of the process before: %+v", m)
-		}
-		return local{"client_golang", processNode(again), "Process", nil, nil}.missing(r, []string{"promscope_go_goroutines"})
-	})
+	began = time.Now()
+	within(t, client, began, lookInterval+3*time.Second, "the restarted program", restarted(golang, again, "promscope_go_goroutines"))
 	// And it stays, also when discovery has seen that it is another socket.
 	for looked := began.Add(2 * lookInterval); time.Now().Before(looked); time.Sleep(500 * time.Millisecond) {
 		report := poll(t, client, 1)
@@ -185,6 +180,37 @@ func TestLocal(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// restarted checks that a metric of a program is on its new process, and not on the one
+// before.
+func restarted(before, now *process, metric string) func(*probetest.Report) error {
+	return func(r *probetest.Report) error {
+		if m := r.Metric("Process", processNode(before), metric); m != nil {
+			return fmt.Errorf("metrics of the process before: %+v", m)
+		}
+		return local{now.Path, processNode(now), "Process", nil, nil}.missing(r, []string{metric})
+	}
+}
+
+// A restart is seen by the next scrape: here, nobody looks for listeners again.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	if !inSandbox(t, ownNetwork|ownProcesses) {
+		return
+	}
+	before, _ := startRole(t, 0, nil, "golang 127.0.0.1:9400")
+	client := probe(t, startPlugin(t, scrapedOften+noPresets+`
+scrape_configs: [{job_name: local, listener_sd_configs: [{interval: 1h}]}]
+rules: [{metric: goroutines, label: Goroutines, expr: go_goroutines, node: {process: target_pid}}]
+`))
+	began := time.Now()
+	within(t, client, began, 2*lookInterval, "the program", func(r *probetest.Report) error {
+		return local{"it", processNode(before), "Process", nil, nil}.missing(r, []string{"goroutines"})
+	})
+	before.kill()
+	now, _ := startRole(t, 0, nil, "golang 127.0.0.1:9400")
+	within(t, client, time.Now(), 3*time.Second, "the restarted program", restarted(before, now, "goroutines"))
 }
 
 // within polls until a check holds, and says how long after began that was.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -135,6 +136,7 @@ func TestSecrets(t *testing.T) {
 	// Commands, with the right configuration and with wrong ones.
 	right := writeConfig(t, config)
 	exposition := writeConfig(t, "up_metric 1\n")
+	var commands sync.WaitGroup // doctor takes seconds
 	for _, args := range [][]string{
 		{"check", right}, {"check", file}, {"doctor", "--config.file", right}, {"doctor", "--json", "--config.file", right}, {"doctor", "--config.file", file},
 		{"explain", "--config.file", right, "--exposition", exposition, "--label", "job=basic", "up_metric"},
@@ -145,13 +147,17 @@ func TestSecrets(t *testing.T) {
 		{"explain", "--url", "http://user:hush-ask@127.0.0.1:1/%zz", "up_metric"},
 		{"report", "--duration=2s", "--config.file", right}, {"report", "--config.file", file}, {"run", "--config.file", file},
 	} {
-		output := &buffer{} // logs and progress come from goroutines of their own
-		run(context.WithoutCancel(t.Context()), append(args, "--scope.plugins-root="+t.TempDir()), output, output)
-		if output.String() == "" {
-			t.Errorf("%v printed nothing", args)
-		}
-		noSecret(t, strings.Join(args, " "), output.String())
+		root := t.TempDir()
+		commands.Go(func() {
+			output := &buffer{} // logs and progress come from goroutines of their own
+			run(context.WithoutCancel(t.Context()), append(args, "--scope.plugins-root="+root), output, output)
+			if output.String() == "" {
+				t.Errorf("%v printed nothing", args)
+			}
+			noSecret(t, strings.Join(args, " "), output.String())
+		})
 	}
+	commands.Wait()
 	p.interrupt(t)
 	p.exit(t, 10*time.Second)
 	noSecret(t, "the log", p.output.String())
