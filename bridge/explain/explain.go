@@ -1,3 +1,6 @@
+// Package explain says where a series comes from and goes to, what became of a rule,
+// and what is behind the metrics of a node, or why something is not there. It answers
+// from the running pipeline, from files, or by asking a running promscope.
 package explain
 
 import (

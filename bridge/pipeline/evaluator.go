@@ -204,7 +204,7 @@ func (e *evaluator) evaluate(ctx context.Context, d dueRule) {
 		e.logger.Info("A rule works again", "rule", rule, "at", rule.Position.String())
 	}
 	e.failing[d.rule] = err != nil
-	if d.at.Sub(time.Now()) > setBackBy {
+	if time.Until(d.at) > setBackBy {
 		return // the clock was set back meanwhile
 	}
 	e.report.Apply(result)

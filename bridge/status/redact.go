@@ -29,6 +29,7 @@ func RedactLabels(l labels.Labels) view.Labels {
 	return m
 }
 
+// RedactLabel returns a label's value without what must not be shown.
 func RedactLabel(name, value string) string {
 	switch {
 	case strings.HasPrefix(name, model.ParamLabelPrefix) && secretName(name[len(model.ParamLabelPrefix):]):
