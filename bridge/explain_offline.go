@@ -176,6 +176,7 @@ func (r *replay) world(ctx context.Context) *view.World {
 			return found, problems
 		},
 	}
+	r.report.Publish(r.now)
 	snapshot := r.report.Snapshot()
 	for i := range snapshot.Nodes {
 		w.Nodes = append(w.Nodes, view.Node(r.cfg.Rules, r.hostName, &snapshot.Nodes[i]))

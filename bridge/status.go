@@ -150,9 +150,8 @@ func (s *status) poller(p plugin.Poller) web.Poller {
 // report's histogram knows no last one.
 func (s *status) reportSize(snapshot plugin.Snapshot) web.Report {
 	w := web.Report{
-		Nodes:     len(snapshot.Nodes),
-		Bytes:     int64(snapshot.Bytes),
-		GzipBytes: int64(snapshot.GzipBytes),
+		Nodes: len(snapshot.Nodes),
+		Bytes: int64(snapshot.Bytes),
 	}
 	type template struct{ topology, id string }
 	templates := map[template]bool{}
