@@ -2,17 +2,14 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
 
+	"github.com/promscope/promscope/bridge/plugin"
 	"github.com/promscope/promscope/mapping/document"
 )
-
-// pluginIDPattern is what Scope's probe takes for the id of a plugin.
-var pluginIDPattern = regexp.MustCompile(`^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$`)
 
 // maxSamples bounds the window in the report: Scope draws no more than a
 // sparkline from it, and decodes it each second.
@@ -21,7 +18,7 @@ const maxSamples = 600
 func (l *loader) scope() Scope {
 	raw, section := l.raw.Scope, document.Field(l.doc.Root, "scope")
 	l.require(raw.PluginsRoot != "", section, "plugins_root", "must not be empty")
-	l.require(pluginIDPattern.MatchString(raw.PluginID), section, "plugin_id",
+	l.require(plugin.CheckID(raw.PluginID) == nil, section, "plugin_id",
 		"%q is not an id for Scope, which takes letters, digits and single dashes", raw.PluginID)
 	l.require(raw.Label != "", section, "label", "must not be empty")
 	err := CheckHost(raw.Host)

@@ -11,9 +11,10 @@
 //
 // The probe polls its plugins one after another, holds a lock meanwhile, and allows
 // 500 ms for each. A poll therefore waits for no scrape, no rule and no publication:
-// it copies bytes that are ready. The only thing that it may wait for is the hook for
-// a new probe ([ServerOptions]), once and for at most 150 ms. The answer is not
-// compressed, since the probe would have to unpack it while it holds its lock.
+// it copies bytes that are ready. Two locks are held for the moment that it takes to
+// find the poller in a list. The first poll of a new probe waits for a hook
+// ([ServerOptions]), for at most 150 ms. Answers are not compressed, since the probe
+// would have to unpack them while it holds its lock.
 //
 // # What is in an answer
 //

@@ -22,15 +22,9 @@ const (
 	// maxSocketPath is the length of sun_path (unix(7)) less the terminating zero.
 	maxSocketPath = 107
 
-	// dialTimeout bounds the question whether anyone listens on a socket that
-	// is there already. The kernel answers it at once.
+	// dialTimeout bounds the dial that tells whether a process listens on a socket
+	// that is there already. The kernel answers it at once.
 	dialTimeout = time.Second
-
-	// sendBuffer has room for a report of 10,000 metrics, gzipped: a handler then
-	// writes it without waiting for the reader, each wait being one for a CPU, too.
-	// The kernel takes memory only for what is not read yet, and gives no more than
-	// the sysctl net.core.wmem_max.
-	sendBuffer = 2 << 20
 )
 
 // Listener listens on a plugin's socket. Closing it removes the socket.
@@ -47,10 +41,10 @@ type Listener struct {
 // Listen listens on <root>/<id>/<id>.sock. The root is made if missing and stays;
 // the directory below it is made with mode 0700 and goes with the socket.
 //
-// A socket that nobody listens on is a leftover, and replaced. A live one, and
-// whatever is no socket, is left alone and an error: ErrInUse for the former. So
-// is a plugin directory that another promscope has locked, which makes two starts
-// at the same time safe.
+// Listen replaces a socket that no process listens on. It leaves alone a live one and
+// what is no socket, and returns an error, for a live one ErrInUse. It also returns
+// ErrInUse if another promscope has locked the plugin's directory, so that two starts
+// at the same time are safe.
 func Listen(root, id string, logger *slog.Logger) (*Listener, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
@@ -90,7 +84,7 @@ func listen(path string, dir *directory, logger *slog.Logger) (*Listener, error)
 	if err != nil {
 		return nil, err
 	}
-	// The standard library would remove whatever has the name by then.
+	// The standard library would remove any file that has the name by then.
 	listener.SetUnlinkOnClose(false)
 
 	l := &Listener{UnixListener: listener, path: path, dir: dir, logger: logger}
@@ -133,17 +127,6 @@ func removeStale(path string) (removed bool, err error) {
 		return false, &fs.PathError{Op: "unlink", Path: path, Err: err}
 	}
 	return true, nil
-}
-
-// Accept returns the next connection.
-func (l *Listener) Accept() (net.Conn, error) {
-	conn, err := l.AcceptUnix()
-	if err != nil {
-		return nil, err
-	}
-	// Without it answers take longer, and that is all.
-	_ = conn.SetWriteBuffer(sendBuffer)
-	return conn, nil
 }
 
 // Path returns the socket's path.

@@ -38,7 +38,7 @@ func newReportMetrics(reg prometheus.Registerer) *reportMetrics {
 		}),
 		bytes: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "promscope_report_bytes",
-			Help: "Size of an answer to a poll: with all samples, which a new poller gets, and with the recent ones, which it gets from then on (mean).",
+			Help: "Mean size of an answer to a poll: all samples go to a poller that is new, the recent ones to one that polls on.",
 		}, []string{"samples"}),
 		dropped: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "promscope_report_points_dropped_total",

@@ -96,6 +96,7 @@ func (r *Report) SetHost(name string) (changed bool) {
 		return false
 	}
 	r.opts.Host = name
+	r.changed = true
 	for ref, n := range r.nodes {
 		n.key = ref.topology.NodeKey(name, ref.id)
 		n.changed = true

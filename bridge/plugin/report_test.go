@@ -146,6 +146,12 @@ func TestTemplatesOfPointsStay(t *testing.T) {
 
 func TestSetHost(t *testing.T) {
 	h := newHarness(t, options())
+	h.SetHost("node-0")
+	h.publish(0)
+	if got := h.Snapshot().Host; got != "node-0" {
+		t.Errorf("snapshot's host = %q, without nodes", got)
+	}
+	h.SetHost("vm")
 	h.apply(0, 0, onProcess(1, heap, 1))
 	h.apply(1, 0, onHost(load, 1))
 	h.publish(0)

@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -143,27 +145,47 @@ func TestServerWaitsForNobody(t *testing.T) {
 	}
 }
 
-// A new probe's first answer is what was made of it; what takes too long is not
-// waited for.
-func TestServerMeetsProbe(t *testing.T) {
-	report := liveReport()
-	hang := make(chan struct{})
-	s := startServer(t, report, ServerOptions{OnProbe: func(int) {
-		time.Sleep(20 * time.Millisecond)
-		report.SetHost("as-the-probe-says")
-		report.Publish(start())
-		<-hang
-	}})
-	defer close(hang)
-	client := probetest.NewClient(s.socket, probetest.Options{Host: "as-the-probe-says", Now: start, Timeout: 400 * time.Millisecond})
-	defer client.Close()
-	got, err := client.Poll(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := got.Value("Host", "as-the-probe-says;<host>", "node_load"); !ok {
-		t.Errorf("the first answer has another host: %+v", got.Topologies["Host"])
-	}
+// A new probe's first answer has what the hook changes. A hook that takes too long
+// delays that one answer only.
+func TestServerAnnouncesProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		report := liveReport()
+		hang := make(chan struct{})
+		s := NewServer(report, ServerOptions{OnProbe: func(int) {
+			time.Sleep(20 * time.Millisecond)
+			report.SetHost("as-the-probe-says")
+			report.Publish(start())
+			<-hang
+		}}, discard(), nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		go s.announceProbes(ctx)
+		poll := func(pid int, want time.Duration) {
+			t.Helper()
+			r := httptest.NewRequest(http.MethodGet, "/report?probe_id=x", nil)
+			w := httptest.NewRecorder()
+			began := time.Now()
+			s.serveReport(w, r.WithContext(context.WithValue(ctx, peerKey{}, Peer{PID: pid})))
+			if took := time.Since(began); took != want {
+				t.Errorf("the poll of %d took %v, want %v", pid, took, want)
+			}
+			if !strings.Contains(w.Body.String(), `"as-the-probe-says;<host>"`) {
+				t.Errorf("the answer to %d has another host: %s", pid, w.Body)
+			}
+		}
+		poll(os.Getpid(), announceTimeout)
+		poll(os.Getpid(), 0)
+		time.Sleep(probeSilence)
+		poll(1, announceTimeout) // waits until the hook is free
+		time.Sleep(probeSilence)
+		poll(os.Getpid(), 0) // there is no room for another
+		if s.probe.pid != 0 {
+			t.Error("a process is taken for the probe that was not announced")
+		}
+		close(hang)
+		time.Sleep(time.Second) // both hooks end
+		cancel()
+		synctest.Wait()
+	})
 }
 
 // TestServerUnderPublication polls while the report changes all the time.

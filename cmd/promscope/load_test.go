@@ -24,9 +24,9 @@ const (
 // BenchmarkPollUnderLoad polls a promscope that scrapes 100,000 series a second, of
 // ten exporters or of one, and reports 10,000 metrics of 2,000 processes, all of which
 // change each second. It reports the 99th percentile of the polls, and what promscope
-// itself takes. The exporters are a process of their own, and the poller does not
-// unpack what it gets: promscope shares the machine with them, but does not wait for
-// their garbage collections.
+// itself takes. The exporters are a process of their own: promscope shares the machine
+// with them, but does not wait for their garbage collections. A poll includes what the
+// poller takes to decode the answer.
 func BenchmarkPollUnderLoad(b *testing.B) {
 	for _, exporters := range []int{10, 1} {
 		b.Run(fmt.Sprintf("exporters=%d", exporters), func(b *testing.B) { pollUnderLoad(b, exporters) })
