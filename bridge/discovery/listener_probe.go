@@ -161,10 +161,10 @@ func (p *Prober) serves(e endpoint, interval time.Duration, answered chan<- stru
 		p.verdicts[key] = v
 	}
 	if v.result != probeAsking && v.result != probeExposition && !now.Before(v.again) {
-		before := p.served[e.place()]
-		e.only6 = before.only6
-		v.endpoint, v.result, v.reason, v.at, v.replaces = e, probeAsking, "", now, now.Before(before.until)
-		p.asking.Go(func() { p.ask(v, e) })
+		before, asked := p.served[e.place()], e
+		asked.only6 = before.only6
+		v.endpoint, v.result, v.reason, v.at, v.replaces = asked, probeAsking, "", now, now.Before(before.until)
+		p.asking.Go(func() { p.ask(v, asked) })
 	}
 	if v.until.Before(until) {
 		v.until = until

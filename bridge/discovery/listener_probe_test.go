@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -54,11 +55,11 @@ func (p *Prober) askNow(t *testing.T, e endpoint) (endpoint, ListenerStatus) {
 
 // answerBy has the prober connected to a server, by a pipe that a synctest bubble
 // knows, and returns the number of connections.
-func (p *Prober) answerBy(t *testing.T, server func(c net.Conn)) (connections *int) {
-	connections = new(int)
+func (p *Prober) answerBy(t *testing.T, server func(c net.Conn)) (connections *atomic.Int32) {
+	connections = new(atomic.Int32)
 	var servers sync.WaitGroup
 	p.dial = func(context.Context, *endpoint) (net.Conn, error) {
-		*connections++
+		connections.Add(1)
 		client, c := net.Pipe()
 		servers.Go(func() { _, _ = io.Copy(io.Discard, c) }) // a pipe holds no request until it is read
 		servers.Go(func() {
@@ -134,8 +135,8 @@ func TestHostileListeners(t *testing.T) {
 						t.Fatal("it is a target")
 					}
 					synctest.Wait()
-					if want := 1 + i/2; *connections != want {
-						t.Errorf("step %d: %d connections, want %d", i, *connections, want)
+					if got, want := connections.Load(), int32(1+i/2); got != want {
+						t.Errorf("step %d: %d connections, want %d", i, got, want)
 					}
 				}
 			})
@@ -280,8 +281,8 @@ func TestProberForgets(t *testing.T) {
 				t.Errorf("%d endpoints remembered, want %d", n, step.want)
 			}
 		}
-		if *connections != 1+gone {
-			t.Errorf("%d connections to %d endpoints", *connections, 1+gone)
+		if n := connections.Load(); n != 1+gone {
+			t.Errorf("%d connections to %d endpoints", n, 1+gone)
 		}
 	})
 }

@@ -13,16 +13,20 @@ import (
 var ErrNotPermitted = errors.New("not permitted: needs CAP_SYS_ADMIN and CAP_SYS_PTRACE")
 
 // namespaceKind is a kind of namespace that a single thread can be in.
-type namespaceKind struct {
-	name string
-	flag int
+type namespaceKind int
+
+const (
+	networkNamespace namespaceKind = unix.CLONE_NEWNET
+	utsNamespace     namespaceKind = unix.CLONE_NEWUTS
+)
+
+// String returns the kind's name below /proc/PID/ns.
+func (k namespaceKind) String() string {
+	if k == utsNamespace {
+		return "uts"
+	}
+	return "net"
 }
-
-func (k namespaceKind) String() string { return k.name }
-
-// networkNamespace and utsNamespace are what threads of ours enter.
-func networkNamespace() namespaceKind { return namespaceKind{"net", unix.CLONE_NEWNET} }
-func utsNamespace() namespaceKind     { return namespaceKind{"uts", unix.CLONE_NEWUTS} }
 
 // CanEnterNamespaces returns nil if this process may enter other network
 // namespaces than its own, or an error that says what is missing.
@@ -31,7 +35,7 @@ func (m *Machine) CanEnterNamespaces() error {
 		return fmt.Errorf("entering namespaces: %s is no procfs that shows this process", m.root)
 	}
 	// Entering the namespace that one is in takes the same rights.
-	return m.enter(m.self.pid, networkNamespace(), m.self.netns, func() error { return nil })
+	return m.enter(m.self.pid, networkNamespace, m.self.netns, func() error { return nil })
 }
 
 // InNetNS runs fn in a network namespace, of which pid is a process. Only what fn
@@ -42,13 +46,13 @@ func (m *Machine) InNetNS(netns uint64, pid int, fn func() error) error {
 	if m.self.kernel && netns == m.self.netns {
 		return fn()
 	}
-	return m.enter(pid, networkNamespace(), netns, fn)
+	return m.enter(pid, networkNamespace, netns, fn)
 }
 
 // enter runs fn on a thread that is in a process's namespace of a kind, which
 // must be the given one: the pid may be another process's by now.
 func (m *Machine) enter(pid int, kind namespaceKind, inode uint64, fn func() error) error {
-	target, err := os.Open(m.Path(pid, "ns/"+kind.name))
+	target, err := os.Open(m.Path(pid, "ns/"+kind.String()))
 	if err != nil {
 		return enterError(pid, kind, err)
 	}
@@ -69,18 +73,18 @@ func (m *Machine) enter(pid int, kind namespaceKind, inode uint64, fn func() err
 // cannot be brought back it stays locked to the goroutine, and ends with it.
 func (m *Machine) onThread(pid int, kind namespaceKind, target int, fn func() error) error {
 	runtime.LockOSThread()
-	own, err := os.Open(m.path("thread-self/ns", kind.name))
+	own, err := os.Open(m.path("thread-self/ns", kind.String()))
 	if err != nil {
 		runtime.UnlockOSThread()
 		return enterError(pid, kind, err)
 	}
 	defer own.Close()
-	if err := unix.Setns(target, kind.flag); err != nil {
+	if err := unix.Setns(target, int(kind)); err != nil {
 		runtime.UnlockOSThread()
 		return enterError(pid, kind, err)
 	}
 	err = fn()
-	if back := unix.Setns(int(own.Fd()), kind.flag); back != nil {
+	if back := unix.Setns(int(own.Fd()), int(kind)); back != nil {
 		return errors.Join(err, enterError(pid, kind, back))
 	}
 	runtime.UnlockOSThread()

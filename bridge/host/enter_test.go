@@ -11,14 +11,14 @@ import (
 
 // Without the right to enter namespaces the error says so, and ours still works.
 func TestEnterError(t *testing.T) {
-	err := enterError(1, networkNamespace(), syscall.EPERM)
+	err := enterError(1, networkNamespace, syscall.EPERM)
 	if !errors.Is(err, ErrNotPermitted) || !strings.Contains(err.Error(), "CAP_SYS_ADMIN") {
 		t.Error(err)
 	}
-	if err := enterError(1, networkNamespace(), syscall.ENOENT); !errors.Is(err, ErrNoProcess) {
+	if err := enterError(1, networkNamespace, syscall.ENOENT); !errors.Is(err, ErrNoProcess) {
 		t.Error(err)
 	}
-	if err := enterError(1, utsNamespace(), io.ErrUnexpectedEOF); !strings.Contains(fmt.Sprint(err), "uts namespace of process 1") {
+	if err := enterError(1, utsNamespace, io.ErrUnexpectedEOF); !strings.Contains(fmt.Sprint(err), "uts namespace of process 1") {
 		t.Error(err)
 	}
 }

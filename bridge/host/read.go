@@ -1,7 +1,6 @@
 package host
 
 import (
-	"errors"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -16,36 +15,19 @@ import (
 // cgroup file of version 1, has a dozen lines.
 type scratch [4096]byte
 
-// readFile reads the first 4096 bytes of a file of a process.
+// readFile reads a file of a process. The kernel makes the content of stat and cgroup
+// in one piece (single_open in fs/proc/base.c), so that one read returns it.
 func (m *Machine) readFile(pid int, name string, buf *scratch) ([]byte, error) {
-	fd, err := openFile(m.Path(pid, name))
+	fd, err := unix.Open(m.Path(pid, name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	n := 0
-	for n < len(buf) {
-		read, err := unix.Read(fd, buf[n:])
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return nil, err
-		case read == 0:
-			return buf[:n], nil
-		default:
-			n += read
-		}
+	n, err := unix.Read(fd, buf[:])
+	if err != nil {
+		return nil, err
 	}
 	return buf[:n], nil
-}
-
-func openFile(path string) (fd int, err error) {
-	for {
-		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if !errors.Is(err, unix.EINTR) {
-			return fd, err
-		}
-	}
 }
 
 // SocketAt returns the inode number of the socket that a process has under a file

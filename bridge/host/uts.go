@@ -21,7 +21,7 @@ func (m *Machine) utsName(pid int) string {
 		return name
 	}
 	var uname unix.Utsname
-	if err := m.enter(pid, utsNamespace(), inode, func() error { return unix.Uname(&uname) }); err == nil {
+	if err := m.enter(pid, utsNamespace, inode, func() error { return unix.Uname(&uname) }); err == nil {
 		return unix.ByteSliceToString(uname.Nodename[:])
 	}
 	name, err := os.ReadFile(m.Path(pid, "root/etc/hostname"))

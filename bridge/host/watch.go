@@ -1,9 +1,11 @@
 package host
 
 import (
+	"errors"
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,13 +26,11 @@ func newWatch(pid int, onExit func()) (*watch, error) {
 	if err != nil {
 		return nil, err
 	}
-	// os.NewFile hands only non-blocking files to the poller.
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
+	_ = unix.SetNonblock(fd, true) // os.NewFile hands only non-blocking files to the poller
 	w := &watch{pidfd: os.NewFile(uintptr(fd), "pidfd")}
-	if w.conn, err = w.pidfd.SyscallConn(); err != nil {
+	w.conn, err = w.pidfd.SyscallConn()
+	// Only what is in the poller has deadlines.
+	if err := errors.Join(err, w.pidfd.SetReadDeadline(time.Time{})); err != nil {
 		w.pidfd.Close()
 		return nil, err
 	}
