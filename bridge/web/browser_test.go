@@ -58,6 +58,7 @@ func serve(t *testing.T, handler http.Handler) string {
 // Every page loads on a desktop and on a phone, bright and dark, without a
 // complaint of the browser, and is no wider than the screen.
 func TestBrowserPages(t *testing.T) {
+	t.Parallel()
 	b := browsertest.Open(t)
 	server := ticking(t)
 	for _, scheme := range []string{"light", "dark"} {
@@ -85,6 +86,7 @@ func TestBrowserPages(t *testing.T) {
 }
 
 func TestBrowserQueryBox(t *testing.T) {
+	t.Parallel()
 	b := browsertest.Open(t)
 	server := ticking(t)
 	b.Run(t, chromedp.Navigate(server+"/series"))
@@ -125,6 +127,7 @@ func TestBrowserQueryBox(t *testing.T) {
 }
 
 func TestBrowserRefresh(t *testing.T) {
+	t.Parallel()
 	b := browsertest.Open(t)
 	server := ticking(t)
 	b.Screen(t, 390, 700, 1, "light")
@@ -173,6 +176,7 @@ func TestBrowserRefresh(t *testing.T) {
 }
 
 func TestBrowserFilter(t *testing.T) {
+	t.Parallel()
 	b := browsertest.Open(t)
 	server := ticking(t)
 	b.Run(t, chromedp.Navigate(server+"/nodes"), chromedp.SendKeys("#q", "shop"))
@@ -185,6 +189,7 @@ func TestBrowserFilter(t *testing.T) {
 
 // A server that has gone is said to have, and one that is back is shown again.
 func TestBrowserNoAnswer(t *testing.T) {
+	t.Parallel()
 	b := browsertest.Open(t)
 	handler := newPages(t, example(moment), PageOptions{Refresh: 100 * time.Millisecond})
 	var gone atomic.Bool
@@ -207,6 +212,7 @@ func TestBrowserNoAnswer(t *testing.T) {
 // Nothing that a label value can hold runs, in the page or by a refresh. The
 // pages stand behind a prefix here, as behind a proxy.
 func TestBrowserHostileTexts(t *testing.T) {
+	t.Parallel()
 	b := browsertest.Open(t)
 	mux := http.NewServeMux()
 	for i, bad := range hostile() {
@@ -230,6 +236,7 @@ func TestBrowserHostileTexts(t *testing.T) {
 
 // The policy is in force: what would be inline does not run.
 func TestBrowserPolicy(t *testing.T) {
+	t.Parallel()
 	b := browsertest.Open(t)
 	b.Run(t, chromedp.Navigate(ticking(t)+"/"))
 	browsertest.Eval[bool](t, b, `(() => {
@@ -251,6 +258,7 @@ func TestBrowserPolicy(t *testing.T) {
 
 // The picture in the README; -update takes it anew.
 func TestBrowserPicture(t *testing.T) {
+	t.Parallel()
 	b := browsertest.Open(t)
 	shown := example(moment)
 	shown.collectors = shown.collectors[:2] // those that there are

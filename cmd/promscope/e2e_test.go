@@ -293,8 +293,8 @@ rules:
 	client := probe(t, p)
 	await(t, client, "p99")
 
-	// One that is always off fails: the rate by the time of the scrape is right once the
-	// machine was quiet for 5 s.
+	// The rate by the time of the scrape is right once the machine was quiet for 5 s. A
+	// rate that is always off fails.
 	check := func() {
 		t.Helper()
 		eventually(t, 30*time.Second, "the numbers", func() error {

@@ -22,8 +22,8 @@ import (
 	"time"
 )
 
-// binary is promscope, built once for all end-to-end tests. Under the race detector,
-// promscope has it, too.
+// binary is promscope, built once for all end-to-end tests. When these run with the race
+// detector, promscope does so as well.
 var binary = sync.OnceValues(func() (string, error) {
 	if raceDetector() {
 		return build("promscope", "1", "build", "-race", "-o", "{}", ".")

@@ -139,7 +139,7 @@ func TestHostName(t *testing.T) {
 			var scope view.Scope
 			api(t, p, "scope", &scope)
 			for _, poller := range scope.Pollers {
-				n += uint64(poller.Polls)
+				n += poller.Polls
 			}
 			return n
 		}

@@ -66,8 +66,8 @@ func Open(t *testing.T) *Browser {
 	if err := chromedp.Listen(ctx, b.note); err != nil {
 		t.Fatalf("starting chromium: %v", err)
 	}
-	Call(t, b, network.Enable, network.EnableParams{})
-	Call(t, b, log.Enable, cdp.Empty{})
+	call(t, b, network.Enable, network.EnableParams{})
+	call(t, b, log.Enable, cdp.Empty{})
 	return b
 }
 
@@ -90,8 +90,8 @@ func (b *Browser) note(event any) {
 	}
 }
 
-// Call runs a command of the DevTools protocol.
-func Call[P, R any](t *testing.T, b *Browser, command cdp.Command[P, R], params P) {
+// call runs a command of the DevTools protocol.
+func call[P, R any](t *testing.T, b *Browser, command cdp.Command[P, R], params P) {
 	t.Helper()
 	if _, err := chromedp.Call(b.Context, command, params); err != nil {
 		t.Fatalf("%s: %v", command.Method, err)
@@ -101,8 +101,8 @@ func Call[P, R any](t *testing.T, b *Browser, command cdp.Command[P, R], params 
 // Screen makes the browser's screen this large, and prefer light or dark.
 func (b *Browser) Screen(t *testing.T, width, height int64, scale float64, scheme string) {
 	t.Helper()
-	Call(t, b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: scale, Mobile: width < 500})
-	Call(t, b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	call(t, b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: scale, Mobile: width < 500})
+	call(t, b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 }
 
 // Run runs actions.
