@@ -175,14 +175,14 @@ func (f *textFilter) line() ([]byte, error) {
 	}
 }
 
-// skip passes over lines that begin with an unwanted name: all that most lines
-// ever see. It returns false if the window holds no whole line any more, else
-// true, with a line at its front that is not to be skipped or not whole.
+// skip passes over lines that begin with an unwanted name, as most lines do. It
+// returns false if the window holds no whole line any more. It returns true if the line
+// at the front of the window is not to be skipped, or not whole.
 //
-// Plainness ends here, for speed: lines of one name are taken together, and
-// their quotes are counted together. An even number of quotes, and no
-// backslash, means that the run ends outside of quotes; and whatever is quoted
-// in between begins with the unwanted name too, so nothing wanted is lost.
+// Lines of one name come together, and are skipped as a block. That makes a series cost
+// 2.9 times what the search for its newline costs; line by line it is 3.7 times, and
+// with endOfSample for each line 10 times (BenchmarkParse/10k). The bar is 4 times, and
+// a scrape that costs an eighth of Prometheus's.
 func (f *textFilter) skip() bool {
 	for {
 		b := f.unread()
@@ -193,27 +193,19 @@ func (f *textFilter) skip() bool {
 		if !nameStart(b[0]) || f.wants(b) {
 			return true
 		}
-		end, lines := f.run(b, end)
-		if bytes.Count(b[:end], []byte{'"'})%2 == 0 && bytes.IndexByte(b[:end], '\\') < 0 {
-			f.r += end
+		block, lines := f.block(b, end)
+		if closed(b[:block]) {
+			f.r += block
 			f.skips += lines
-			continue
-		}
-		for n := 0; n < end; {
-			k := endOfSample(b[n:])
-			if k == 0 {
-				return true
-			}
-			n += k
-			f.r += k
-			f.skips++
+		} else if !f.skipEach(block) {
+			return true
 		}
 	}
 }
 
-// run returns the length and number of the lines at the front of b, the first
-// of which ends at end, that begin with the same name.
-func (f *textFilter) run(b []byte, end int) (length, lines int) {
+// block returns the length and number of the lines at the front of b that begin with
+// the name of the first one, which ends at end.
+func (f *textFilter) block(b []byte, end int) (length, lines int) {
 	n := len(f.name)
 	for lines = 1; len(b)-end > n && !nameByte(b[end+n]) && bytes.Equal(b[end:end+n], f.name); lines++ {
 		k := bytes.IndexByte(b[end:], '\n') + 1
@@ -223,6 +215,28 @@ func (f *textFilter) run(b []byte, end int) (length, lines int) {
 		end += k
 	}
 	return end, lines
+}
+
+// closed tells that no quoted string goes on after a block: its quotes come in pairs,
+// and nothing escapes one. A string that holds a newline within the block hides nothing
+// that is wanted, since what follows begins with the unwanted name too.
+func closed(block []byte) bool {
+	return bytes.Count(block, []byte{'"'})%2 == 0 && bytes.IndexByte(block, '\\') < 0
+}
+
+// skipEach passes over the samples that begin in a block, one by one. It returns false
+// if the window does not hold all of a sample.
+func (f *textFilter) skipEach(block int) bool {
+	for block > 0 {
+		end := endOfSample(f.unread())
+		if end == 0 {
+			return false
+		}
+		f.r += end
+		f.skips++
+		block -= end
+	}
+	return true
 }
 
 // wants tells whether the metric of a line that begins with its name is
