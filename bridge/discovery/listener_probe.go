@@ -132,10 +132,9 @@ func NewProber(
 }
 
 // Close cuts the requests short that are under way.
-func (p *Prober) Close() error {
+func (p *Prober) Close() {
 	p.cancel()
 	p.asking.Wait()
-	return nil
 }
 
 // claims returns what other jobs scrape now.

@@ -63,7 +63,7 @@ func newTestProber(t testing.TB, root string, claimed func() []Claim) (*Prober, 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = p.Close()
+		p.Close()
 		m.Close()
 	})
 	return p, reg
