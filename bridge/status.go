@@ -16,8 +16,8 @@ import (
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/plugin"
-	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // status is what the status pages and the API of the debug server are made of.
@@ -79,10 +79,10 @@ func (s *status) Configuration(context.Context) web.Configuration {
 	r := s.reloads.state()
 	w := web.Configuration{File: cfg.File, Loaded: r.loaded, Reloaded: r.tried}
 	if r.err != nil {
-		w.ReloadError = view.RedactText(r.err.Error())
+		w.ReloadError = secret.Text(r.err.Error())
 	}
 	for _, d := range r.warnings {
-		w.Warnings = append(w.Warnings, view.RedactText(d.Error()))
+		w.Warnings = append(w.Warnings, secret.Text(d.Error()))
 	}
 	w.Text = s.text.of(cfg)
 	return w
@@ -99,7 +99,7 @@ func (c *configText) of(cfg *config.Config) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cfg != cfg {
-		c.cfg, c.text = cfg, view.RedactText(cfg.String())
+		c.cfg, c.text = cfg, secret.Text(cfg.String())
 	}
 	return c.text
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/bridge/view"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 const (
@@ -124,7 +125,7 @@ func askTargets(ctx context.Context, p *pipeline, b *base, matchers []*labels.Ma
 		if t.Health == scrape.HealthUp || t.URL == "" {
 			continue
 		}
-		reason := view.RedactText(t.LastError)
+		reason := secret.Text(t.LastError)
 		if t.Health == scrape.HealthUnknown {
 			reason = fmt.Sprintf("no answer within %s", askTime)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/store"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // tolerance is how late a scrape may be and still get the timestamp that it
@@ -19,13 +20,13 @@ const tolerance = 2 * time.Millisecond
 
 // loop scrapes one target, on its own and whatever others do.
 type loop struct {
-	target *target
-	key    string
-	source source
-	want   func(name []byte) bool // nil: everything is parsed
-	narrow *narrower              // nil: all is asked for
-	redact *redactor
-	shared *shared
+	target  *target
+	key     string
+	source  source
+	want    func(name []byte) bool // nil: everything is parsed
+	narrow  *narrower              // nil: all is asked for
+	secrets *secret.Values
+	shared  *shared
 
 	app    *appender
 	report reporter
@@ -52,19 +53,19 @@ type shared struct {
 	pidLabels []string
 }
 
-func newLoop(t *target, src source, red *redactor, s *shared) *loop {
+func newLoop(t *target, src source, secrets *secret.Values, s *shared) *loop {
 	parsesAll := parsesAll(t.job, s.sel)
 	l := &loop{
-		target: t,
-		key:    t.key(),
-		source: src,
-		redact: red,
-		shared: s,
-		app:    newAppender(t, s),
-		news:   newsScrapes,
+		target:  t,
+		key:     t.key(),
+		source:  src,
+		secrets: secrets,
+		shared:  s,
+		app:     newAppender(t, s),
+		news:    newsScrapes,
 		status: TargetStatus{
 			Job:        t.job.JobName,
-			URL:        red.url(t.url),
+			URL:        secrets.URL(t.url),
 			Labels:     t.public,
 			Discovered: t.discovered,
 			Interval:   t.interval,

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/mapping"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // Limits are those of the configuration that explanations name; 0 where one is not
@@ -20,7 +21,7 @@ type Limits struct {
 
 // whyDropped is a reason for which an element is on no node, in words.
 func (w *World) whyDropped(rule *mapping.Rule, element *mapping.Element) string {
-	value := redactLabel(rule.NodeLabel, element.Labels.Get(rule.NodeLabel))
+	value := secret.Label(rule.NodeLabel, element.Labels.Get(rule.NodeLabel))
 	switch element.Dropped {
 	case mapping.DropNoLabel:
 		if rule.NodeLabel != "" && value == "" {

@@ -16,6 +16,7 @@ import (
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/web"
 	"github.com/promscope/promscope/mapping"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // What an explanation shows at most of each kind; a narrower question shows the
@@ -205,7 +206,7 @@ func mergeSeries(kept, exposed []Series) []knownSeries {
 
 // explainOne tells where one series comes from and goes to.
 func (w *World) explainOne(ctx context.Context, series knownSeries) web.SeriesExplanation {
-	x := web.SeriesExplanation{Labels: RedactLabels(series.Labels), Selected: []web.Selection{}}
+	x := web.SeriesExplanation{Labels: secret.Labels(series.Labels), Selected: []web.Selection{}}
 	if t := targetOf(series.Labels, w.Targets); t != nil {
 		ref := TargetRef(t)
 		x.Target = &ref
@@ -216,7 +217,7 @@ func (w *World) explainOne(ctx context.Context, series knownSeries) web.SeriesEx
 		if len(v.Refused) == 0 {
 			s := web.Selection{Rule: rule.String(), Selector: SelectorText(v.Matchers), Nodes: []string{}}
 			if err := statuses[v.Rule].Err; err != nil {
-				s.Error = RedactText(cause(err).Error())
+				s.Error = secret.Text(cause(err).Error())
 			} else if series.kept && !statuses[v.Rule].At.IsZero() {
 				w.follow(ctx, &s, v.Rule, series.Labels)
 			}
@@ -225,7 +226,7 @@ func (w *World) explainOne(ctx context.Context, series knownSeries) web.SeriesEx
 		}
 		for _, m := range v.Refused {
 			x.Refused = append(x.Refused, web.Refusal{
-				Rule: rule.String(), Selector: SelectorText(v.Matchers), Matcher: m.String(), Value: redactLabel(m.Name, series.Labels.Get(m.Name)),
+				Rule: rule.String(), Selector: SelectorText(v.Matchers), Matcher: m.String(), Value: secret.Label(m.Name, series.Labels.Get(m.Name)),
 			})
 		}
 	}
@@ -248,7 +249,7 @@ func (w *World) notStored() string {
 func (w *World) follow(ctx context.Context, s *web.Selection, index int, series labels.Labels) {
 	r := w.result(ctx, index)
 	if r.err != nil {
-		s.Error = RedactText(cause(r.err).Error())
+		s.Error = secret.Text(cause(r.err).Error())
 		return
 	}
 	for _, i := range elementsOf(r.Elements, series) {
@@ -296,7 +297,7 @@ func elementsOf(elements []mapping.Element, series labels.Labels) []int {
 // element is an element of a rule's result as the pages show it.
 func (w *World) element(index int, element *mapping.Element) web.Element {
 	rule := w.Set.Rules()[index]
-	e := web.Element{Labels: RedactLabels(element.Labels), Value: web.Float(element.Value), Dropped: element.Dropped}
+	e := web.Element{Labels: secret.Labels(element.Labels), Value: web.Float(element.Value), Dropped: element.Dropped}
 	if element.Dropped != "" {
 		e.Why = w.whyDropped(rule, element)
 		return e
@@ -319,7 +320,7 @@ func (w *World) explainRule(ctx context.Context, index int, model web.Rule) web.
 	r := w.result(ctx, index)
 	if r.err != nil {
 		if x.Error == "" {
-			x.Error = RedactText(r.err.Error())
+			x.Error = secret.Text(r.err.Error())
 		}
 		return x
 	}

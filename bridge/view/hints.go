@@ -15,6 +15,7 @@ import (
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/mapping"
 	"github.com/promscope/promscope/mapping/document"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // How many similar names, and values of a label, are worth showing.
@@ -141,7 +142,7 @@ func refusals(matchers []*labels.Matcher, series []Series) []string {
 			}
 			if refused++; value == "" {
 				lacking++
-			} else if value = strconv.Quote(redactLabel(m.Name, value)); !slices.Contains(values, value) {
+			} else if value = strconv.Quote(secret.Label(m.Name, value)); !slices.Contains(values, value) {
 				values = append(values, value)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/web"
 	"github.com/promscope/promscope/mapping"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 const (
@@ -107,7 +108,7 @@ func queryResult(v parser.Value) (web.Result, error) {
 	case promql.Vector:
 		r := web.Result{Type: web.TypeVector, Series: make([]web.Series, 0, len(v))}
 		for _, s := range v {
-			r.Series = append(r.Series, web.Series{Labels: RedactLabels(s.Metric), Points: []web.Point{pointModel(s.T, s.F, s.H)}})
+			r.Series = append(r.Series, web.Series{Labels: secret.Labels(s.Metric), Points: []web.Point{pointModel(s.T, s.F, s.H)}})
 		}
 		return r, nil
 	case promql.Matrix:
@@ -123,7 +124,7 @@ func queryResult(v parser.Value) (web.Result, error) {
 
 // seriesModel merges a series' floats and histograms, both ascending, by time.
 func seriesModel(s promql.Series) web.Series {
-	w := web.Series{Labels: RedactLabels(s.Metric), Points: make([]web.Point, 0, len(s.Floats)+len(s.Histograms))}
+	w := web.Series{Labels: secret.Labels(s.Metric), Points: make([]web.Point, 0, len(s.Floats)+len(s.Histograms))}
 	floats, histograms := s.Floats, s.Histograms
 	for len(floats)+len(histograms) > 0 {
 		if len(histograms) == 0 || len(floats) > 0 && floats[0].T <= histograms[0].T {

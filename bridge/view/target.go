@@ -10,6 +10,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/web"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // Dropped is a target that is not scraped, as the pages show it.
@@ -17,7 +18,7 @@ func Dropped(d *scrape.DroppedTarget) web.Target {
 	return web.Target{
 		Job:        d.Job,
 		Labels:     web.Labels{},
-		Discovered: RedactLabels(d.Discovered),
+		Discovered: secret.Labels(d.Discovered),
 		Health:     web.HealthDropped,
 		Error:      cmp.Or(droppedError(d), "dropped by relabel_configs"),
 	}
@@ -29,19 +30,19 @@ func droppedError(d *scrape.DroppedTarget) string {
 	if strings.Contains(d.Discovered.Get(model.AddressLabel), "@") {
 		return "user info is no part of an address"
 	}
-	return RedactText(d.Error)
+	return secret.Text(d.Error)
 }
 
 // Target is a target as the pages show it.
 func Target(t *scrape.TargetStatus) web.Target {
 	return web.Target{
 		Job:                 t.Job,
-		URL:                 RedactText(t.URL),
-		Labels:              RedactLabels(t.Labels),
-		Discovered:          RedactLabels(t.Discovered),
+		URL:                 secret.Text(t.URL),
+		Labels:              secret.Labels(t.Labels),
+		Discovered:          secret.Labels(t.Discovered),
 		Health:              web.Health(t.Health),
 		Since:               t.Since,
-		Error:               RedactText(t.LastError),
+		Error:               secret.Text(t.LastError),
 		LastScrape:          t.LastScrape,
 		LastDurationSeconds: t.LastDuration.Seconds(),
 		IntervalSeconds:     t.Interval.Seconds(),

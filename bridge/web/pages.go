@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 //go:embed ui
@@ -187,7 +189,7 @@ func (p *pages) page(name string, body func(*http.Request, *view) error) http.Ha
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(v.Code)
-		_, _ = w.Write(redactUserInfo(buf.Bytes())) // a browser that left is no error
+		_, _ = w.Write(secret.UserInfo(buf.Bytes())) // a browser that left is no error
 	})
 }
 
