@@ -18,6 +18,7 @@ import (
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/mapping"
 	"github.com/promscope/promscope/mapping/document"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // effective is a Config as YAML: with the defaults filled in, and the rules of
@@ -130,7 +131,7 @@ func redactParams(rcs []*relabel.Config) []*relabel.Config {
 	for i, rc := range rcs {
 		c := *rc
 		if strings.HasPrefix(c.TargetLabel, model.ParamLabelPrefix) && c.Replacement != relabel.DefaultRelabelConfig.Replacement {
-			c.Replacement = "<secret>"
+			c.Replacement = secret.Mark
 		}
 		shown[i] = &c
 	}

@@ -7,13 +7,13 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
-	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/mapping"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // whyDropped is a reason for which an element is on no node, in words.
 func (f *Facts) whyDropped(rule *mapping.Rule, element *mapping.Element) string {
-	value := status.RedactLabel(rule.NodeLabel, element.Labels.Get(rule.NodeLabel))
+	value := secret.Label(rule.NodeLabel, element.Labels.Get(rule.NodeLabel))
 	switch element.Dropped {
 	case mapping.DropNoLabel:
 		if rule.NodeLabel != "" && value == "" {

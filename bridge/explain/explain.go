@@ -23,6 +23,7 @@ import (
 	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // What an explanation shows at most of each kind; a narrower question shows the
@@ -211,7 +212,7 @@ func mergeSeries(kept, exposed []store.LatestSample) []knownSeries {
 
 // explainOne tells where one series comes from and goes to.
 func (f *Facts) explainOne(ctx context.Context, series knownSeries) view.SeriesExplanation {
-	x := view.SeriesExplanation{Labels: status.RedactLabels(series.Labels), Selected: []view.Selection{}}
+	x := view.SeriesExplanation{Labels: secret.Labels(series.Labels), Selected: []view.Selection{}}
 	if t := targetOf(series.Labels, f.Targets); t != nil {
 		ref := status.TargetRef(t)
 		x.Target = &ref
@@ -222,7 +223,7 @@ func (f *Facts) explainOne(ctx context.Context, series knownSeries) view.SeriesE
 		if len(v.Refused) == 0 {
 			s := view.Selection{Rule: rule.String(), Selector: status.SelectorText(v.Matchers), Nodes: []string{}}
 			if err := statuses[v.Rule].Err; err != nil {
-				s.Error = status.RedactText(status.Cause(err).Error())
+				s.Error = secret.Text(status.Cause(err).Error())
 			} else if series.kept && !statuses[v.Rule].At.IsZero() {
 				f.follow(ctx, &s, v.Rule, series.Labels)
 			}
@@ -231,7 +232,7 @@ func (f *Facts) explainOne(ctx context.Context, series knownSeries) view.SeriesE
 		}
 		for _, m := range v.Refused {
 			x.Refused = append(x.Refused, view.Refusal{
-				Rule: rule.String(), Selector: status.SelectorText(v.Matchers), Matcher: m.String(), Value: status.RedactLabel(m.Name, series.Labels.Get(m.Name)),
+				Rule: rule.String(), Selector: status.SelectorText(v.Matchers), Matcher: m.String(), Value: secret.Label(m.Name, series.Labels.Get(m.Name)),
 			})
 		}
 	}
@@ -254,7 +255,7 @@ func (f *Facts) notStored() string {
 func (f *Facts) follow(ctx context.Context, s *view.Selection, index int, series labels.Labels) {
 	r := f.result(ctx, index)
 	if r.err != nil {
-		s.Error = status.RedactText(status.Cause(r.err).Error())
+		s.Error = secret.Text(status.Cause(r.err).Error())
 		return
 	}
 	for _, i := range elementsOf(r.Elements, series) {
@@ -302,7 +303,7 @@ func elementsOf(elements []mapping.Element, series labels.Labels) []int {
 // element is an element of a rule's result as the pages show it.
 func (f *Facts) element(index int, element *mapping.Element) view.Element {
 	rule := f.Set.Rules()[index]
-	e := view.Element{Labels: status.RedactLabels(element.Labels), Value: view.Float(element.Value), Dropped: element.Dropped}
+	e := view.Element{Labels: secret.Labels(element.Labels), Value: view.Float(element.Value), Dropped: element.Dropped}
 	if element.Dropped != "" {
 		e.Why = f.whyDropped(rule, element)
 		return e
@@ -326,7 +327,7 @@ func (f *Facts) explainRule(ctx context.Context, index int) view.RuleExplanation
 	r := f.result(ctx, index)
 	if r.err != nil {
 		if x.Error == "" {
-			x.Error = status.RedactText(r.err.Error())
+			x.Error = secret.Text(r.err.Error())
 		}
 		return x
 	}

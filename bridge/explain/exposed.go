@@ -17,6 +17,7 @@ import (
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/bridge/store"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 const (
@@ -126,7 +127,7 @@ func askTargets(ctx context.Context, r *pipeline.Runtime, p *pipeline.Pipeline, 
 		if t.Health == scrape.HealthUp || t.URL == "" {
 			continue
 		}
-		reason := status.RedactText(t.LastError)
+		reason := secret.Text(t.LastError)
 		if t.Health == scrape.HealthUnknown {
 			reason = fmt.Sprintf("no answer within %s", askTime)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/mapping"
 	"github.com/promscope/promscope/mapping/document"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // How many similar names, and values of a label, are worth showing.
@@ -148,7 +149,7 @@ func refusals(matchers []*labels.Matcher, series []store.LatestSample) []string 
 			}
 			if refused++; value == "" {
 				lacking++
-			} else if value = strconv.Quote(status.RedactLabel(m.Name, value)); !slices.Contains(values, value) {
+			} else if value = strconv.Quote(secret.Label(m.Name, value)); !slices.Contains(values, value) {
 				values = append(values, value)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/store"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // tolerance is how late a scrape may be and still get the timestamp that it
@@ -24,7 +25,7 @@ type loop struct {
 	scraper scraper
 	want    func(name []byte) bool // nil: everything is parsed
 	narrow  *narrower              // nil: all is asked for
-	redact  *redactor
+	secrets *secret.Values
 	shared  *shared
 
 	app    *appender
@@ -52,19 +53,19 @@ type shared struct {
 	pidLabels []string
 }
 
-func newLoop(t *target, s scraper, red *redactor, sh *shared) *loop {
+func newLoop(t *target, s scraper, secrets *secret.Values, sh *shared) *loop {
 	parsesAll := parsesAll(t.job, sh.sel)
 	l := &loop{
 		target:  t,
 		key:     t.key(),
 		scraper: s,
-		redact:  red,
+		secrets: secrets,
 		shared:  sh,
 		app:     newAppender(t, sh),
 		news:    newsScrapes,
 		status: TargetStatus{
 			Job:        t.job.JobName,
-			URL:        red.url(t.url),
+			URL:        secrets.URL(t.url),
 			Labels:     t.public,
 			Discovered: t.discovered,
 			Interval:   t.interval,

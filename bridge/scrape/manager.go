@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/store"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // Options of a Manager. All of them are optional.
@@ -82,7 +83,7 @@ func NewManager(jobs []*Config, st *store.Store, sel *store.Selection, opts Opti
 			errs = append(errs, err)
 			continue
 		}
-		m.inside = append(m.inside, newLoop(t, &gatherer{g: p.Gatherer}, newRedactor(&t.job.HTTPClientConfig), m.shared))
+		m.inside = append(m.inside, newLoop(t, &gatherer{g: p.Gatherer}, secret.ValuesOf(&t.job.HTTPClientConfig), m.shared))
 	}
 	if len(jobs) == 0 {
 		close(m.received)

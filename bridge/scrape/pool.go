@@ -8,14 +8,16 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
+
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // pool holds the loops of one job.
 type pool struct {
-	job    *Config
-	opts   Options
-	redact *redactor
-	shared *shared
+	job     *Config
+	opts    Options
+	secrets *secret.Values
+	shared  *shared
 
 	mu      sync.Mutex
 	loops   map[string]*loop
@@ -24,7 +26,7 @@ type pool struct {
 }
 
 func newPool(job *Config, opts Options, s *shared) *pool {
-	return &pool{job: job, opts: opts, redact: newRedactor(&job.HTTPClientConfig), shared: s, loops: make(map[string]*loop)}
+	return &pool{job: job, opts: opts, secrets: secret.ValuesOf(&job.HTTPClientConfig), shared: s, loops: make(map[string]*loop)}
 }
 
 // sync starts loops for new targets and stops those of targets that are gone.
@@ -98,10 +100,10 @@ func (p *pool) keep(ctx context.Context, wg *sync.WaitGroup, loops map[string]*l
 	c, err := newClient(t, p.opts)
 	if err != nil {
 		// Said of the job's settings, mostly files that cannot be read.
-		p.dropped = append(p.dropped, DroppedTarget{Job: p.job.JobName, Discovered: t.discovered, Error: p.redact.error(err)})
+		p.dropped = append(p.dropped, DroppedTarget{Job: p.job.JobName, Discovered: t.discovered, Error: p.secrets.Error(err)})
 		return
 	}
-	l := newLoop(t, &fetcher{client: c, job: p.job}, p.redact, p.shared)
+	l := newLoop(t, &fetcher{client: c, job: p.job}, p.secrets, p.shared)
 	var own context.Context
 	own, l.cancel = context.WithCancel(ctx)
 	loops[key] = l

@@ -15,6 +15,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 const (
@@ -107,7 +108,7 @@ func queryResult(v parser.Value) (view.Result, error) {
 	case promql.Vector:
 		r := view.Result{Type: view.TypeVector, Series: make([]view.Series, 0, len(v))}
 		for _, s := range v {
-			r.Series = append(r.Series, view.Series{Labels: RedactLabels(s.Metric), Points: []view.Point{pointModel(s.T, s.F, s.H)}})
+			r.Series = append(r.Series, view.Series{Labels: secret.Labels(s.Metric), Points: []view.Point{pointModel(s.T, s.F, s.H)}})
 		}
 		return r, nil
 	case promql.Matrix:
@@ -123,7 +124,7 @@ func queryResult(v parser.Value) (view.Result, error) {
 
 // seriesModel merges a series' floats and histograms, both ascending, by time.
 func seriesModel(s promql.Series) view.Series {
-	w := view.Series{Labels: RedactLabels(s.Metric), Points: make([]view.Point, 0, len(s.Floats)+len(s.Histograms))}
+	w := view.Series{Labels: secret.Labels(s.Metric), Points: make([]view.Point, 0, len(s.Floats)+len(s.Histograms))}
 	floats, histograms := s.Floats, s.Histograms
 	for len(floats)+len(histograms) > 0 {
 		if len(histograms) == 0 || len(floats) > 0 && floats[0].T <= histograms[0].T {

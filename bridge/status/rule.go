@@ -10,6 +10,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // Rules are the rules of a set with what became of them; counts are the
@@ -57,7 +58,7 @@ func ruleModel(r *mapping.Rule, s *mapping.Status) view.Rule {
 		w.Regex = strings.TrimSuffix(strings.TrimPrefix(r.Regex.String(), "^(?s:"), ")$")
 	}
 	if s.Err != nil {
-		w.Error = RedactText(Cause(s.Err).Error())
+		w.Error = secret.Text(Cause(s.Err).Error())
 	}
 	if r.Preset == "" {
 		for _, d := range r.Warnings() {

@@ -20,6 +20,7 @@ import (
 	"github.com/promscope/promscope/bridge/plugin"
 	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping/document"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // Source tells the status pages and the API what they show. It reads the running
@@ -83,10 +84,10 @@ func (s *Source) Configuration(context.Context) view.Configuration {
 	r := s.opts.Loaded()
 	w := view.Configuration{File: cfg.File, Loaded: r.At, Reloaded: r.Tried}
 	if r.Err != nil {
-		w.ReloadError = RedactText(r.Err.Error())
+		w.ReloadError = secret.Text(r.Err.Error())
 	}
 	for _, d := range r.Warnings {
-		w.Warnings = append(w.Warnings, RedactText(d.Error()))
+		w.Warnings = append(w.Warnings, secret.Text(d.Error()))
 	}
 	w.Text = s.text.of(cfg)
 	return w
@@ -103,7 +104,7 @@ func (c *configText) of(cfg *config.Config) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cfg != cfg {
-		c.cfg, c.text = cfg, RedactText(cfg.String())
+		c.cfg, c.text = cfg, secret.Text(cfg.String())
 	}
 	return c.text
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/view"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // Dropped is a target that is not scraped, as the pages show it.
@@ -16,7 +17,7 @@ func Dropped(d *scrape.DroppedTarget) view.Target {
 	return view.Target{
 		Job:        d.Job,
 		Labels:     view.Labels{},
-		Discovered: RedactLabels(d.Discovered),
+		Discovered: secret.Labels(d.Discovered),
 		Health:     view.HealthDropped,
 		Error:      cmp.Or(droppedError(d), "dropped by relabel_configs"),
 	}
@@ -28,19 +29,19 @@ func droppedError(d *scrape.DroppedTarget) string {
 	if strings.Contains(d.Discovered.Get(model.AddressLabel), "@") {
 		return "user info is no part of an address"
 	}
-	return RedactText(d.Error)
+	return secret.Text(d.Error)
 }
 
 // Target is a target as the pages show it.
 func Target(t *scrape.TargetStatus) view.Target {
 	return view.Target{
 		Job:                 t.Job,
-		URL:                 RedactText(t.URL),
-		Labels:              RedactLabels(t.Labels),
-		Discovered:          RedactLabels(t.Discovered),
+		URL:                 secret.Text(t.URL),
+		Labels:              secret.Labels(t.Labels),
+		Discovered:          secret.Labels(t.Discovered),
 		Health:              view.Health(t.Health),
 		Since:               t.Since,
-		Error:               RedactText(t.LastError),
+		Error:               secret.Text(t.LastError),
 		LastScrape:          t.LastScrape,
 		LastDurationSeconds: t.LastDuration.Seconds(),
 		IntervalSeconds:     t.Interval.Seconds(),

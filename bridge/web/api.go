@@ -14,6 +14,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/format"
 	"github.com/promscope/promscope/bridge/view"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // everything is a page that has room for all.
@@ -154,7 +155,7 @@ func (p *pages) answerJSON(answer func(*http.Request) (any, error)) http.Handler
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
-		_, _ = w.Write(redactUserInfo(buf.Bytes())) // a client that left is no error
+		_, _ = w.Write(secret.UserInfo(buf.Bytes())) // a client that left is no error
 	})
 }
 

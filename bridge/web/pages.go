@@ -15,6 +15,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/format"
 	"github.com/promscope/promscope/bridge/view"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 //go:embed ui
@@ -190,7 +191,7 @@ func (p *pages) page(name string, body func(*http.Request, *frame) error) http.H
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(v.Code)
-		_, _ = w.Write(redactUserInfo(buf.Bytes())) // a browser that left is no error
+		_, _ = w.Write(secret.UserInfo(buf.Bytes())) // a browser that left is no error
 	})
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // Position is a place in a file. Line and Column count from 1, columns in
@@ -65,7 +67,7 @@ type Diagnostic struct {
 
 // WithHint returns the diagnostic with the given remedy.
 func (d Diagnostic) WithHint(format string, args ...any) Diagnostic {
-	d.Hint = maskURLs(fmt.Sprintf(format, args...))
+	d.Hint = secret.Text(fmt.Sprintf(format, args...))
 	return d
 }
 

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // Document is one parsed YAML document together with its text. It is not
@@ -93,7 +95,7 @@ func (d *Document) at(p Position, format string, args ...any) Diagnostic {
 	if last := len(d.lines); p.Line > last { // what is missing at the end
 		p.Line, p.Column = last, utf8.RuneCountInString(d.lines[last-1])+1
 	}
-	diagnostic := Diagnostic{Position: p, Message: maskURLs(fmt.Sprintf(format, args...))}
+	diagnostic := Diagnostic{Position: p, Message: secret.Text(fmt.Sprintf(format, args...))}
 	if p.Line >= 1 {
 		diagnostic.Source, diagnostic.caret = d.masked(p.Line, p.Column-1)
 	}

@@ -4,42 +4,70 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
-)
 
-// secretMask stands for a secret's value, as in Prometheus's own output.
-const secretMask = "<secret>"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/promscope/promscope/mapping/secret"
+)
 
 var (
 	// keyPattern finds keys on a line, in block and in flow style. After a quoted
 	// one no space is needed.
 	keyPattern = regexp.MustCompile(`([A-Za-z0-9_.-]+)(?:["']\s*:\s*|\s*:(?:\s+|$))`)
-	// secretPattern matches keys whose values are not shown.
-	secretPattern = regexp.MustCompile(`(?i)passw|passphrase|pwd|secret|token|credential|cookie|^key$|[_-]key$`)
 	// sectionPattern matches keys of mappings with secrets in them. Somebody who
 	// does not know that writes the secret itself there.
 	sectionPattern = regexp.MustCompile(`(?i)^(authorization|basic_auth|oauth2)$`)
 	// headersPattern matches keys of mappings all of whose values are secret.
 	headersPattern = regexp.MustCompile(`^(http_headers|proxy_connect_header)$`)
-	// harmlessPattern matches keys that only tell where a secret is.
-	harmlessPattern = regexp.MustCompile(`(?i)_(file|ref|url)$`)
-	// userInfoPattern matches the password of a URL: to the last @, since people
-	// forget to escape what is in their passwords.
-	userInfoPattern = regexp.MustCompile(`(://[^/\s:@"']*):[^\s"']+@`)
 )
 
-// isSecretKey reports whether a key's value may not be shown. A misspelled one
-// counts too: it is just the line that an error will print.
-func isSecretKey(key string) bool {
-	if harmlessPattern.MatchString(key) {
+// holdsSecrets reports whether all values below a key are secret. A misspelled key
+// counts too: the error about it prints its line.
+func holdsSecrets(key string) bool {
+	if sectionPattern.MatchString(key) || secret.About(key) {
 		return false
 	}
 	names := []string{"password", "credentials", "secrets", "client_secret", "bearer_token", "token"}
-	return secretPattern.MatchString(key) || Suggest(key, names) != ""
+	return headersPattern.MatchString(key) || secret.Name(key) || Suggest(key, names) != ""
 }
 
-// maskURLs hides the passwords of URLs, as url.URL.Redacted does.
-func maskURLs(s string) string {
-	return userInfoPattern.ReplaceAllString(s, "$1:xxxxx@")
+// Redact hides, in a tree of nodes, all values below keys of secrets and of HTTP
+// headers, and the secrets of URLs. A mapping whose key only looks like a secret's is
+// gone through, not hidden.
+func Redact(node *yaml.Node) {
+	switch node.Kind {
+	case yaml.ScalarNode:
+		node.Value = secret.Text(node.Value)
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			key, value := node.Content[i].Value, node.Content[i+1]
+			isSection := value.Kind == yaml.MappingNode && !headersPattern.MatchString(key)
+			if holdsSecrets(key) && !isSection {
+				hideScalars(value)
+			} else {
+				Redact(value)
+			}
+		}
+	default:
+		for _, child := range node.Content {
+			Redact(child)
+		}
+	}
+}
+
+// hideScalars hides all values below a node, but not the keys.
+func hideScalars(node *yaml.Node) {
+	if node.Kind == yaml.ScalarNode {
+		if node.Value != "" && !isNull(node) {
+			node.SetString(secret.Mark)
+		}
+		return
+	}
+	for i, child := range node.Content {
+		if node.Kind != yaml.MappingNode || i%2 == 1 {
+			hideScalars(child)
+		}
+	}
 }
 
 // masked returns a line, counted from 1, without secrets, and where a
@@ -48,18 +76,18 @@ func (d *Document) masked(line, column int) (string, int) {
 	text := d.lines[line-1]
 	if d.underSecretKey(line) {
 		lead := leadingBlanks(text)
-		return text[:lead] + secretMask, min(column, lead)
+		return text[:lead] + secret.Mark, min(column, lead)
 	}
 	for _, m := range keyPattern.FindAllStringSubmatchIndex(text, -1) {
 		if !hidesValue(text[m[2]:m[3]], text[m[1]:]) {
 			continue
 		}
 		// Where the value ends is not worth guessing: nothing after it is shown.
-		shown := maskURLs(text[:m[1]])
-		return shown + secretMask, min(column, utf8.RuneCountInString(shown))
+		shown := secret.Text(text[:m[1]])
+		return shown + secret.Mark, min(column, utf8.RuneCountInString(shown))
 	}
-	shown := maskURLs(text)
-	before := maskURLs(string([]rune(text)[:min(column, utf8.RuneCountInString(text))]))
+	shown := secret.Text(text)
+	before := secret.Text(string([]rune(text)[:min(column, utf8.RuneCountInString(text))]))
 	return shown, utf8.RuneCountInString(before[:commonPrefix(shown, before)])
 }
 
@@ -70,9 +98,8 @@ func hidesValue(key, rest string) bool {
 		return false
 	case sectionPattern.MatchString(key):
 		return rest[0] != '{'
-	default:
-		return isSecretKey(key) || headersPattern.MatchString(key)
 	}
+	return holdsSecrets(key)
 }
 
 // underSecretKey reports whether a line belongs to the value of a secret's key
@@ -95,7 +122,7 @@ func (d *Document) underSecretKey(line int) bool {
 		body := strings.TrimLeft(above, " \t-")
 		if keyDepth := len(above) - len(body); keyDepth < depth || (keyDepth == depth && !item) {
 			for _, m := range keyPattern.FindAllStringSubmatch(body, -1) {
-				if isSecretKey(m[1]) || headersPattern.MatchString(m[1]) {
+				if holdsSecrets(m[1]) {
 					return true
 				}
 			}
