@@ -14,11 +14,7 @@ func (f *protoFilter) count(b []byte) (c counter, ok bool) {
 		if n < 0 {
 			return c, false
 		}
-		if num == familyMetricField && !c.compound {
-			c.samples++ // Without the call: this is the common case.
-		} else {
-			f.countField(&c, num, val)
-		}
+		f.countField(&c, num, val)
 		b = b[n:]
 	}
 	return c, c.names == 1
@@ -26,11 +22,10 @@ func (f *protoFilter) count(b []byte) (c counter, ok bool) {
 
 // counter is what passing over a family learns of it.
 type counter struct {
-	names    int // the last of several is the one that counts: not one to skip
-	kind     dto.MetricType
-	compound bool // a metric of the kind can be more than one sample
-	samples  int
-	classic  int // of the samples, those that are in native histograms as well
+	names   int // the last of several is the one that counts: not one to skip
+	kind    dto.MetricType
+	samples int
+	classic int // of the samples, those that are in native histograms as well
 }
 
 // Field numbers of the messages in client_model's metrics.proto.
@@ -61,8 +56,6 @@ func (f *protoFilter) countField(c *counter, num protowire.Number, val []byte) {
 	case familyTypeField:
 		v, _ := protowire.ConsumeVarint(val)
 		c.kind = dto.MetricType(v)
-		c.compound = c.kind == dto.MetricType_SUMMARY || c.kind == dto.MetricType_HISTOGRAM ||
-			c.kind == dto.MetricType_GAUGE_HISTOGRAM
 	case familyMetricField:
 		switch c.kind {
 		case dto.MetricType_SUMMARY:
@@ -159,8 +152,10 @@ const truncated = -1
 // field splits the first field off b: its number, its value without a length,
 // and how many bytes it takes, negative if it cannot be told.
 func field(b []byte) (num protowire.Number, val []byte, n int) {
-	// Almost all fields have a tag of one byte and a length of one or two:
-	// read here, since it is what passing over a family consists of.
+	// Almost all fields have a tag of one byte and a length of one or two. Passing over
+	// a family consists of reading them. To read them here costs 1.3 times a scan for
+	// newlines of the same series as text, by protowire alone 2.2 times
+	// (BenchmarkParse/10k); the bar is twice.
 	if len(b) > 2 && b[0] >= 1<<3 && b[0] < 0x80 && b[0]&7 == byte(protowire.BytesType) {
 		size, head := int(b[1]), 2
 		if size >= 0x80 {

@@ -47,12 +47,12 @@ type appender struct {
 	limitErr error
 }
 
-// counts is what came of one scrape.
+// counts are the samples of one scrape.
 type counts struct {
-	samples  int // exposed
-	relabels int // left after relabelling, selected or not
-	kept     int // selected
-	fresh    int // kept, of series that the scrape before did not have
+	exposed    int
+	relabelled int // left after relabelling, selected or not
+	kept       int // selected
+	added      int // kept, of series that the scrape before did not have
 }
 
 func newAppender(t *target, s *shared) *appender {
@@ -109,15 +109,15 @@ func (a *appender) exposition(ctx context.Context, r *exposition.Reader) error {
 
 // skip counts n samples that were not parsed.
 func (a *appender) skip(n int) {
-	a.counts.samples += n
-	a.counts.relabels += n
+	a.counts.exposed += n
+	a.counts.relabelled += n
 	a.limit()
 }
 
 // limit notes when there are too many samples. The exposition is read on, to
 // tell how many it has.
 func (a *appender) limit() {
-	if l := int(a.job.SampleLimit); l > 0 && a.counts.relabels > l && a.limitErr == nil {
+	if l := int(a.job.SampleLimit); l > 0 && a.counts.relabelled > l && a.limitErr == nil {
 		a.limitErr = &failure{"sample_limit", fmt.Errorf("sample_limit of %d exceeded", l)}
 	}
 }
@@ -136,13 +136,13 @@ func (a *appender) piece(ctx context.Context, r *exposition.Reader, p textparse.
 			return &failure{"parse", err}
 		case kind == textparse.EntrySeries:
 			exposed, ts, v := p.Series()
-			err = a.sample(ctx, r, p, exposed, ts, v, nil)
+			err = a.appendSample(ctx, r, p, exposed, ts, v, nil)
 		case kind == textparse.EntryHistogram:
 			exposed, ts, h, fh := p.Histogram()
 			if h != nil {
 				fh = h.ToFloat(nil)
 			}
-			err = a.sample(ctx, r, p, exposed, ts, 0, fh)
+			err = a.appendSample(ctx, r, p, exposed, ts, 0, fh)
 		}
 		if err != nil {
 			return err
@@ -150,36 +150,36 @@ func (a *appender) piece(ctx context.Context, r *exposition.Reader, p textparse.
 	}
 }
 
-// sample appends one sample, a float unless there is a histogram.
-func (a *appender) sample(ctx context.Context, r *exposition.Reader, p textparse.Parser, exposed []byte, ts *int64, v float64, h *histogram.FloatHistogram) error {
-	a.counts.samples++
+// appendSample appends one sample, a float unless there is a histogram.
+func (a *appender) appendSample(ctx context.Context, r *exposition.Reader, p textparse.Parser, exposed []byte, ts *int64, v float64, h *histogram.FloatHistogram) error {
+	a.counts.exposed++
 	e := a.cache.get(exposed)
 	known := e != nil
 	if !known {
 		if !r.Wants(exposed) {
-			a.counts.relabels++
+			a.counts.relabelled++
 			a.limit()
 			return nil
 		}
 		var err error
-		if e, err = a.series(ctx, p, exposed); err != nil {
+		if e, err = a.resolve(ctx, p, exposed); err != nil {
 			return err
 		}
 	} else if a.cache.due(e, exposed) {
 		before := e.series
-		if _, err := a.series(ctx, p, exposed); err != nil {
+		if _, err := a.resolve(ctx, p, exposed); err != nil {
 			return err
 		}
 		known = e.series == before
 	}
 	again := known && e.round == a.cache.round
 	e.round = a.cache.round
-	if e.fate == relabelled {
+	if e.outcome == dropped {
 		return nil
 	}
-	a.counts.relabels++
+	a.counts.relabelled++
 	a.limit()
-	if e.fate == unselected || a.over() {
+	if e.outcome == unselected || a.over() {
 		return nil
 	}
 
@@ -202,19 +202,19 @@ func (a *appender) sample(ctx context.Context, r *exposition.Reader, p textparse
 	}
 	a.counts.kept++
 	if !known {
-		a.counts.fresh++
+		a.counts.added++
 	}
 	e.ends = !own || a.job.TrackTimestampsStaleness
 	return nil
 }
 
-// series makes the entry of a series that is not in the cache, or brings one up to
-// date whose pids are due to be translated again.
-func (a *appender) series(ctx context.Context, p textparse.Parser, exposed []byte) (*entry, error) {
+// resolve makes the cache's entry of a series. It does so again if the series's pids are
+// due to be translated again.
+func (a *appender) resolve(ctx context.Context, p textparse.Parser, exposed []byte) (*entry, error) {
 	p.Labels(&a.lset)
 	l, settled := a.mutate(ctx, a.lset)
 	if l.IsEmpty() {
-		return a.cache.put(exposed, nil, relabelled, settled), nil
+		return a.cache.put(exposed, nil, dropped, settled), nil
 	}
 	if !l.Has(model.MetricNameLabel) {
 		return nil, &failure{"relabel", errors.New("metric name is missing after relabelling")}
@@ -235,8 +235,8 @@ func (a *appender) series(ctx context.Context, p textparse.Parser, exposed []byt
 	return a.cache.put(exposed, s, kept, settled), nil
 }
 
-// mutate translates pids, adds the target's labels, and relabels. Empty labels mean:
-// dropped.
+// mutate translates pids, adds the target's labels, and relabels. It returns empty
+// labels for a series that relabelling drops, and whether its pids are settled.
 func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.Labels, settled bool) {
 	a.lb.Reset(exposed)
 	settled = a.pids == nil || a.pids(ctx, a.target, a.lb)

@@ -21,8 +21,8 @@ import (
 	"github.com/promscope/promscope/bridge/store"
 )
 
-// synthetic is an exposition of families of 100 series each.
-func synthetic(series int) []byte {
+// generated is an exposition of families of 100 series each.
+func generated(series int) []byte {
 	var b bytes.Buffer
 	for f := range series / 100 {
 		name := fmt.Sprintf("synthetic_subsystem_metric_%04d_total", f)
@@ -80,8 +80,8 @@ func inputs(tb testing.TB) []input {
 			selector("node_memory_MemTotal_bytes", time.Minute), selector("node_boot_time_seconds", time.Minute),
 			selector("node_forks_total", time.Minute),
 		}},
-		{"10k", synthetic(10_000), 10_000, some(10_000)},
-		{"100k", synthetic(100_000), 100_000, some(100_000)},
+		{"10k", generated(10_000), 10_000, some(10_000)},
+		{"100k", generated(100_000), 100_000, some(100_000)},
 	}
 }
 
@@ -168,7 +168,7 @@ func benchFilter(b *testing.B, in input, body []byte, media string) {
 	scrape := func() {
 		at = at.Add(time.Second)
 		once(at, body, media)
-		if app.counts.samples != in.series || app.counts.kept != max(in.series/100, 5) {
+		if app.counts.exposed != in.series || app.counts.kept != max(in.series/100, 5) {
 			b.Fatalf("counts %+v", app.counts)
 		}
 	}

@@ -28,9 +28,9 @@ type key [2]uint64
 
 // entry is what became of one exposed series.
 type entry struct {
-	series *store.Series // nil if it is not kept
-	round  uint32        // the last scrape that had it
-	fate   fate
+	series  *store.Series // nil if it is not kept
+	round   uint32        // the last scrape that had it
+	outcome outcome
 	// ends: the series goes stale when it is no longer exposed, because its
 	// samples have no timestamps of their own.
 	ends bool
@@ -44,12 +44,13 @@ type entry struct {
 // maxTries makes pids that are never settled cost a translation in 64 scrapes.
 const maxTries = 7
 
-type fate uint8
+// outcome is what became of an exposed series.
+type outcome uint8
 
 const (
-	kept       fate = iota
-	unselected      // by no rule
-	relabelled      // dropped by metric_relabel_configs
+	kept       outcome = iota
+	unselected         // by any rule
+	dropped            // by metric_relabel_configs
 )
 
 func newCache() *cache {
@@ -82,17 +83,17 @@ func (c *cache) due(e *entry, exposed []byte) bool {
 
 // put notes what became of an exposed series. If it was live as another one, that
 // becomes an orphan.
-func (c *cache) put(exposed []byte, s *store.Series, f fate, settled bool) *entry {
+func (c *cache) put(exposed []byte, s *store.Series, o outcome, settled bool) *entry {
 	k := c.key(exposed)
 	e := c.entries[k]
 	if e == nil {
-		e = &entry{series: s, fate: f}
+		e = &entry{series: s, outcome: o}
 		c.entries[k] = e
 	} else if s == nil || e.series == nil || !labels.Equal(s.Labels(), e.series.Labels()) {
 		if e.live {
 			c.orphan(e.series)
 		}
-		*e = entry{series: s, fate: f, tries: e.tries}
+		*e = entry{series: s, outcome: o, tries: e.tries}
 	}
 	if settled {
 		e.tries = 0

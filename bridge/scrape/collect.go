@@ -13,6 +13,15 @@ import (
 	"github.com/promscope/promscope/bridge/exposition"
 )
 
+// result is what a scrape came to.
+type result struct {
+	counts
+	duration  time.Duration
+	bytes     int64
+	mediaType string
+	err       error
+}
+
 // collect fetches and appends an exposition: of what rules need, if the target
 // can be asked for it, else of all.
 func (l *loop) collect(ctx context.Context, at time.Time) (res result) {
@@ -87,7 +96,7 @@ func (l *loop) follow(origin labels.Labels) {
 	if labels.Equal(origin, l.origin) {
 		return
 	}
-	l.origin, l.news = origin, newsScrapes
+	l.origin, l.promptCommits = origin, commitsAfterChange
 	lb := labels.NewBuilder(l.target.public)
 	origin.Range(func(o labels.Label) {
 		if !l.target.public.Has(o.Name) {
@@ -96,7 +105,7 @@ func (l *loop) follow(origin labels.Labels) {
 	})
 	target := lb.Labels()
 	l.app.retarget(target, origin)
-	l.app.cache.orphan(l.report.retarget(l.shared.store, l.target.job, target)...)
+	l.app.cache.orphan(l.synthetic.retarget(l.shared.store, l.target.job, target)...)
 	l.mu.Lock()
 	l.status.Labels = target
 	l.mu.Unlock()

@@ -58,12 +58,12 @@ func TestAllocations(t *testing.T) {
 			"one device, by its labels only": {10_000, matching(labels.MatchRegexp, "synthetic_.*", "path", "/api/v1/resource/7"), 100},
 		} {
 			t.Run(media+"/"+what, func(t *testing.T) {
-				body := synthetic(c.series)
+				body := generated(c.series)
 				if media == exposition.MediaProto {
 					body = protobuf(t, body)
 				}
 				scrape, app := scrapeOf(t, body, media, c.selector)
-				if app.counts.samples != c.series || app.counts.kept != c.kept || len(app.cache.entries) != c.kept {
+				if app.counts.exposed != c.series || app.counts.kept != c.kept || len(app.cache.entries) != c.kept {
 					t.Fatalf("counts %+v, %d remembered", app.counts, len(app.cache.entries))
 				}
 				limit := float64(perPiece * pieces)
@@ -87,7 +87,7 @@ func TestBytesPerSeries(t *testing.T) {
 		t.Skip("the race detector takes memory of its own")
 	}
 	const series, limit = 20_000, 700
-	body := synthetic(series)
+	body := generated(series)
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()

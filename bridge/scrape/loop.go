@@ -18,7 +18,7 @@ import (
 // rates smooth.
 const tolerance = 2 * time.Millisecond
 
-// loop scrapes one target, on its own and whatever others do.
+// loop scrapes one target, independent of all others.
 type loop struct {
 	target  *target
 	key     string
@@ -28,11 +28,13 @@ type loop struct {
 	secrets *secret.Values
 	shared  *shared
 
-	app    *appender
-	report reporter
-	origin labels.Labels
-	failed bool // the last scrape
-	news   int  // so many scrapes to come tell more than new values
+	app       *appender
+	synthetic syntheticSeries
+	origin    labels.Labels
+	failed    bool // the last scrape
+	// promptCommits is how many of the next commits rules look at soon, because
+	// the target has changed.
+	promptCommits int
 
 	cancel context.CancelFunc
 
@@ -56,13 +58,13 @@ type shared struct {
 func newLoop(t *target, s scraper, secrets *secret.Values, sh *shared) *loop {
 	parsesAll := parsesAll(t.job, sh.sel)
 	l := &loop{
-		target:  t,
-		key:     t.key(),
-		scraper: s,
-		secrets: secrets,
-		shared:  sh,
-		app:     newAppender(t, sh),
-		news:    newsScrapes,
+		target:        t,
+		key:           t.key(),
+		scraper:       s,
+		secrets:       secrets,
+		shared:        sh,
+		app:           newAppender(t, sh),
+		promptCommits: commitsAfterChange,
 		status: TargetStatus{
 			Job:        t.job.JobName,
 			URL:        secrets.URL(t.url),
@@ -78,7 +80,7 @@ func newLoop(t *target, s scraper, secrets *secret.Values, sh *shared) *loop {
 		l.want = sh.sel.Name
 	}
 	l.narrow = newNarrower(t, sh.sel, parsesAll)
-	l.report.retarget(sh.store, t.job, t.public)
+	l.synthetic.retarget(sh.store, t.job, t.public)
 	return l
 }
 
@@ -125,15 +127,15 @@ func (l *loop) run(ctx, parent context.Context) {
 	}
 }
 
-// soon is how long a new target waits for its first scrape, at most: whoever has
+// soon is how long a new target waits for its first scrape, at most: somebody who has
 // just started a program looks for it now.
 const soon = time.Second
 
-// firstScrapes returns when the scrapes begin, at the target's offset in the
-// interval, and if that is not soon, when to scrape once before. The two are a
-// quarter of the interval apart at least, for the sake of rates. Targets inside of
-// this process go together, on the whole interval: there is nobody to be spared, and
-// an idle machine is woken once for all of them.
+// firstScrapes returns when the regular scrapes begin, at the target's offset in the
+// interval. If that is not soon, it also returns when to scrape once before. The two
+// are at least a quarter of the interval apart, for the sake of rates. Targets inside of
+// this process are scraped together, at whole intervals: that spares an idle machine
+// wake-ups, and no exporter has to be spared.
 func (l *loop) firstScrapes(now time.Time) (early, first time.Time) {
 	interval := l.target.interval
 	if l.target.url == nil && interval <= soon {
@@ -190,29 +192,30 @@ func (l *loop) scrape(ctx context.Context, at time.Time) {
 		l.app.cache.fail(l.app.stale)
 	}
 	res.duration = time.Since(start)
-	l.report.append(l.app.batch, l.target.job, l.target, l.app.at, &res)
+	l.synthetic.append(l.app.batch, l.target.job, l.target, l.app.at, &res)
 	if failed := res.err != nil && partial == nil; failed != l.failed {
-		l.failed, l.news = failed, newsScrapes
+		l.failed, l.promptCommits = failed, commitsAfterChange
 	}
-	l.note(at, &res) // first: whoever sees the samples finds the status to them
-	l.app.batch.Commit(at, l.pace())
+	l.note(at, &res) // first: the status of a sample that is seen is there
+	l.app.batch.Commit(at, l.commitInterval())
 	if res.err == nil {
 		l.narrow.learn(ctx, l.namesOf)
 	}
 }
 
-// newsScrapes is for how many scrapes a change is news: series begin with the
-// first, and their rates with the second.
-const newsScrapes = 2
+// commitsAfterChange is how many commits rules look at soon after a target has
+// changed: its series begin with the first one, and their rates with the second.
+const commitsAfterChange = 2
 
-// pace returns after what time rules are to look at this commit, if they do not
-// have to anyhow. That is the interval; but a target that is new, or served by
-// another process, or gone does not wait for those that feed the same rules.
-func (l *loop) pace() time.Duration {
-	if l.news == 0 {
+// commitInterval returns the interval of the next commit, which decides how long rules
+// may wait for the samples of other targets before they look at it. That is the
+// target's interval. After a change, when the target is new, fails, answers again or is
+// served by another process, rules look at it soon.
+func (l *loop) commitInterval() time.Duration {
+	if l.promptCommits == 0 {
 		return l.target.interval
 	}
-	l.news--
+	l.promptCommits--
 	return min(l.target.interval, soon)
 }
 
@@ -220,7 +223,7 @@ func (l *loop) pace() time.Duration {
 func (l *loop) end(at time.Time) {
 	l.app.begin(at)
 	l.app.cache.fail(l.app.stale)
-	for _, s := range l.report.liveSeries() {
+	for _, s := range l.synthetic.liveSeries() {
 		l.app.stale(s)
 	}
 	l.app.batch.Commit(at, min(l.target.interval, soon))

@@ -24,30 +24,30 @@ const (
 // exposition costs its exporter fifty times what it costs to read.
 //
 // There are two customs. Exporters with collectors (node_exporter) take
-// collect[]=NAME and tell the names of their collectors by a series
-// …_collector_success{collector="NAME"}; which of them makes which metric is
-// learnt by asking for one at a time, once, and a few a scrape. Some client
-// libraries take name[]=METRIC. Neither is believed: a narrowed exposition has
-// to have every metric that rules took from the last full one, or all is asked
-// for again within the same scrape.
+// collect[]=NAME. They name their collectors by series
+// …_collector_success{collector="NAME"}. The narrower learns which collector makes
+// which metric by asking for one at a time, once, and for a few in each scrape. Some
+// client libraries take name[]=METRIC. The narrower believes neither: a narrowed
+// exposition has to have every metric that rules took from the last full one, or it
+// asks for all again within the same scrape.
 type narrower struct {
-	target *target
-	names  []string // all metrics that rules can take
-	status Narrowed
+	target     *target
+	names      []string // all metrics that rules can take
+	impossible bool     // for this job
+	status     Narrowed
 
-	learnt
-	refresh time.Time // when to ask for all and learn anew
-	never   bool      // it cannot be done for this job
+	learnAt  time.Time // when to ask for all, and to learn from it
+	exporter exporter
 }
 
-// learnt is what the narrower knows of the exporter since the last refresh.
-type learnt struct {
+// exporter is what a narrower has learnt of an exporter.
+type exporter struct {
 	needed  map[string]bool            // metrics that rules took from the last full exposition
 	pending []string                   // collectors to ask for one by one
-	made    map[string]map[string]bool // collector → metrics of needed that it makes
+	made    map[string]map[string]bool // collector → metrics that it makes
 	query   url.Values                 // nil asks for all
-	tried   bool                       // an exposition by the query was good
-	lacked  string                     // a metric that the last narrowed exposition lacked
+	proven  bool                       // an exposition by the query was good
+	missing string                     // a metric that an exposition by the query lacked; empty for none
 }
 
 // newNarrower returns nil for jobs without `narrow`.
@@ -55,52 +55,59 @@ func newNarrower(t *target, sel *store.Selection, parsesAll string) *narrower {
 	if !t.job.Narrow {
 		return nil
 	}
-	n := &narrower{target: t}
+	n := &narrower{target: t} // which learns at once
 	names, complete := sel.Names()
-	reports := reportNames()
-	n.names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(reports[:], name) })
+	synthetic := syntheticNames()
+	n.names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(synthetic[:], name) })
 	switch {
 	case parsesAll != "":
-		n.status.Reason, n.never = parsesAll, true
+		n.status.Reason, n.impossible = parsesAll, true
 	case !complete:
-		n.status.Reason, n.never = "a rule takes metrics of more than one name", true
+		n.status.Reason, n.impossible = "a rule takes metrics of more than one name", true
 	}
 	return n
 }
 
-// giveUp asks for all until the refresh.
+// learns tells whether the next full exposition is one to learn from.
+func (n *narrower) learns(now time.Time) bool {
+	return !n.impossible && (n.exporter.missing != "" || !now.Before(n.learnAt))
+}
+
+// giveUp asks for all until it is time to learn again.
 func (n *narrower) giveUp(reason string) {
-	n.query, n.pending = nil, nil
+	n.exporter.query, n.exporter.pending = nil, nil
 	n.status.Query, n.status.Reason = "", reason
 }
 
 // ask returns the parameters for the next scrape, nil to ask for all.
 func (n *narrower) ask(now time.Time) url.Values {
-	if n == nil || !now.Before(n.refresh) {
+	if n == nil || n.learns(now) {
 		return nil
 	}
-	return n.query
+	return n.exporter.query
 }
 
-// full takes note of a full exposition: the metrics that rules took from it,
-// and the collectors that it names.
+// full takes in a full exposition: the metrics that rules took from it, and the
+// collectors that it names.
 func (n *narrower) full(now time.Time, taken map[string]bool, collectors []string, res *result) {
-	n.status.SamplesBefore, n.status.BytesBefore = res.samples, res.bytes
-	if n.never || now.Before(n.refresh) {
+	n.status.SamplesBefore, n.status.BytesBefore = res.exposed, res.bytes
+	if !n.learns(now) {
 		return
 	}
-	n.refresh = now.Add(narrowRefresh)
-	if n.query != nil && isSubset(taken, n.needed) && !taken[n.lacked] {
-		n.needed = taken
+	n.learnAt = now.Add(narrowRefresh)
+	e := &n.exporter
+	if e.query != nil && isSubset(taken, e.needed) && !taken[e.missing] {
+		// The query gives all that there is. What it lacked is gone.
+		e.needed, e.missing = taken, ""
 		return
 	}
-	n.learnt = learnt{needed: taken}
+	*e = exporter{needed: taken}
 	n.status.Query, n.status.Reason = "", "still finding out how"
 	switch {
 	case len(taken) == 0:
 		n.giveUp("no rule takes a series of it")
 	case len(collectors) > 0:
-		n.pending, n.made = collectors, make(map[string]map[string]bool)
+		e.pending, e.made = collectors, make(map[string]map[string]bool)
 	default:
 		n.byName()
 	}
@@ -126,38 +133,39 @@ func (n *narrower) try(query url.Values) {
 		n.giveUp("the rules need too many metrics to name them in a request")
 		return
 	}
-	n.query, n.tried = query, false
+	n.exporter.query, n.exporter.proven = query, false
 }
 
-// learn asks for single collectors, for a part of the interval at most. ask
-// returns the metrics that rules may take of what a query gives.
+// learn asks for single collectors, for at most a part of the interval. ask returns
+// the metrics that rules may take of what a query gives.
 func (n *narrower) learn(ctx context.Context, ask func(context.Context, url.Values) (map[string]bool, error)) {
-	if n == nil || len(n.pending) == 0 {
+	if n == nil || len(n.exporter.pending) == 0 {
 		return
 	}
+	e := &n.exporter
 	end := time.Now().Add(n.target.interval / narrowProbeShare)
-	for len(n.pending) > 0 && time.Now().Before(end) {
-		collector := n.pending[0]
+	for len(e.pending) > 0 && time.Now().Before(end) {
+		collector := e.pending[0]
 		names, err := ask(ctx, url.Values{"collect[]": {collector}})
 		if ctx.Err() != nil {
 			return
 		}
-		n.pending = n.pending[1:]
+		e.pending = e.pending[1:]
 		if err == nil { // One that cannot be asked for alone makes nothing.
-			n.made[collector] = names
+			e.made[collector] = names
 		}
 	}
-	if len(n.pending) > 0 {
+	if len(e.pending) > 0 {
 		return
 	}
 	query := url.Values{}
-	for name := range n.needed {
-		makers := n.makers(name)
+	for name := range e.needed {
+		makers := e.makers(name)
 		switch len(makers) {
 		case 0:
 			n.byName()
 			return
-		case len(n.made): // It is there whatever is asked for.
+		case len(e.made): // It is there whatever is asked for.
 		default:
 			for _, c := range makers {
 				if !slices.Contains(query["collect[]"], c) {
@@ -166,15 +174,16 @@ func (n *narrower) learn(ctx context.Context, ask func(context.Context, url.Valu
 			}
 		}
 	}
-	if len(query) == 0 && len(n.made) > 0 {
-		query.Add("collect[]", slices.Min(slices.Collect(maps.Keys(n.made))))
+	if len(query) == 0 && len(e.made) > 0 {
+		query.Add("collect[]", slices.Min(slices.Collect(maps.Keys(e.made))))
 	}
 	slices.Sort(query["collect[]"])
 	n.try(query)
 }
 
-func (n *narrower) makers(name string) (collectors []string) {
-	for c, names := range n.made {
+// makers returns the collectors that make a metric.
+func (e *exporter) makers(name string) (collectors []string) {
+	for c, names := range e.made {
 		if names[name] {
 			collectors = append(collectors, c)
 		}
@@ -182,9 +191,10 @@ func (n *narrower) makers(name string) (collectors []string) {
 	return collectors
 }
 
-// narrowed takes note of a narrowed exposition. It returns false if that
-// lacks something, in which case all is to be asked for.
+// narrowed takes in a narrowed exposition. It returns false if that lacks something, in
+// which case all is to be asked for.
 func (n *narrower) narrowed(taken map[string]bool, res *result) bool {
+	e := &n.exporter
 	if res.err != nil {
 		// The target is down, or does not like the question.
 		if reasonOf(res.err) != "status" {
@@ -193,24 +203,23 @@ func (n *narrower) narrowed(taken map[string]bool, res *result) bool {
 		n.giveUp("the target refuses it: " + res.err.Error())
 		return false
 	}
-	for _, name := range slices.Sorted(maps.Keys(n.needed)) {
+	for _, name := range slices.Sorted(maps.Keys(e.needed)) {
 		if !taken[name] {
-			if n.tried {
-				// It may be gone: see what there is.
-				n.lacked, n.refresh = name, time.Time{}
+			if e.proven {
+				e.missing = name // It may be gone: see what there is.
 			} else {
 				n.giveUp("the narrowed exposition lacks " + name)
 			}
 			return false
 		}
 	}
-	if !n.tried && res.samples >= n.status.SamplesBefore {
+	if !e.proven && res.exposed >= n.status.SamplesBefore {
 		n.giveUp("the target does not know the parameters")
 		return true
 	}
-	n.tried, n.lacked = true, ""
-	n.status.Query, n.status.Reason = n.query.Encode(), ""
-	n.status.SamplesAfter, n.status.BytesAfter = res.samples, res.bytes
+	e.proven = true
+	n.status.Query, n.status.Reason = e.query.Encode(), ""
+	n.status.SamplesAfter, n.status.BytesAfter = res.exposed, res.bytes
 	return true
 }
 

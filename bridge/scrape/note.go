@@ -33,7 +33,7 @@ func (l *loop) note(at time.Time, res *result) {
 	s.LastScrape, s.LastDuration = at, res.duration
 	if res.err == nil {
 		s.Health, s.LastError = HealthUp, ""
-		s.Samples, s.Kept, s.Bytes, s.Format = res.samples, res.kept, res.bytes, res.mediaType
+		s.Samples, s.Kept, s.Bytes, s.Format = res.exposed, res.kept, res.bytes, res.mediaType
 	} else {
 		s.Health, s.LastError = HealthDown, l.secrets.Error(res.err)
 		m.failures.WithLabelValues(job, reasonOf(res.err)).Inc()

@@ -54,8 +54,8 @@ func TestPIDIsTranslatedAgain(t *testing.T) {
 	})
 	for i, fresh := range []int{1, 1, 0} {
 		scrape()
-		if app.counts.fresh != fresh {
-			t.Errorf("scrape %d: %d series are new, want %d", i, app.counts.fresh, fresh)
+		if app.counts.added != fresh {
+			t.Errorf("scrape %d: %d series are new, want %d", i, app.counts.added, fresh)
 		}
 	}
 	want := []string{
@@ -96,8 +96,8 @@ func TestPIDIsNeverFound(t *testing.T) {
 	for i := 2; i < scrapes; i++ {
 		asked = 0
 		scrape()
-		if app.counts.fresh > 0 {
-			t.Fatalf("scrape %d: %d series are new", i, app.counts.fresh)
+		if app.counts.added > 0 {
+			t.Fatalf("scrape %d: %d series are new", i, app.counts.added)
 		}
 		if i > 200 && asked > series/10 {
 			t.Errorf("scrape %d: translated %d times", i, asked)

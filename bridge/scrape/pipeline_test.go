@@ -73,7 +73,7 @@ func pipeline(t testing.TB, b []byte, media string, job *Config, parseAll bool) 
 		app.cache.succeed(app.stale)
 		app.batch.Commit(at, time.Second)
 		if !newlineInQuotes(b, media) {
-			got = append(got, fmt.Sprint(app.counts.samples, app.counts.relabels, app.counts.kept))
+			got = append(got, fmt.Sprint(app.counts.exposed, app.counts.relabelled, app.counts.kept))
 		}
 	}
 	return append(got, storeDump(t, st)...), nil

@@ -62,5 +62,5 @@ func (r *Replay) Scrape(ctx context.Context, at time.Time, body io.Reader, media
 	}
 	r.app.cache.succeed(r.app.stale)
 	r.app.batch.Commit(at, r.interval)
-	return Replayed{Samples: r.app.counts.samples, Kept: r.app.counts.kept, Series: r.series}, nil
+	return Replayed{Samples: r.app.counts.exposed, Kept: r.app.counts.kept, Series: r.series}, nil
 }

@@ -18,60 +18,60 @@ const (
 
 // TargetStatus is what is known of a target. Nothing in it is secret.
 type TargetStatus struct {
-	Job string `json:"job"`
+	Job string
 	// URL has no user info, and no value of a parameter whose name says that
 	// it is secret. It is empty for targets of this process.
-	URL string `json:"url"`
+	URL string
 	// Labels are the labels on all series of the target, those of its origin
 	// included.
-	Labels labels.Labels `json:"labels"`
+	Labels labels.Labels
 	// Discovered are the labels before relabelling.
-	Discovered labels.Labels `json:"discovered_labels"`
+	Discovered labels.Labels
 
-	Interval time.Duration `json:"interval_nanoseconds"`
-	Timeout  time.Duration `json:"timeout_nanoseconds"`
+	Interval time.Duration
+	Timeout  time.Duration
 
-	Health Health `json:"health"`
+	Health Health
 	// LastError is the reason of HealthDown, redacted.
-	LastError string `json:"last_error,omitempty"`
+	LastError string
 	// LastScrape is when the last scrape began, its duration includes parsing.
-	LastScrape   time.Time     `json:"last_scrape"`
-	LastDuration time.Duration `json:"last_duration_nanoseconds"`
+	LastScrape   time.Time
+	LastDuration time.Duration
 	// Since is when Health last changed.
-	Since time.Time `json:"since"`
+	Since time.Time
 
 	// Samples is how many samples the last good scrape exposed, Kept how many
 	// of them some rule selects, Bytes the size of the uncompressed body.
-	Samples int   `json:"samples"`
-	Kept    int   `json:"kept"`
-	Bytes   int64 `json:"bytes"`
+	Samples int
+	Kept    int
+	Bytes   int64
 	// Format is the media type of the last exposition.
-	Format string `json:"format,omitempty"`
+	Format string
 	// ParsesAll tells why series that no rule selects are parsed nevertheless;
 	// empty if they are skipped.
-	ParsesAll string `json:"parses_all,omitempty"`
+	ParsesAll string
 	// Narrowed tells what the exporter was asked for, and what came of it.
-	Narrowed *Narrowed `json:"narrowed,omitempty"`
+	Narrowed *Narrowed
 }
 
 // DroppedTarget is a target that relabelling dropped, or that could not be
 // made sense of.
 type DroppedTarget struct {
-	Job        string        `json:"job"`
-	Discovered labels.Labels `json:"discovered_labels"`
+	Job        string
+	Discovered labels.Labels
 	// Error is empty for a target that was dropped by a rule.
-	Error string `json:"error,omitempty"`
+	Error string
 }
 
 // Narrowed tells of a job with `narrow: true` what was asked of the target.
 type Narrowed struct {
 	// Query is the query string that narrows, empty if it could not be done.
-	Query string `json:"query"`
+	Query string
 	// Reason tells why it could not.
-	Reason string `json:"reason,omitempty"`
+	Reason string
 	// Before and after: the last full and the last narrowed exposition.
-	SamplesBefore int   `json:"samples_before"`
-	BytesBefore   int64 `json:"bytes_before"`
-	SamplesAfter  int   `json:"samples_after"`
-	BytesAfter    int64 `json:"bytes_after"`
+	SamplesBefore int
+	BytesBefore   int64
+	SamplesAfter  int
+	BytesAfter    int64
 }

@@ -172,7 +172,7 @@ func (t *target) buildURL(host string) *url.URL {
 func (t *target) unixSocket() string { return t.all.Get(unixSocketLabel) }
 
 // key identifies the target among those of its job, and decides when it is due.
-// Those of this process are all due at once, for one evaluation and one report.
+// Those of this process are all due at once, for one evaluation and one publication.
 func (t *target) key() string {
 	if t.url == nil {
 		return ""
