@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
-	"github.com/promscope/promscope/bridge/discovery"
+	"github.com/promscope/promscope/ebpf/port"
 	"github.com/promscope/promscope/mapping/document"
 )
 
@@ -39,8 +39,8 @@ type HTTP struct {
 
 // PortFilter admits ports.
 type PortFilter struct {
-	Include discovery.Ports `yaml:"include,omitempty"` // empty: all
-	Exclude discovery.Ports `yaml:"exclude,omitempty"`
+	Include port.Set `yaml:"include,omitempty"` // empty: all
+	Exclude port.Set `yaml:"exclude,omitempty"`
 }
 
 func defaultCollectors() Collectors {

@@ -9,14 +9,16 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/relabel"
+
+	"github.com/promscope/promscope/ebpf/port"
 )
 
 // ListenerSDConfig is one entry of listener_sd_configs: which of this machine's
 // listening TCP sockets are asked for an exposition.
 type ListenerSDConfig struct {
 	// Ports are the ports that are asked, less those in ExcludePorts.
-	Ports        Ports `yaml:"ports"`
-	ExcludePorts Ports `yaml:"exclude_ports,omitempty"`
+	Ports        port.Set `yaml:"ports"`
+	ExcludePorts port.Set `yaml:"exclude_ports,omitempty"`
 
 	// Comm and Exe restrict by the owner of the socket: by its command name
 	// (at most 15 bytes, as in /proc/PID/comm) and by the path of its executable.
@@ -34,7 +36,7 @@ type ListenerSDConfig struct {
 // are registered for Prometheus exporters.
 func defaultListenerSDConfig() ListenerSDConfig {
 	return ListenerSDConfig{
-		Ports:    Ports{{9090, 9999}},
+		Ports:    port.Set{{First: 9090, Last: 9999}},
 		Path:     "/metrics",
 		Interval: model.Duration(5 * time.Second),
 	}
@@ -70,7 +72,7 @@ func (c *ListenerSDConfig) validate() error {
 	return nil
 }
 
-func (c *ListenerSDConfig) asksSome(r PortRange) bool {
+func (c *ListenerSDConfig) asksSome(r port.Range) bool {
 	for port := int(r.First); port <= int(r.Last); port++ {
 		if c.Asks(uint16(port)) {
 			return true

@@ -7,35 +7,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/promscope/promscope/ebpf/port"
 	"github.com/promscope/promscope/mapping/document"
 )
-
-func TestPortRange(t *testing.T) {
-	for text, want := range map[string]PortRange{
-		"80": {80, 80}, "1-65535": {1, 65535}, "9090 - 9999": {9090, 9999}, "7-7": {7, 7},
-	} {
-		if got, err := parsePortRange(text); err != nil || got != want {
-			t.Errorf("%q: got %v, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"", "0", "65536", "-1", "1-", "9-8", "1-2-3", "http", "0x50"} {
-		if got, err := parsePortRange(text); err == nil {
-			t.Errorf("%q is taken for %v", text, got)
-		}
-	}
-	if got := (PortRange{80, 80}).String() + " " + (PortRange{1, 2}).String(); got != "80 1-2" {
-		t.Errorf("got %q", got)
-	}
-}
-
-func TestPortsContains(t *testing.T) {
-	ports := Ports{{80, 80}, {9090, 9099}}
-	for port, want := range map[uint16]bool{79: false, 80: true, 81: false, 9089: false, 9090: true, 9099: true, 9100: false} {
-		if got := ports.Contains(port); got != want {
-			t.Errorf("%d: %v", port, got)
-		}
-	}
-}
 
 func decodeListeners(t *testing.T, text string) (ListenerSDConfig, document.List) {
 	t.Helper()
@@ -91,7 +65,7 @@ func TestListenerSDConfigDefaults(t *testing.T) {
 		t.Fatal(list)
 	}
 	want := defaultListenerSDConfig()
-	want.ExcludePorts = Ports{{9100, 9100}}
+	want.ExcludePorts = port.Set{{First: 9100, Last: 9100}}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
 	}

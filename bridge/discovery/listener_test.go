@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 
 	"github.com/promscope/promscope/bridge/host/hosttest"
+	"github.com/promscope/promscope/ebpf/port"
 )
 
 // watch runs discovery and calls fn with each set of targets, until it is
@@ -63,8 +64,8 @@ func TestDiscoverReal(t *testing.T) {
 	c.Interval = minListenerInterval
 	c.Ports = nil
 	for _, s := range []hosttest.Helper{ours, claimed, theirs} {
-		port := netip.MustParseAddrPort(s.Address).Port()
-		c.Ports = append(c.Ports, PortRange{port, port})
+		number := netip.MustParseAddrPort(s.Address).Port()
+		c.Ports = append(c.Ports, port.Range{First: number, Last: number})
 	}
 	d := p.Discoverer(&c, promslog.NewNopLogger())
 	has := func(targets []model.LabelSet, pid int) model.LabelSet {

@@ -22,6 +22,8 @@ import (
 	httpsd "github.com/prometheus/prometheus/discovery/http"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/goleak"
+
+	"github.com/promscope/promscope/ebpf/port"
 )
 
 func group(addresses ...string) *targetgroup.Group {
@@ -64,7 +66,7 @@ func TestManagerRunsEveryMechanism(t *testing.T) {
 			&file.SDConfig{Files: []string{list}, RefreshInterval: model.Duration(time.Minute)},
 			&fromHTTP,
 		}},
-		{Name: "local", Listeners: []*ListenerSDConfig{{Ports: Ports{{1, 1}}}, {Ports: Ports{{2, 2}}}}},
+		{Name: "local", Listeners: []*ListenerSDConfig{{Ports: port.Set{{First: 1, Last: 1}}}, {Ports: port.Set{{First: 2, Last: 2}}}}},
 		{Name: "none"},
 	}
 	listeners := func(c *ListenerSDConfig, _ *slog.Logger) discovery.Discoverer {

@@ -1,4 +1,5 @@
-package discovery
+// Package port reads sets of TCP ports out of YAML.
+package port
 
 import (
 	"fmt"
@@ -6,12 +7,12 @@ import (
 	"strings"
 )
 
-// PortRange is a range of TCP ports, both ends included. In YAML it is a port
+// Range is a range of TCP ports, both ends included. In YAML it is a port
 // (9100) or a range ("9090-9999").
-type PortRange struct{ First, Last uint16 }
+type Range struct{ First, Last uint16 }
 
-// parsePortRange reads a port or a range of ports.
-func parsePortRange(s string) (PortRange, error) {
+// parseRange reads a port or a range of ports.
+func parseRange(s string) (Range, error) {
 	first, last, isRange := strings.Cut(s, "-")
 	if !isRange {
 		last = first
@@ -20,11 +21,11 @@ func parsePortRange(s string) (PortRange, error) {
 	to, errTo := parsePort(last)
 	switch {
 	case errFrom != nil || errTo != nil:
-		return PortRange{}, fmt.Errorf("%q is neither a port (1 to 65535) nor a range of ports like 9090-9999", s)
+		return Range{}, fmt.Errorf("%q is neither a port (1 to 65535) nor a range of ports like 9090-9999", s)
 	case from > to:
-		return PortRange{}, fmt.Errorf("the range %q ends before it begins", s)
+		return Range{}, fmt.Errorf("the range %q ends before it begins", s)
 	}
-	return PortRange{from, to}, nil
+	return Range{from, to}, nil
 }
 
 func parsePort(s string) (uint16, error) {
@@ -36,27 +37,27 @@ func parsePort(s string) (uint16, error) {
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler, for YAML.
-func (r *PortRange) UnmarshalText(text []byte) (err error) {
-	*r, err = parsePortRange(string(text))
+func (r *Range) UnmarshalText(text []byte) (err error) {
+	*r, err = parseRange(string(text))
 	return err
 }
 
 // MarshalText implements encoding.TextMarshaler, for YAML.
-func (r PortRange) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+func (r Range) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// String returns the range as parsePortRange reads it.
-func (r PortRange) String() string {
+// String returns the range as parseRange reads it.
+func (r Range) String() string {
 	if r.First == r.Last {
 		return strconv.Itoa(int(r.First))
 	}
 	return fmt.Sprintf("%d-%d", r.First, r.Last)
 }
 
-// Ports is a set of ports, as a list of ranges.
-type Ports []PortRange
+// Set is a set of ports, as a list of ranges.
+type Set []Range
 
 // Contains reports whether a port is in one of the ranges.
-func (p Ports) Contains(port uint16) bool {
+func (p Set) Contains(port uint16) bool {
 	for _, r := range p {
 		if r.First <= port && port <= r.Last {
 			return true
@@ -66,7 +67,7 @@ func (p Ports) Contains(port uint16) bool {
 }
 
 // List returns the ports one by one, in the order of the ranges.
-func (p Ports) List() []uint16 {
+func (p Set) List() []uint16 {
 	var list []uint16
 	for _, r := range p {
 		for port := int(r.First); port <= int(r.Last); port++ {
