@@ -45,6 +45,22 @@ type Limits struct {
 	MaxReportBytes       int
 }
 
+// DefaultLimits are those of a configuration that says nothing.
+func DefaultLimits() Limits {
+	cfg, _ := Default() // has no errors
+	return cfg.Limits
+}
+
+// Evaluator returns the limits of the evaluation of rules.
+func (l Limits) Evaluator() mapping.EvaluatorOptions {
+	return mapping.EvaluatorOptions{
+		MaxNodes:          l.MaxNodes,
+		MaxMetricsPerRule: l.MaxMetricsPerRule,
+		MaxSamples:        l.MaxEvaluationSamples,
+		Timeout:           l.EvaluationTimeout,
+	}
+}
+
 // Job is one entry of scrape_configs: how to scrape, and where the targets
 // come from.
 type Job struct {

@@ -93,7 +93,7 @@ func newReplay(cfg *config.Config, offline Offline, hostName string) *replay {
 		OnCommit:  func(c store.Commit) { r.due = c.Rules },
 	}, registry)
 	r.scraper = scrape.NewReplay(job, public, r.store)
-	r.rules = mapping.NewEvaluator(cfg.Rules, r.store.Live(), nil, logger, registry, pipeline.EvaluatorOptions(cfg))
+	r.rules = mapping.NewEvaluator(cfg.Rules, r.store.Live(), nil, logger, registry, cfg.Limits.Evaluator())
 	r.report = plugin.NewReport(pipeline.ReportOptions(cfg, hostName), cfg.Rules.Templates(), logger, registry)
 	return r
 }

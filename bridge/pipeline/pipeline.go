@@ -59,7 +59,7 @@ func (r *Runtime) NewPipeline(cfg *config.Config) (*Pipeline, error) {
 	selection := store.NewSelection(Selectors(cfg.Rules))
 	p.Store = store.New(selection, store.Options{MaxSeries: cfg.Limits.MaxSeries, OnCommit: schedule.commit}, p.Registry)
 	nodes := attribution.Nodes{Machine: r.Machine}
-	p.Rules = mapping.NewEvaluator(cfg.Rules, p.Store.Live(), nodes, r.Logger, p.Registry, EvaluatorOptions(cfg))
+	p.Rules = mapping.NewEvaluator(cfg.Rules, p.Store.Live(), nodes, r.Logger, p.Registry, cfg.Limits.Evaluator())
 	p.evaluator = newEvaluator(schedule, p.Store, p.Rules, cfg.Rules, r.Report, nodes, r.Logger)
 
 	p.Collectors = collector.Open(&cfg.Collectors, r.Machine, r.Logger, p.Registry)
@@ -141,16 +141,6 @@ func standing(set *mapping.Set) []time.Duration {
 		}
 	}
 	return intervals
-}
-
-// EvaluatorOptions are the limits that concern the evaluation of rules.
-func EvaluatorOptions(cfg *config.Config) mapping.EvaluatorOptions {
-	return mapping.EvaluatorOptions{
-		MaxNodes:          cfg.Limits.MaxNodes,
-		MaxMetricsPerRule: cfg.Limits.MaxMetricsPerRule,
-		MaxSamples:        cfg.Limits.MaxEvaluationSamples,
-		Timeout:           cfg.Limits.EvaluationTimeout,
-	}
 }
 
 // ReportOptions are the parts of the configuration that the report needs.

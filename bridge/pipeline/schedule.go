@@ -20,9 +20,10 @@ const (
 //
 // A rule that one target feeds is evaluated at each of that target's scrapes. A rule
 // that two hundred targets feed would be evaluated two hundred times an interval, for
-// the same result. It waits until 0.9 of the interval has passed since its last
-// evaluation, and goes with the next samples. If none arrive, because the last target
-// of the rule has vanished, it goes alone after 1.1 of the interval.
+// the same result. It waits for samples that are 0.9 of the interval younger than those
+// of its last evaluation. The samples' own times count: an evaluation that came late
+// does not make the next one late. If no such samples arrive, because the last target
+// of the rule has vanished, the rule goes alone after 1.1 of the interval.
 //
 // A standing rule has a value without any samples, absent(up) for example. It goes
 // alone, too, where no samples arrive.
@@ -73,7 +74,6 @@ func newSchedule(standing []time.Duration) *schedule {
 func (s *schedule) commit(c store.Commit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.now()
 	due := false
 	for _, rule := range c.Rules {
 		r := &s.rules[rule]
@@ -84,7 +84,7 @@ func (s *schedule) commit(c store.Commit) {
 			r.overdue = overdue
 		}
 		r.pending = true
-		if now.Sub(r.last) >= c.Interval*9/10 {
+		if c.Time.Sub(r.lastAt) >= c.Interval*9/10 {
 			r.ready = true
 			due = due || !r.running
 		}

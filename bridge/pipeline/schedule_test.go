@@ -143,3 +143,19 @@ func TestRuleIsNotDueWhileItRuns(t *testing.T) {
 		t.Errorf("due after it ran: %v", due)
 	}
 }
+
+// A scrape that comes late does not put its rule out of step with the next ones.
+func TestLateScrape(t *testing.T) {
+	var c clock
+	s := newSchedule(make([]time.Duration, 1))
+	s.now = func() time.Time { return c.t }
+	for _, scrape := range []struct{ timestamp, arrival float64 }{{10, 10.1}, {15, 18}, {20, 20.1}, {25, 25.1}} {
+		at := c.at(scrape.timestamp)
+		c.at(scrape.arrival)
+		s.commit(store.Commit{Time: at, Interval: 5 * time.Second, Rules: []int{0}})
+		if due, _ := s.take(time.Hour); len(due) != 1 || !due[0].at.Equal(at) {
+			t.Errorf("due when the scrape of %v s arrives: %v", scrape.timestamp, due)
+		}
+		s.done(0, false)
+	}
+}

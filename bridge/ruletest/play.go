@@ -58,7 +58,7 @@ func (r *runner) runTest(ctx context.Context, node *yaml.Node) error {
 	}
 	st := store.New(store.NewSelection(selectors), store.Options{MaxSeries: math.MaxInt}, nil)
 	p := &play{runner: r, store: st}
-	p.evaluator = mapping.NewEvaluator(r.set, st.Live(), nil, nil, nil, mapping.EvaluatorOptions{})
+	p.evaluator = mapping.NewEvaluator(r.set, st.Live(), nil, nil, nil, r.limits.Evaluator())
 	p.addSeries(node, raw.InputSeries)
 	p.addExpositions(node, raw.Expositions)
 	p.addExpectations(raw.Expect)

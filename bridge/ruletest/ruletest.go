@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/mapping"
 	"github.com/promscope/promscope/mapping/document"
 )
@@ -64,7 +65,7 @@ type rawScrape struct {
 // Run runs the tests in a file. Only a context that ends keeps it from returning
 // a report.
 func Run(ctx context.Context, path string) (Report, error) {
-	r := runner{report: Report{Expected: map[string]int{}}}
+	r := runner{limits: config.DefaultLimits(), report: Report{Expected: map[string]int{}}}
 	var list document.List
 	if r.doc, list = read(path); len(list) > 0 {
 		r.complain(list...)
@@ -101,6 +102,7 @@ type runner struct {
 	doc    *document.Document
 	set    *mapping.Set
 	report Report
+	limits config.Limits
 
 	interval time.Duration
 }
@@ -129,7 +131,8 @@ func (r *runner) runFile(ctx context.Context) error {
 // loadRules makes the set under test.
 func (r *runner) loadRules(raw rawFile) bool {
 	opts := mapping.Options{
-		Interval: func([]*labels.Matcher) time.Duration { return r.interval },
+		Interval:  func([]*labels.Matcher) time.Duration { return r.interval },
+		MaxWindow: r.limits.MaxWindow,
 	}
 	var rules []*mapping.Rule
 	add := func(more []*mapping.Rule, list document.List) {
