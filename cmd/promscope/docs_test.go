@@ -6,7 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"regexp"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -19,35 +19,38 @@ import (
 
 var update = flag.Bool("update", false, "write the generated documentation")
 
-// The README has parts that are written from the code.
+// Some pages have sections that are written from the code.
 func TestDocs(t *testing.T) {
-	const file = "../../README.md"
+	for section, page := range map[string]struct{ file, text string }{
+		"flags":      {"command-line.md", flagsSection(t)},
+		"presets":    {"rules.md", presetsSection(t)},
+		"collectors": {"collectors.md", collectorsSection()},
+	} {
+		t.Run(section, func(t *testing.T) { checkSection(t, filepath.Join("..", "..", "docs", page.file), section, page.text) })
+	}
+}
+
+// checkSection compares what is between the marks of a section with the text, or
+// writes it there.
+func checkSection(t *testing.T, file, section, text string) {
+	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := string(content)
-	for section, text := range map[string]string{
-		"flags":      flagsSection(t),
-		"presets":    presetsSection(t),
-		"collectors": collectorsSection(),
-	} {
-		between := regexp.MustCompile(`(?s)(<!-- ` + section + ` -->\n).*(<!-- /` + section + ` -->)`)
-		if !between.MatchString(got) {
-			t.Fatalf("no section %s in %s", section, file)
-		}
-		got = between.ReplaceAllStringFunc(got, func(s string) string {
-			m := between.FindStringSubmatch(s)
-			return m[1] + text + m[2]
-		})
+	before, rest, begins := strings.Cut(string(content), "<!-- "+section+" -->\n")
+	was, after, ends := strings.Cut(rest, "<!-- /"+section+" -->")
+	if !begins || !ends {
+		t.Fatalf("no section %s in %s", section, file)
 	}
 	if *update {
+		got := before + "<!-- " + section + " -->\n" + text + "<!-- /" + section + " -->" + after
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if diff := gocmp.Diff(string(content), got); diff != "" {
+	if diff := gocmp.Diff(was, text); diff != "" {
 		t.Errorf("%s is not up to date: run make docs (-file +code):\n%s", file, diff)
 	}
 }
