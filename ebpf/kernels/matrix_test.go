@@ -173,7 +173,7 @@ func nodeExporter(t *testing.T, out, architecture string) string {
 // boot runs the guest's tests in it and returns what they say of each hook set. A test that fails there fails here.
 func boot(t *testing.T, g guest, files []string) []row {
 	t.Helper()
-	script := []string{"echo \"release $(uname -r)\"", "export PROMSCOPE_TEST_REQUESTS=50"}
+	script := []string{"echo \"release $(uname -r)\"", "export PROMSCOPE_TEST_SCALE=0.05"}
 	var packages []string
 	for _, file := range files {
 		name, isTest := strings.CutSuffix(filepath.Base(file), ".test")
