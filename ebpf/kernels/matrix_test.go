@@ -21,7 +21,7 @@ var (
 // Which tests run in a guest: these functions, of every package under ebpf/ that has some of them. Each of a collector's
 // has a subtest for every hook set, by its name.
 const (
-	everywhere = `^(TestPrograms|TestDialogues|TestExact|TestDoctor|TestReport)$`
+	everywhere = `^(TestPrograms|TestDialogues|TestExact|TestBeside)$`
 	preempted  = `^TestPreempted$`
 	manyCPUs   = `^TestManyCPUs$`
 )
@@ -181,7 +181,7 @@ func boot(t *testing.T, g guest, files []string) []row {
 			continue
 		}
 		packages = append(packages, name)
-		script = append(script, fmt.Sprintf("echo 'package %s'; ./%[1]s.test -test.v=test2json -test.timeout=5m '-test.run=%s'; echo \"exit $?\"", name, g.tests))
+		script = append(script, fmt.Sprintf("echo 'package %s'; ./%[1]s.test -test.v=test2json -test.timeout=4m '-test.run=%s'; echo \"exit $?\"", name, g.tests))
 	}
 	if len(packages) == 0 {
 		t.Logf("no test is named %s", g.tests)
@@ -195,12 +195,15 @@ func boot(t *testing.T, g guest, files []string) []row {
 	if err := os.Truncate(disk, 64<<20); err != nil {
 		t.Fatal(err)
 	}
-	console := command(t, []string{
-		"APPEND=" + g.append, "CPUS=" + g.cpus, "TIMEOUT=420",
-		"QEMU=-drive if=virtio,format=raw,throttling.iops-total=20,file=" + disk,
-	}, "./boot", append([]string{filepath.Join(*cache, g.kernel), strings.Join(script, "\n")}, files...)...)
-
-	release, outputs := split(console)
+	cmd := exec.CommandContext(t.Context(), "./boot", append([]string{filepath.Join(*cache, g.kernel), strings.Join(script, "\n")}, files...)...)
+	cmd.Env = append(os.Environ(), "APPEND="+g.append, "CPUS="+g.cpus, "TIMEOUT=420",
+		"QEMU=-drive if=virtio,format=raw,throttling.iops-total=20,file="+disk)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Errorf("boot: %v\n%s%s", err, end(stdout.String()), stderr.String())
+	}
+	release, outputs := split(stdout.String())
 	var rows []row
 	for _, name := range packages {
 		output, ok := outputs[name]
