@@ -267,8 +267,8 @@ package http
     programs_test.go:24: on_receive: 12 instructions verified, 5 bytes of machine code
 ` + "\x16" + `--- PASS: TestPrograms/three (0.00s)
 ` + "\x16" + `--- PASS: TestPrograms (0.00s)
-` + "\x16" + `=== RUN   TestManyCPUs
-` + "\x16" + `--- PASS: TestManyCPUs (0.00s)
+` + "\x16" + `=== RUN   TestMemory
+` + "\x16" + `--- PASS: TestMemory (0.00s)
 ` + "\x16" + `FAIL
 exit 1
 package kernels
@@ -288,7 +288,7 @@ func TestResults(t *testing.T) {
 	const name = "6.12 amd64 preempt=full maxcpus=128"
 	want := []row{
 		{"http", name, "6.12.118", "one", "**fails**: TestExact", ""},
-		{"http", name, "6.12.118", "the chosen set", "passes TestManyCPUs", ""},
+		{"http", name, "6.12.118", "the chosen set", "passes TestMemory", ""},
 		{"http", name, "6.12.118", "three", "passes TestExact, TestPrograms", "42, of these `on_send` 30"},
 		{"http", name, "6.12.118", "two", "not here: no tracepoint two: not supported", ""},
 	}
