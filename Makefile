@@ -1,6 +1,6 @@
 # The default target builds promscope and runs it in the foreground, as the
 # makefiles of Scope's own plugins do. Scope's probe finds it by its socket.
-.PHONY: run build test lint generate docs fuzz clean
+.PHONY: run build test kernels lint generate docs fuzz clean
 
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -17,6 +17,11 @@ build:
 
 test:
 	$(GO) test ./...
+
+# The collectors on Debian's kernels, in virtual machines: docs/kernels.md.
+KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/promscope-kernels
+kernels:
+	$(GO) test ./ebpf/kernels -run TestMatrix -v -count 1 -timeout 30m -cache $(KERNELS_CACHE) $(ARGS)
 
 lint:
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run

@@ -1,0 +1,234 @@
+package kernels
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	cache  = flag.String("cache", "", "boot the kernels in this directory, to which those that it lacks are fetched")
+	update = flag.Bool("update", false, "write the tables of the documentation")
+)
+
+// Which tests run in a guest: these functions, of every package under ebpf/ that has some of them. Each of a collector's
+// has a subtest for every hook set, by its name.
+const (
+	everywhere = `^(TestPrograms|TestDialogues|TestExact|TestBeside)$`
+	preempted  = `^TestPaced$`
+	manyCPUs   = `^TestMemory$`
+)
+
+// guest is one boot of a kernel.
+type guest struct {
+	kernel      string // a series of Debian's kernels and its architecture
+	append      string // to the kernel's command line
+	cpus        string // for QEMU's -smp; two when empty
+	tests       string
+	environment string // of the tests
+}
+
+func guests() []guest {
+	// An emulated CPU is slow: fewer requests, and more patience.
+	const few, all = "PROMSCOPE_TEST_SCALE=0.05", "PROMSCOPE_TEST_SCALE=1"
+	return []guest{
+		{kernel: "5.10-amd64", tests: everywhere, environment: few},
+		{kernel: "6.1-amd64", tests: everywhere, environment: few},
+		{kernel: "6.12-amd64", tests: everywhere, environment: few},
+		{kernel: "6.16-amd64", tests: everywhere, environment: few},
+		{kernel: "6.18-amd64", tests: everywhere, environment: few},
+		{kernel: "7-amd64", tests: everywhere, environment: few},
+		{kernel: "6.1-arm64", tests: everywhere, environment: few},
+		{kernel: "6.12-arm64", tests: everywhere, environment: few},
+		{kernel: "6.16-arm64", tests: everywhere, environment: few},
+		{kernel: "6.12-amd64", append: "preempt=full", tests: preempted, environment: all},
+		{kernel: "7-amd64", append: "preempt=full", tests: preempted, environment: all},
+		{kernel: "6.12-amd64", cpus: "2,maxcpus=128", tests: manyCPUs, environment: "PROMSCOPE_REQUIRE_CPUS=128"},
+	}
+}
+
+// name tells the guest from the others, for people.
+func (g guest) name() string {
+	return strings.TrimSpace(strings.Join([]string{strings.Replace(g.kernel, "-", " ", 1), g.append, strings.TrimPrefix(g.cpus, "2,")}, " "))
+}
+
+// TestMatrix boots every guest, and compares what its tests say with the tables of the documentation.
+func TestMatrix(t *testing.T) {
+	if *cache == "" {
+		t.Skip("make kernels boots kernels in virtual machines")
+	}
+	for _, tool := range []string{"apt-get", "dpkg", "xz", "busybox", "qemu-system-x86_64", "qemu-system-aarch64"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("PROMSCOPE_REQUIRE_QEMU") == "1" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+	}
+
+	var rows []row
+	builds := map[string][]string{}
+	ran := 0
+	for _, g := range guests() {
+		t.Run(g.name(), func(t *testing.T) {
+			architecture := g.kernel[strings.IndexByte(g.kernel, '-')+1:]
+			command(t, nil, "./fetch", *cache, g.kernel)
+			files, ok := builds[architecture]
+			if !ok {
+				files = build(t, architecture)
+				builds[architecture] = files
+			}
+			rows = append(rows, boot(t, g, files)...)
+			ran++
+		})
+	}
+	checkDocs(t, rows, ran == len(guests()))
+}
+
+// command runs a program and returns what it wrote to its standard output.
+func command(t *testing.T, environment []string, name string, arguments ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, arguments...)
+	var stdout, stderr bytes.Buffer
+	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), environment...), &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, stderr.String())
+	}
+	return stdout.String()
+}
+
+// testName finds the tests of a Go file.
+var testName = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+
+// testsOf returns the tests of a package that a pattern matches.
+func testsOf(t *testing.T, dir, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests []string
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range testName.FindAllSubmatch(source, -1) {
+			if name := string(match[1]); regexp.MustCompile(pattern).MatchString(name) {
+				tests = append(tests, name)
+			}
+		}
+	}
+	return tests
+}
+
+// build makes what a guest runs, and returns the files: the tests of the packages under ebpf/, promscope and node_exporter.
+func build(t *testing.T, architecture string) []string {
+	t.Helper()
+	out := filepath.Join(*cache, "build-"+architecture)
+	environment := []string{"CGO_ENABLED=0", "GOARCH=" + architecture}
+	goBuild := func(name string, arguments ...string) string {
+		path := filepath.Join(out, name)
+		command(t, environment, "go", append(arguments[:1:1], append([]string{"-trimpath", "-ldflags=-s -w", "-o", path}, arguments[1:]...)...)...)
+		return path
+	}
+	files := []string{goBuild("promscope", "build", "../../cmd/promscope"), nodeExporter(t, out, architecture)}
+	dirs, err := filepath.Glob("../*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		if len(testsOf(t, dir, everywhere+"|"+preempted+"|"+manyCPUs)) != 0 {
+			files = append(files, goBuild(filepath.Base(dir)+".test", "test", "-c", dir))
+		}
+	}
+	return files
+}
+
+// nodeExporter builds the exporter once; it does not change with the checkout.
+func nodeExporter(t *testing.T, out, architecture string) string {
+	t.Helper()
+	const version = "v1.12.1"
+	path := filepath.Join(out, "node_exporter")
+	if stamp, err := os.ReadFile(path + ".version"); err == nil && string(stamp) == version {
+		return path
+	}
+	// go install puts it to a place that depends on whether the architecture is the machine's.
+	module := command(t, nil, "go", "mod", "download", "-json", "github.com/prometheus/node_exporter@"+version)
+	dir := regexp.MustCompile(`"Dir": "(.*)"`).FindStringSubmatch(module)
+	if dir == nil {
+		t.Fatalf("no directory in %s", module)
+	}
+	command(t, []string{"CGO_ENABLED=0", "GOARCH=" + architecture, "GOFLAGS=-mod=mod"}, "go", "build", "-C", dir[1], "-ldflags=-s -w", "-o", path, ".")
+	if err := os.WriteFile(path+".version", []byte(version), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// boot runs the guest's tests in it and returns what they say of each hook set. A test that fails there fails here.
+func boot(t *testing.T, g guest, files []string) []row {
+	t.Helper()
+	script := []string{"echo \"release $(uname -r)\"", "export " + g.environment}
+	var packages []string
+	for _, file := range files {
+		name, isTest := strings.CutSuffix(filepath.Base(file), ".test")
+		if !isTest || len(testsOf(t, filepath.Join("..", name), g.tests)) == 0 {
+			continue
+		}
+		packages = append(packages, name)
+		script = append(script, fmt.Sprintf("echo 'package %s'; ./%[1]s.test -test.v=test2json -test.timeout=4m '-test.run=%s'; echo \"exit $?\"", name, g.tests))
+	}
+	if len(packages) == 0 {
+		t.Logf("no test is named %s", g.tests)
+		return nil
+	}
+	// promscope's report is compared with a disk that is slow, so that there is iowait.
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(disk, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(disk, 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "./boot", append([]string{filepath.Join(*cache, g.kernel), strings.Join(script, "\n")}, files...)...)
+	cmd.Env = append(os.Environ(), "APPEND="+g.append, "CPUS="+g.cpus, "TIMEOUT=420",
+		"QEMU=-drive if=virtio,format=raw,throttling.iops-total=20,file="+disk)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Errorf("boot: %v\n%s%s", err, end(stdout.String()), stderr.String())
+	}
+	release, outputs := split(stdout.String())
+	var rows []row
+	for _, name := range packages {
+		output, ok := outputs[name]
+		if !ok || output.exit != "0" {
+			t.Errorf("the tests of %s ended with %q", name, output.exit)
+		}
+		results := parse(t, output.text)
+		if !slices.ContainsFunc(results, func(r result) bool { return r.outcome == passed }) {
+			t.Errorf("no test of %s passed", name)
+		}
+		for _, r := range results {
+			if r.outcome == failed {
+				t.Errorf("%s: %s\n%s", name, r.test, end(r.output))
+			}
+		}
+		rows = append(rows, rowsOf(g, release, name, results)...)
+	}
+	return rows
+}
+
+// end returns the last lines of an output; before them is what the verifier read, thousands of lines.
+func end(output string) string {
+	lines := strings.SplitAfter(output, "\n")
+	return strings.Join(lines[max(0, len(lines)-25):], "")
+}

@@ -1,0 +1,329 @@
+package kernels
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// packageOutput is what the tests of one package wrote in a guest, and the exit code of their process.
+type packageOutput struct{ text, exit string }
+
+// split takes a guest's console apart: the kernel's release, and the output of each package's tests.
+func split(console string) (release string, outputs map[string]packageOutput) {
+	outputs = map[string]packageOutput{}
+	for _, part := range strings.Split("\n"+console, "\npackage ") {
+		name, text, ok := strings.Cut(part, "\n")
+		if at := strings.LastIndex(text, "exit "); ok && at >= 0 {
+			outputs[name] = packageOutput{text: text[:at], exit: strings.TrimSpace(text[at+len("exit "):])}
+		} else if r, ok := strings.CutPrefix(strings.TrimSpace(part), "release "); ok {
+			release = r
+		}
+	}
+	return release, outputs
+}
+
+// The outcomes of a test, as test2json names them.
+const (
+	passed  = "pass"
+	failed  = "fail"
+	skipped = "skip"
+)
+
+// result is what became of one test or subtest. A test of which a subtest was skipped has passed.
+type result struct {
+	test, outcome, output string
+}
+
+// parse reads the output of a test binary with -test.v=test2json.
+func parse(t *testing.T, output string) []result {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "tool", "test2json")
+	cmd.Stdin = strings.NewReader(output)
+	events, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var results []result
+	texts := map[string]string{}
+	lines := bufio.NewScanner(bytes.NewReader(events))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var event struct{ Action, Test, Output string }
+		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
+			t.Fatal(err)
+		}
+		switch event.Action {
+		case "output":
+			texts[event.Test] += event.Output
+		case passed, failed, skipped:
+			if event.Test != "" {
+				results = append(results, result{event.Test, event.Action, texts[event.Test]})
+			}
+		}
+	}
+	return results
+}
+
+// row is a line of the table of one collector.
+type row struct {
+	collector, guest, release, hooks, result, verified string
+}
+
+func (r row) String() string {
+	return fmt.Sprintf("| %s | %s | %s | %s | %s |", r.guest, r.release, r.hooks, r.result, r.verified)
+}
+
+// settled is the row without what changes with each release of a kernel.
+func (r row) settled() row {
+	r.release, r.verified = "", ""
+	return r
+}
+
+const header = "| Kernel | Release | Hooks | Result | Instructions verified |\n|---|---|---|---|---|\n"
+
+var (
+	verifiedLine = regexp.MustCompile(`(\w+): (\d+) instructions verified`)
+	logLine      = regexp.MustCompile(`(?s)\w+_test\.go:\d+: (.*?)\n(\s*---|$)`)
+)
+
+// rowsOf makes one row for each hook set that the results name; tests without one for each are about the set that promscope chooses.
+func rowsOf(g guest, release, collector string, results []result) []row {
+	byHooks := map[string][]result{}
+	for _, r := range results {
+		test, rest, isSub := strings.Cut(r.test, "/")
+		switch hooks, _, _ := strings.Cut(rest, "/"); {
+		case isSub:
+			byHooks[hooks] = append(byHooks[hooks], r)
+		case !slices.ContainsFunc(results, func(other result) bool { return strings.HasPrefix(other.test, test+"/") }):
+			byHooks["the chosen set"] = append(byHooks["the chosen set"], r)
+		}
+	}
+	release, _, _ = strings.Cut(release, "-cloud")
+	release, _, _ = strings.Cut(release, "+") // the revision of Debian's package
+	var rows []row
+	for hooks, results := range byHooks {
+		outcome, verified := summarize(results)
+		rows = append(rows, row{collector, g.name(), release, hooks, outcome, verified})
+	}
+	slices.SortFunc(rows, func(a, b row) int { return strings.Compare(a.hooks, b.hooks) })
+	return rows
+}
+
+// summarize says what the tests of one hook set come to, and how many instructions the verifier read for its programs.
+func summarize(results []result) (outcome, verified string) {
+	var bad, passes []string
+	reason, total, largest, name := "", 0, 0, ""
+	for _, r := range results {
+		test, _, _ := strings.Cut(r.test, "/")
+		switch r.outcome {
+		case failed:
+			bad = append(bad, test)
+		case passed:
+			passes = append(passes, test)
+		case skipped:
+			if match := logLine.FindStringSubmatch(r.output); match != nil {
+				reason = strings.Join(strings.Fields(match[1]), " ")
+			}
+		}
+		for _, match := range verifiedLine.FindAllStringSubmatch(r.output, -1) {
+			n, _ := strconv.Atoi(match[2]) // the pattern is of digits
+			if total += n; n > largest {
+				largest, name = n, match[1]
+			}
+		}
+	}
+	unique := func(tests []string) string {
+		slices.Sort(tests)
+		return strings.Join(slices.Compact(tests), ", ")
+	}
+	switch {
+	case len(bad) != 0:
+		outcome = "**fails**: " + unique(bad)
+	case len(passes) == 0:
+		outcome = "not here: " + reason
+	default:
+		outcome = "passes " + unique(passes)
+	}
+	if total != 0 {
+		verified = fmt.Sprintf("%d, of these `%s` %d", total, name, largest)
+	}
+	return outcome, verified
+}
+
+// checkDocs compares the rows with the table in each collector's documentation, or writes it.
+func checkDocs(t *testing.T, rows []row, complete bool) {
+	t.Helper()
+	byFile := map[string][]row{}
+	for _, r := range rows {
+		t.Log(r.collector, r)
+		file := filepath.Join("../../docs", "collectors-"+r.collector+".md")
+		byFile[file] = append(byFile[file], r)
+	}
+	for file, rows := range byFile {
+		text, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // no collector's tests
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		before, documented, after, err := table(string(text))
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		switch {
+		case !*update:
+			for _, problem := range compare(documented, rows, complete) {
+				t.Errorf("%s: %s; make kernels ARGS=-update writes the table", file, problem)
+			}
+		case !complete:
+			t.Errorf("%s: not written, for not all kernels were booted", file)
+		default:
+			var lines strings.Builder
+			for _, r := range rows {
+				fmt.Fprintln(&lines, r)
+			}
+			if err := os.WriteFile(file, []byte(before+header+lines.String()+after), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// table finds the table in a collector's documentation: its rows, and the text before and after it.
+func table(text string) (before string, rows []row, after string, err error) {
+	const begin, end = "<!-- kernels -->\n", "<!-- /kernels -->"
+	before, rest, ok := strings.Cut(text, begin)
+	body, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		return "", nil, "", fmt.Errorf("has no %s…%s", begin, end)
+	}
+	for _, line := range strings.Split(strings.TrimPrefix(body, header), "\n") {
+		if cells := strings.Split(strings.Trim(line, "| "), " | "); len(cells) >= 4 {
+			rows = append(rows, row{guest: cells[0], release: cells[1], hooks: cells[2], result: cells[3]})
+		}
+	}
+	return before + begin, rows, end + after, nil
+}
+
+// compare says in what the documented rows differ from those that were found. Of a run that is not complete, only the guests that ran count.
+func compare(documented, found []row, complete bool) []string {
+	settled := func(rows []row) []string {
+		var lines []string
+		for _, r := range rows {
+			ran := slices.ContainsFunc(found, func(f row) bool { return f.guest == r.guest })
+			if complete || ran {
+				lines = append(lines, r.settled().String())
+			}
+		}
+		return lines
+	}
+	var problems []string
+	want, got := settled(documented), settled(found)
+	for _, line := range got {
+		if !slices.Contains(want, line) {
+			problems = append(problems, "lacks "+line)
+		}
+	}
+	for _, line := range want {
+		if !slices.Contains(got, line) {
+			problems = append(problems, "has, but was not found: "+line)
+		}
+	}
+	return problems
+}
+
+const console = `release 6.12.118+deb13-cloud-amd64
+package http
+` + "\x16" + `=== RUN   TestExact
+` + "\x16" + `=== RUN   TestExact/one
+` + "\x16" + `=== RUN   TestExact/one/close
+    exact_test.go:9: 999 requests
+` + "\x16" + `--- FAIL: TestExact/one/close (0.10s)
+` + "\x16" + `--- FAIL: TestExact/one (0.10s)
+` + "\x16" + `=== RUN   TestExact/two
+    main_test.go:52: no tracepoint two:
+        not supported
+` + "\x16" + `--- SKIP: TestExact/two (0.00s)
+` + "\x16" + `=== RUN   TestExact/three
+` + "\x16" + `--- PASS: TestExact/three (0.00s)
+` + "\x16" + `--- FAIL: TestExact (0.10s)
+` + "\x16" + `=== RUN   TestPrograms
+` + "\x16" + `=== RUN   TestPrograms/three
+    programs_test.go:24: on_send: 30 instructions verified, 5 bytes of machine code
+    programs_test.go:24: on_receive: 12 instructions verified, 5 bytes of machine code
+` + "\x16" + `--- PASS: TestPrograms/three (0.00s)
+` + "\x16" + `--- PASS: TestPrograms (0.00s)
+` + "\x16" + `=== RUN   TestMemory
+` + "\x16" + `--- PASS: TestMemory (0.00s)
+` + "\x16" + `FAIL
+exit 1
+package kernels
+` + "\x16" + `=== RUN   TestReport
+` + "\x16" + `--- PASS: TestReport (9.00s)
+` + "\x16" + `PASS
+exit 0
+`
+
+// TestResults reads a console and expects the table that says the same.
+func TestResults(t *testing.T) {
+	release, outputs := split(console)
+	if len(outputs) != 2 || outputs["http"].exit != "1" || outputs["kernels"].exit != "0" {
+		t.Fatalf("%q", outputs)
+	}
+	got := rowsOf(guest{kernel: "6.12-amd64", append: "preempt=full", cpus: "2,maxcpus=128"}, release, "http", parse(t, outputs["http"].text))
+	const name = "6.12 amd64 preempt=full maxcpus=128"
+	want := []row{
+		{"http", name, "6.12.118", "one", "**fails**: TestExact", ""},
+		{"http", name, "6.12.118", "the chosen set", "passes TestMemory", ""},
+		{"http", name, "6.12.118", "three", "passes TestExact, TestPrograms", "42, of these `on_send` 30"},
+		{"http", name, "6.12.118", "two", "not here: no tracepoint two: not supported", ""},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(row{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestCompare changes a documented table and expects to be told, but for what each release of a kernel changes.
+func TestCompare(t *testing.T) {
+	found := []row{
+		{guest: "5.10 amd64", release: "5.10.0-46", hooks: "one", result: "passes", verified: "42"},
+		{guest: "7 amd64", release: "7.3.4", hooks: "one", result: "passes", verified: "43"},
+	}
+	for _, tt := range []struct {
+		name     string
+		lines    string
+		complete bool
+		problems int
+	}{
+		{"the same", "| 5.10 amd64 | 5.10.0-45 | one | passes | 40 |\n| 7 amd64 | 7.2.1 | one | passes | |\n", true, 0},
+		{"another result", "| 5.10 amd64 | 5.10.0-45 | one | passes | 40 |\n| 7 amd64 | 7.2.1 | one | not here: x | |\n", true, 2},
+		{"a row is missing", "| 5.10 amd64 | 5.10.0-45 | one | passes | 40 |\n", true, 1},
+		{"a guest that did not run", "| 5.10 amd64 | 1 | one | passes | |\n| 6.1 amd64 | 1 | one | passes | |\n| 7 amd64 | 1 | one | passes | |\n", false, 0},
+		{"a guest that is gone", "| 5.10 amd64 | 1 | one | passes | |\n| 6.1 amd64 | 1 | one | passes | |\n| 7 amd64 | 1 | one | passes | |\n", true, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := "before\n<!-- kernels -->\n" + header + tt.lines + "<!-- /kernels -->\nafter\n"
+			before, documented, after, err := table(text)
+			if err != nil || before != "before\n<!-- kernels -->\n" || after != "<!-- /kernels -->\nafter\n" {
+				t.Fatalf("%q, %q, %v", before, after, err)
+			}
+			if problems := compare(documented, found, tt.complete); len(problems) != tt.problems {
+				t.Errorf("%q", problems)
+			}
+		})
+	}
+}
