@@ -48,7 +48,7 @@ const idleAfter = time.Minute
 // With 1,000 processes that have five metrics each, evaluated each second, polling cost
 // 5.0 to 7.3 % of a CPU instead of 3.7 to 5.6 %; with 3,000 it was 16 to 19 % instead of 12
 // to 16 %. Of 15 processes that were killed, 13 were in a report up to 0.8 s after their
-// end. With watches it was 3 of 10, at most 0.07 s after (two cores, Linux 6.18).
+// end. With watches it was 3 of 30, at most 0.07 s after (two cores, Linux 6.18).
 type tracker struct {
 	machine    *Machine
 	onExit     func()
