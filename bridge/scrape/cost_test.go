@@ -14,8 +14,8 @@ import (
 
 // scrapeOf returns a function that scrapes an exposition into a store, in the
 // steady state.
-func scrapeOf(t testing.TB, body []byte, media string, selectors ...store.Selector) (scrape func(), app *appender) {
-	in := input{selection: selectors}
+func scrapeOf(t testing.TB, body []byte, media string, selector store.Selector) (scrape func(), app *appender) {
+	in := input{selection: []store.Selector{selector}}
 	app, sel := benchTarget(in)
 	at := time.Unix(1_700_000_000, 0)
 	once := scrapeOnce(t, app, sel.Name)
@@ -23,7 +23,7 @@ func scrapeOf(t testing.TB, body []byte, media string, selectors ...store.Select
 		at = at.Add(time.Second)
 		once(at, body, media)
 	}
-	for range 70 { // until the rings have their size
+	for range int(selector.Window/time.Second) + 10 { // until the rings have their size
 		scrape()
 	}
 	return scrape, app
@@ -34,7 +34,7 @@ func matching(kind labels.MatchType, value, label, labelValue string) store.Sele
 	if label != "" {
 		ms = append(ms, labels.MustNewMatcher(labels.MatchEqual, label, labelValue))
 	}
-	return store.Selector{Window: time.Minute, Matchers: ms}
+	return store.Selector{Window: 8 * time.Second, Matchers: ms}
 }
 
 // TestAllocations holds what a scrape allocates independent of the number of
@@ -46,6 +46,12 @@ func TestAllocations(t *testing.T) {
 	const perPiece, pieces = 14, 4
 	name := "synthetic_subsystem_metric_0050_total"
 	for _, media := range []string{exposition.MediaText, exposition.MediaProto} {
+		bodies := map[int][]byte{10_000: generated(10_000), 100_000: generated(100_000)}
+		if media == exposition.MediaProto {
+			for series, text := range bodies {
+				bodies[series] = protobuf(t, text)
+			}
+		}
 		for what, c := range map[string]struct {
 			series   int
 			selector store.Selector
@@ -58,11 +64,7 @@ func TestAllocations(t *testing.T) {
 			"one device, by its labels only": {10_000, matching(labels.MatchRegexp, "synthetic_.*", "path", "/api/v1/resource/7"), 100},
 		} {
 			t.Run(media+"/"+what, func(t *testing.T) {
-				body := generated(c.series)
-				if media == exposition.MediaProto {
-					body = protobuf(t, body)
-				}
-				scrape, app := scrapeOf(t, body, media, c.selector)
+				scrape, app := scrapeOf(t, bodies[c.series], media, c.selector)
 				if app.counts.exposed != c.series || app.counts.kept != c.kept || len(app.cache.entries) != c.kept {
 					t.Fatalf("counts %+v, %d remembered", app.counts, len(app.cache.entries))
 				}
@@ -70,7 +72,7 @@ func TestAllocations(t *testing.T) {
 				if what == "one device, by its labels only" && media == exposition.MediaProto {
 					limit = perPiece * 40 // all families are parsed
 				}
-				if n := testing.AllocsPerRun(20, scrape); n > limit {
+				if n := testing.AllocsPerRun(10, scrape); n > limit {
 					t.Errorf("%v allocations", n)
 				}
 			})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -74,18 +73,16 @@ func (c *collectors) change(f func()) {
 	clear(c.requests)
 }
 
-func startNarrow(t *testing.T, c *collectors, selectors ...string) (r *rig, addr string) {
+func startNarrow(t *testing.T, n *network, c *collectors, selectors ...string) (r *rig, addr string) {
 	t.Helper()
 	c.requests = map[string]int{}
 	if c.metrics == nil {
 		c.metrics = map[string][]string{"cpu": {"x_cpu"}, "disk": {"x_disk", "x_io"}, "load": {"x_load"}, "net": {"x_net"}}
 	}
-	srv := httptest.NewServer(c)
-	t.Cleanup(srv.Close)
-	addr = strings.TrimPrefix(srv.URL, "http://")
+	addr = n.serve(c)
 	j := job("j")
 	j.Narrow = true
-	r = start(t, []*scrape.Config{j}, scrape.Options{}, selectors...)
+	r = start(t, n, []*scrape.Config{j}, scrape.Options{}, selectors...)
 	r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 	return r, addr
 }
@@ -105,54 +102,58 @@ func (r *rig) eventuallyNarrowed(want scrape.Narrowed) {
 }
 
 func TestNarrowByCollector(t *testing.T) {
-	c := &collectors{}
-	r, _ := startNarrow(t, c, `x_cpu{i="3"}`, `x_io`, `go_goroutines`, `up`, `absent`)
-	r.eventuallyNarrowed(scrape.Narrowed{
-		Query:         "collect%5B%5D=cpu&collect%5B%5D=disk",
-		SamplesBefore: 55, BytesBefore: 962, SamplesAfter: 33, BytesAfter: 559,
-	})
-	if n := len(r.newest(`{__name__=~"x_cpu|x_io|go_goroutines"}`)); n != 12 {
-		t.Errorf("%d series", n)
-	}
-	for _, g := range []struct {
-		metric string
-		want   float64
-	}{{"promscope_scrape_narrow_series", 55 + 33}, {"promscope_scrape_narrow_bytes", 962 + 559}} {
-		if got := sumOf(t, r, g.metric); got != g.want {
-			t.Errorf("%s is %v", g.metric, got)
+	bubble(t, func(t *testing.T, n *network) {
+		c := &collectors{}
+		r, _ := startNarrow(t, n, c, `x_cpu{i="3"}`, `x_io`, `go_goroutines`, `up`, `absent`)
+		r.eventuallyNarrowed(scrape.Narrowed{
+			Query:         "collect%5B%5D=cpu&collect%5B%5D=disk",
+			SamplesBefore: 55, BytesBefore: 962, SamplesAfter: 33, BytesAfter: 559,
+		})
+		if n := len(r.newest(`{__name__=~"x_cpu|x_io|go_goroutines"}`)); n != 12 {
+			t.Errorf("%d series", n)
 		}
-	}
-	if problems, err := testutil.GatherAndLint(r.reg); err != nil || len(problems) > 0 {
-		t.Errorf("lint: %v %v", problems, err)
-	}
+		for _, g := range []struct {
+			metric string
+			want   float64
+		}{{"promscope_scrape_narrow_series", 55 + 33}, {"promscope_scrape_narrow_bytes", 962 + 559}} {
+			if got := sumOf(t, r, g.metric); got != g.want {
+				t.Errorf("%s is %v", g.metric, got)
+			}
+		}
+		if problems, err := testutil.GatherAndLint(r.reg); err != nil || len(problems) > 0 {
+			t.Errorf("lint: %v %v", problems, err)
+		}
 
-	// A metric that a collector does not give any more: all is asked for once.
-	c.change(func() { c.metrics["disk"] = []string{"x_disk"} })
-	r.eventually(`x_io{i="1"}`, map[string]string{fmt.Sprintf(`{__name__="x_io", i="1", instance="%s", job="j"}`, r.Targets()[0].Labels.Get("instance")): "stale"})
-	time.Sleep(300 * time.Millisecond)
-	c.change(func() {
-		if c.requests[""] != 1 {
-			t.Errorf("requests: %v", c.requests)
+		// A metric that a collector does not give any more: all is asked for once.
+		c.change(func() { c.metrics["disk"] = []string{"x_disk"} })
+		r.eventually(`x_io{i="1"}`, map[string]string{fmt.Sprintf(`{__name__="x_io", i="1", instance="%s", job="j"}`, r.Targets()[0].Labels.Get("instance")): "stale"})
+		time.Sleep(300 * time.Millisecond)
+		c.change(func() {
+			if c.requests[""] != 1 {
+				t.Errorf("requests: %v", c.requests)
+			}
+			// One that moves to another collector: it is found again.
+			c.metrics["disk"], c.metrics["net"] = []string{"x_disk"}, []string{"x_net", "x_cpu"}
+			c.metrics["cpu"] = nil
+		})
+		r.eventuallyNarrowed(scrape.Narrowed{
+			Query:         "collect%5B%5D=net",
+			SamplesBefore: 45, BytesBefore: 822, SamplesAfter: 22, BytesAfter: 362,
+		})
+		if got := r.newest(`x_cpu{i="3"}`); len(got) != 1 || slices.Contains(slices.Collect(maps.Values(got)), "stale") {
+			t.Errorf("x_cpu: %v", got)
 		}
-		// One that moves to another collector: it is found again.
-		c.metrics["disk"], c.metrics["net"] = []string{"x_disk"}, []string{"x_net", "x_cpu"}
-		c.metrics["cpu"] = nil
 	})
-	r.eventuallyNarrowed(scrape.Narrowed{
-		Query:         "collect%5B%5D=net",
-		SamplesBefore: 45, BytesBefore: 822, SamplesAfter: 22, BytesAfter: 362,
-	})
-	if got := r.newest(`x_cpu{i="3"}`); len(got) != 1 || slices.Contains(slices.Collect(maps.Values(got)), "stale") {
-		t.Errorf("x_cpu: %v", got)
-	}
 }
 
 func TestNarrowByName(t *testing.T) {
-	c := &collectors{byName: true}
-	r, _ := startNarrow(t, c, `x_cpu`, `x_latency_bucket`, `up`)
-	r.eventuallyNarrowed(scrape.Narrowed{
-		Query:         "name%5B%5D=x_cpu&name%5B%5D=x_latency_bucket&name%5B%5D=x_latency",
-		SamplesBefore: 51, BytesBefore: 776, SamplesAfter: 10, BytesAfter: 150,
+	bubble(t, func(t *testing.T, n *network) {
+		c := &collectors{byName: true}
+		r, _ := startNarrow(t, n, c, `x_cpu`, `x_latency_bucket`, `up`)
+		r.eventuallyNarrowed(scrape.Narrowed{
+			Query:         "name%5B%5D=x_cpu&name%5B%5D=x_latency_bucket&name%5B%5D=x_latency",
+			SamplesBefore: 51, BytesBefore: 776, SamplesAfter: 10, BytesAfter: 150,
+		})
 	})
 }
 
@@ -172,35 +173,39 @@ func TestNarrowIsGivenUp(t *testing.T) {
 			Reason: "no rule takes a series of it", SamplesBefore: 55, BytesBefore: 962}},
 	} {
 		t.Run(c.want.Reason, func(t *testing.T) {
-			r, addr := startNarrow(t, c.exporter, c.selector, `up`)
-			r.eventuallyNarrowed(c.want)
-			r.eventually(`up`, map[string]string{`{__name__="up", instance="` + addr + `", job="j"}`: "1"})
-			time.Sleep(150 * time.Millisecond)
-			c.exporter.change(func() {})
-			time.Sleep(500 * time.Millisecond)
-			c.exporter.change(func() {
-				if n := len(c.exporter.requests); n != 1 || c.exporter.requests[""] < 3 {
-					t.Errorf("requests: %v", c.exporter.requests)
+			bubble(t, func(t *testing.T, n *network) {
+				r, addr := startNarrow(t, n, c.exporter, c.selector, `up`)
+				r.eventuallyNarrowed(c.want)
+				r.eventually(`up`, map[string]string{`{__name__="up", instance="` + addr + `", job="j"}`: "1"})
+				time.Sleep(150 * time.Millisecond)
+				c.exporter.change(func() {})
+				time.Sleep(500 * time.Millisecond)
+				c.exporter.change(func() {
+					if n := len(c.exporter.requests); n != 1 || c.exporter.requests[""] < 3 {
+						t.Errorf("requests: %v", c.exporter.requests)
+					}
+				})
+				if down := strings.Contains(r.logs.String(), "down"); down {
+					t.Errorf("logged:\n%s", r.logs)
 				}
 			})
-			if down := strings.Contains(r.logs.String(), "down"); down {
-				t.Errorf("logged:\n%s", r.logs)
-			}
 		})
 	}
 }
 
 func TestNarrowNeedsNames(t *testing.T) {
-	j := job("j")
-	j.Narrow = true
-	j.MetricRelabelConfigs = []*relabel.Config{{
-		Action: relabel.Replace, TargetLabel: "__name__", Replacement: "x", Separator: ";", Regex: relabel.MustNewRegexp("(.*)"),
-	}}
-	addr := exporter(t, text, func() string { return "a 1\n" })
-	r := start(t, []*scrape.Config{j}, scrape.Options{}, `x`)
-	r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
-	r.eventuallyNarrowed(scrape.Narrowed{Reason: "metric_relabel_configs can write __name__", SamplesBefore: 1, BytesBefore: 4})
-	r.eventually(`x`, map[string]string{`{__name__="x", instance="` + addr + `", job="j"}`: "1"})
+	bubble(t, func(t *testing.T, n *network) {
+		j := job("j")
+		j.Narrow = true
+		j.MetricRelabelConfigs = []*relabel.Config{{
+			Action: relabel.Replace, TargetLabel: "__name__", Replacement: "x", Separator: ";", Regex: relabel.MustNewRegexp("(.*)"),
+		}}
+		addr := n.exporter(text, func() string { return "a 1\n" })
+		r := start(t, n, []*scrape.Config{j}, scrape.Options{}, `x`)
+		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+		r.eventuallyNarrowed(scrape.Narrowed{Reason: "metric_relabel_configs can write __name__", SamplesBefore: 1, BytesBefore: 4})
+		r.eventually(`x`, map[string]string{`{__name__="x", instance="` + addr + `", job="j"}`: "1"})
+	})
 }
 
 func sumOf(t *testing.T, r *rig, metric string) (sum float64) {

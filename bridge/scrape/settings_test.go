@@ -17,7 +17,7 @@ import (
 // TestSettings scrapes an exposition under settings, and looks at what is kept.
 func TestSettings(t *testing.T) {
 	const openMetrics = "application/openmetrics-text; version=1.0.0"
-	// Validating writes to it, and the tests run at the same time.
+	// Validating writes to it.
 	drop := func() []*relabel.Config {
 		return []*relabel.Config{{
 			Action: relabel.Drop, SourceLabels: model.LabelNames{"x"}, Regex: relabel.MustNewRegexp("2"), Separator: ";",
@@ -27,8 +27,9 @@ func TestSettings(t *testing.T) {
 		Action: relabel.Replace, SourceLabels: model.LabelNames{"__name__"}, Regex: relabel.MustNewRegexp("old_(.*)"),
 		TargetLabel: "__name__", Replacement: "$1", Separator: ";",
 	}}
-	old := time.Now().Add(-30 * time.Second).UnixMilli()
-	ahead := time.Now().Add(time.Hour).UnixMilli()
+	begin := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // of all bubbles
+	old := begin.Add(-30 * time.Second).UnixMilli()
+	ahead := begin.Add(time.Hour).UnixMilli()
 	for name, c := range map[string]struct {
 		contentType string
 		body        string
@@ -115,50 +116,53 @@ func TestSettings(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			j := job("j")
-			if c.set != nil {
-				c.set(j)
-			}
-			if c.contentType == "" {
-				c.contentType = text
-			}
-			addr := exporter(t, c.contentType, func() string { return c.body })
-			r := start(t, []*scrape.Config{j}, scrape.Options{}, `a`, `up`)
-			r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
-			inst := fmt.Sprintf("instance=%q", addr)
-			up := "1"
-			if c.err != "" {
-				up = "0"
-			}
-			r.eventually(`up`, map[string]string{`{__name__="up", ` + inst + `, job="j"}`: up})
-			want := map[string]string{}
-			for series, v := range c.want {
-				want[strings.Replace(series, "INST", inst, 1)] = v
-			}
-			r.eventually(`a`, want)
-			s := r.Targets()[0]
-			if s.LastError != strings.Replace(c.err, "INST", inst, 1) || s.ParsesAll != c.parsesAll {
-				t.Errorf("error %q, parses all: %q", s.LastError, s.ParsesAll)
-			}
+			bubble(t, func(t *testing.T, n *network) {
+				j := job("j")
+				if c.set != nil {
+					c.set(j)
+				}
+				if c.contentType == "" {
+					c.contentType = text
+				}
+				addr := n.exporter(c.contentType, func() string { return c.body })
+				r := start(t, n, []*scrape.Config{j}, scrape.Options{}, `a`, `up`)
+				r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+				inst := fmt.Sprintf("instance=%q", addr)
+				up := "1"
+				if c.err != "" {
+					up = "0"
+				}
+				r.eventually(`up`, map[string]string{`{__name__="up", ` + inst + `, job="j"}`: up})
+				want := map[string]string{}
+				for series, v := range c.want {
+					want[strings.Replace(series, "INST", inst, 1)] = v
+				}
+				r.eventually(`a`, want)
+				s := r.Targets()[0]
+				if s.LastError != strings.Replace(c.err, "INST", inst, 1) || s.ParsesAll != c.parsesAll {
+					t.Errorf("error %q, parses all: %q", s.LastError, s.ParsesAll)
+				}
+			})
 		})
 	}
 }
 
 func TestReportSeries(t *testing.T) {
-	addr := exporter(t, text, func() string { return "a 1\nb{x=\"1\"} 1\nb{x=\"2\"} 1\n" })
-	j := job("j")
-	j.ExtraScrapeMetrics, j.SampleLimit = true, 10
-	r := start(t, []*scrape.Config{j}, scrape.Options{}, `a`, `{__name__=~"scrape_(samples.*|timeout.*|sample_limit|body.*)"}`)
-	r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
-	name := func(metric string) string {
-		return fmt.Sprintf(`{__name__="scrape_%s", instance="%s", job="j"}`, metric, addr)
-	}
-	r.eventually(`{__name__=~"scrape_.+"}`, map[string]string{
-		name("samples_scraped"):                "3",
-		name("samples_post_metric_relabeling"): "3",
-		name("timeout_seconds"):                "0.1",
-		name("sample_limit"):                   "10",
-		name("body_size_bytes"):                "26",
+	bubble(t, func(t *testing.T, n *network) {
+		addr := n.exporter(text, func() string { return "a 1\nb{x=\"1\"} 1\nb{x=\"2\"} 1\n" })
+		j := job("j")
+		j.ExtraScrapeMetrics, j.SampleLimit = true, 10
+		r := start(t, n, []*scrape.Config{j}, scrape.Options{}, `a`, `{__name__=~"scrape_(samples.*|timeout.*|sample_limit|body.*)"}`)
+		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+		name := func(metric string) string {
+			return fmt.Sprintf(`{__name__="scrape_%s", instance="%s", job="j"}`, metric, addr)
+		}
+		r.eventually(`{__name__=~"scrape_.+"}`, map[string]string{
+			name("samples_scraped"):                "3",
+			name("samples_post_metric_relabeling"): "3",
+			name("timeout_seconds"):                "0.1",
+			name("sample_limit"):                   "10",
+			name("body_size_bytes"):                "26",
+		})
 	})
 }
