@@ -423,10 +423,14 @@ static __always_inline void response(struct connection *c, __u32 code)
 	c->pending = false;
 	// The code first: a reader takes the buckets first, and so has no response without a code.
 	column = code - 100 < CODES ? code_columns[code - 100] : 0;
-	if (likely(column && column < CODE_COLUMNS))
-		counters->codes[column]++;
-	else
+	if (likely(column)) {
+		// Clang makes one comparison of two, of column - 1, and most kernels do not see then that column is bounded.
+		asm volatile("" : "+r"(column));
+		if (column < CODE_COLUMNS)
+			counters->codes[column]++;
+	} else {
 		count_rare(c->slot, c->epoch, code);
+	}
 	now = bpf_ktime_get_ns();
 	counters->last = now;
 	took = now - c->started;
@@ -768,6 +772,12 @@ static __noinline __u32 wrote_vector(struct vector *v, __u32 buffers)
 	return v->seq;
 }
 
+// first_buffer returns the first iovec. The field is in a union: kernels before 6.17 take what is read from it for a number.
+static __always_inline const struct iovec *first_buffer(const struct iov_iter *iter)
+{
+	return bpf_rdonly_cast(iter->__iov, bpf_core_type_id_kernel(struct iovec));
+}
+
 // sent looks at a write in all the cases that are not the usual one.
 static __noinline int sent(__u64 *ctx, struct connection *c)
 {
@@ -785,7 +795,7 @@ static __noinline int sent(__u64 *ctx, struct connection *c)
 	if (iter->iter_type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
 		base = iter->ubuf + skip;
 	} else if (iter->iter_type == bpf_core_enum_value(enum iter_type, ITER_IOVEC)) {
-		first = iter->__iov;
+		first = first_buffer(iter);
 		base = first->iov_base + skip;
 		more = iter->nr_segs - 1;
 		if (more)
@@ -847,8 +857,8 @@ int BPF_PROG(on_send, struct sock *sk, const struct msghdr *msg)
 		base = iter->ubuf;
 		len = iter->count;
 	} else if (iter->iter_type == bpf_core_enum_value(enum iter_type, ITER_IOVEC) && iter->nr_segs <= 2) {
-		base = iter->__iov->iov_base;
-		len = iter->__iov->iov_len;
+		base = first_buffer(iter)->iov_base;
+		len = first_buffer(iter)->iov_len;
 	} else {
 		return sent(ctx, c);
 	}
@@ -867,7 +877,7 @@ int BPF_PROG(on_send, struct sock *sk, const struct msghdr *msg)
 		return sent(ctx, c);
 	response(c, code);
 	if (unlikely(c->brief && iter->nr_segs > 1)) { // what follows is no body
-		c->sent_until += iter->__iov->iov_len;
+		c->sent_until += first_buffer(iter)->iov_len;
 		return sent(ctx, c);
 	}
 	c->sent_until += iter->count;
