@@ -11,15 +11,15 @@ import (
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/iowait"
-	"github.com/promscope/promscope/ebpf/hook"
+	builtin "github.com/promscope/promscope/ebpf/collector"
 	"github.com/promscope/promscope/ebpf/http"
 )
 
 // Collectors describes the built-in collectors.
-func Collectors() []hook.Description {
-	return []hook.Description{
+func Collectors() []builtin.Definition {
+	return []builtin.Definition{
 		{Name: "iowait", Help: "CPU time of this host by mode, from /proc/stat.", Interval: time.Second},
-		http.Describe(),
+		http.Definition(),
 	}
 }
 
@@ -30,14 +30,13 @@ func openCollector(name string, settings *config.Collectors, logger *slog.Logger
 	case "iowait":
 		return iowait.NewCollector("/proc", logger)
 	case "http":
-		return http.New(http.Options{
+		o := http.Options{
 			Ports:          http.Ports{Include: settings.HTTP.Ports.Include.List(), Exclude: settings.HTTP.Ports.Exclude.List()},
 			MaxProcesses:   settings.HTTP.MaxProcesses,
 			MaxConnections: settings.HTTP.MaxConnections,
 			Clients:        settings.HTTP.Clients,
-			Interval:       time.Duration(settings.HTTP.Interval),
-			Logger:         logger,
-		})
+		}
+		return o.Open(builtin.Environment{Interval: time.Duration(settings.HTTP.Interval), Logger: logger})
 	}
 	return nil, errors.New("there is no such collector")
 }

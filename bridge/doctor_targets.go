@@ -8,6 +8,7 @@ import (
 	"github.com/promscope/promscope/bridge/doctor"
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/view"
+	builtin "github.com/promscope/promscope/ebpf/collector"
 )
 
 // collectorFindings says for each collector which hook serves it, or why none.
@@ -30,7 +31,7 @@ func collectorFindings(p *pipeline) []doctor.Finding {
 
 func (c *collector) finding(check string, b config.BuiltIn) doctor.Finding {
 	if c.err != nil {
-		reason, remedy := reasonAndRemedy(c.err)
+		reason, remedy := builtin.ReasonAndRemedy(c.err)
 		return doctor.Warning(check, remedy, "%s", reason)
 	}
 	if _, err := c.gatherer.Gather(); err != nil {

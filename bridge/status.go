@@ -31,7 +31,6 @@ type status struct {
 	names    processNames
 	exposed  exposed
 	text     configText
-	hooks    kernelHooks
 	explains chan struct{} // a place for each question that may be worked on
 }
 

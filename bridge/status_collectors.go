@@ -3,20 +3,18 @@ package bridge
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/web"
-	"github.com/promscope/promscope/ebpf/hook"
+	builtin "github.com/promscope/promscope/ebpf/collector"
 )
 
 // Collectors implements web.Source.
@@ -36,7 +34,6 @@ func (s *status) Collectors(context.Context) []web.Collector {
 			w.Series, w.Kept = t.Samples, t.Kept
 			w.Error = cmp.Or(w.Error, t.LastError)
 		}
-		s.hooks.explain(&w)
 		all = append(all, w)
 	}
 	return all
@@ -56,76 +53,39 @@ func collectorModel(b config.BuiltIn) web.Collector {
 			continue
 		}
 		w.Help = d.Help
-		if n := len(d.Alternatives); n > 0 {
-			w.Requires = append(w.Requires, "BTF", "Linux "+d.Alternatives[n-1].Needs.Kernel)
+		if len(d.HookSets) > 0 {
+			w.Requires = append(w.Requires, "BTF", "Linux "+d.Kernel)
 		}
-		for _, c := range d.Capabilities {
-			w.Requires = append(w.Requires, c.Name)
-		}
-		for _, alternative := range d.Alternatives {
-			w.Hooks = append(w.Hooks, web.Hook{Name: alternative.Name})
+		w.Requires = append(w.Requires, d.Capabilities...)
+		for _, set := range d.HookSets {
+			w.Hooks = append(w.Hooks, web.Hook{Name: set.Name})
 		}
 	}
 	return w
-}
-
-// kernelHooks remembers which sets of hooks this kernel lacks something for:
-// reading its types takes longer than a page may.
-type kernelHooks struct {
-	once    sync.Once
-	refused map[string]string // by collector and hooks
-}
-
-// explain says of hooks that are better than those that serve why they do not.
-func (k *kernelHooks) explain(w *web.Collector) {
-	k.once.Do(k.ask)
-	for i := range w.Hooks {
-		h := &w.Hooks[i]
-		if h.Name == w.Hook {
-			return // those after it were not tried
-		}
-		h.Error = k.refused[w.Name+" "+h.Name]
-		if h.Error == "" && w.Hook != "" {
-			h.Error = "the kernel does not load its programs; the log of the start says why"
-		}
-	}
-}
-
-func (k *kernelHooks) ask() {
-	k.refused = map[string]string{}
-	spec, err := hook.KernelSpec()
-	for _, d := range Collectors() {
-		for _, alternative := range d.Alternatives {
-			refusal := err
-			if refusal == nil {
-				refusal = alternative.Needs.Check(spec)
-			}
-			if refusal != nil {
-				reason, _ := reasonAndRemedy(refusal)
-				k.refused[d.Name+" "+alternative.Name] = strings.TrimSuffix(reason, ": "+ebpf.ErrNotSupported.Error())
-			}
-		}
-	}
 }
 
 // describe adds what is known of a collector that is enabled.
 func (c *collector) describe(w *web.Collector) {
 	if c.err != nil {
 		w.State = web.CollectorFailed
-		w.Error, w.Remedy = reasonAndRemedy(c.err)
+		w.Error, w.Remedy = builtin.ReasonAndRemedy(c.err)
 		return
 	}
 	w.State = web.CollectorOn
 	c.meter.describe(w)
-}
-
-// reasonAndRemedy takes an error apart that says what would help.
-func reasonAndRemedy(err error) (reason, remedy string) {
-	var known *hook.Error
-	if errors.As(err, &known) {
-		return known.Reason, known.Remedy
+	running, ok := c.closer.(builtin.Collector)
+	if !ok {
+		return
 	}
-	return err.Error(), ""
+	status := running.Status()
+	w.Hook = status.HookSet
+	for _, r := range status.Refused {
+		for i := range w.Hooks {
+			if w.Hooks[i].Name == r.HookSet {
+				w.Hooks[i].Error = r.Reason
+			}
+		}
+	}
 }
 
 // meter watches a collector's gatherer for the status pages.

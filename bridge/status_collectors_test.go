@@ -9,7 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/promscope/promscope/bridge/web"
-	"github.com/promscope/promscope/ebpf/hook"
+	builtin "github.com/promscope/promscope/ebpf/collector"
 )
 
 // What a collector says of itself is on its page, what it collects is not.
@@ -49,7 +49,7 @@ func TestMeter(t *testing.T) {
 }
 
 func TestCollectorThatFails(t *testing.T) {
-	c := &collector{err: &hook.Error{Reason: "no BTF", Remedy: "another kernel"}}
+	c := &collector{err: &builtin.Error{Reason: "no BTF", Remedy: "another kernel"}}
 	w := web.Collector{Hooks: []web.Hook{{Name: "a"}}}
 	c.describe(&w)
 	if w.State != web.CollectorFailed || w.Error != "no BTF" || w.Remedy != "another kernel" {
@@ -59,26 +59,5 @@ func TestCollectorThatFails(t *testing.T) {
 	c.describe(&w)
 	if w.Error != "plain" || w.Remedy != "" {
 		t.Errorf("%+v", w)
-	}
-}
-
-// Of the hooks that are tried before those that serve it is said why they do not.
-func TestKernelHooks(t *testing.T) {
-	k := &kernelHooks{}
-	k.once.Do(func() { k.refused = map[string]string{"x a": "this kernel has no tracepoint t"} })
-	w := web.Collector{Name: "x", Hook: "c", Hooks: []web.Hook{{Name: "a"}, {Name: "b"}, {Name: "c"}, {Name: "d"}}}
-	k.explain(&w)
-	want := []string{"this kernel has no tracepoint t", "the kernel does not load its programs; the log of the start says why", "", ""}
-	for i, h := range w.Hooks {
-		if h.Error != want[i] {
-			t.Errorf("%s: %q, want %q", h.Name, h.Error, want[i])
-		}
-	}
-	here := &kernelHooks{}
-	here.once.Do(here.ask) // whatever this kernel says: no panic, no error without hooks
-	for name, reason := range here.refused {
-		if reason == "" {
-			t.Errorf("%s is refused without a reason", name)
-		}
 	}
 }
