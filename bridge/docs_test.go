@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/promslog"
 
-	"github.com/promscope/promscope/bridge/collector"
+	"github.com/promscope/promscope/bridge/collectors"
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/plugin"
@@ -79,7 +79,7 @@ What promscope tells of itself on ` + "`/metrics`" + ` of its debug address, bes
 func without(b *pipeline.Runtime, doc string) string {
 	var lines []string
 	for line := range strings.Lines(doc) {
-		if !slices.ContainsFunc(b.Pipeline().Collectors, func(c *collector.Collector) bool {
+		if !slices.ContainsFunc(b.Pipeline().Collectors, func(c *collectors.Collector) bool {
 			return c.Err != nil && strings.HasPrefix(line, "| `"+ownMetric+c.Name+"_")
 		}) {
 			lines = append(lines, line)

@@ -1,95 +1,84 @@
 package config
 
 import (
+	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/prometheus/common/model"
 
-	"github.com/promscope/promscope/ebpf/port"
+	"github.com/promscope/promscope/bridge/collectors"
+	"github.com/promscope/promscope/ebpf/collector"
 	"github.com/promscope/promscope/mapping/document"
 )
 
-// Collectors configures the built-in collectors. One that the configuration
-// does not name runs with its defaults, where the machine allows it.
-type Collectors struct {
-	IOWait IOWait `yaml:"iowait"`
-	HTTP   HTTP   `yaml:"http"`
-}
-
-// Collector is what all built-in collectors have in common.
-type Collector struct {
+// rawCollector is what all built-in collectors have in common.
+type rawCollector struct {
 	Enabled  bool           `yaml:"enabled"`
 	Interval model.Duration `yaml:"interval"` // between two gatherings
 }
 
-// IOWait configures the CPU time of this host, by mode.
-type IOWait struct {
-	Collector `yaml:",inline"`
-}
-
-// HTTP configures what the kernel sees of HTTP servers.
-type HTTP struct {
-	Collector `yaml:",inline"`
-
-	Ports          PortFilter `yaml:"ports"`           // of servers
-	MaxProcesses   int        `yaml:"max_processes"`   // tracked at a time
-	MaxConnections int        `yaml:"max_connections"` // tracked at a time
-	Clients        bool       `yaml:"clients"`         // also what processes ask of others
-}
-
-// PortFilter admits ports.
-type PortFilter struct {
-	Include port.Set `yaml:"include,omitempty"` // empty: all
-	Exclude port.Set `yaml:"exclude,omitempty"`
-}
-
-func defaultCollectors() Collectors {
-	everySecond := Collector{Enabled: true, Interval: model.Duration(time.Second)}
-	return Collectors{
-		IOWait: IOWait{Collector: everySecond},
-		HTTP: HTTP{
-			Collector:      everySecond,
-			MaxProcesses:   1_024,
-			MaxConnections: 65_536,
-		},
+// rawCollectors returns a pointer to a struct with a field for each collector, as YAML
+// has it: what all have in common beside the collector's own options.
+func rawCollectors(all []collectors.Settings) reflect.Value {
+	var fields []reflect.StructField
+	for i, s := range all {
+		fields = append(fields, reflect.StructField{
+			Name: fmt.Sprintf("Collector%d", i),
+			Tag:  reflect.StructTag(fmt.Sprintf("yaml:%q", s.Name)),
+			Type: reflect.StructOf([]reflect.StructField{
+				{Name: "Common", Tag: `yaml:",inline"`, Type: reflect.TypeFor[rawCollector]()},
+				{Name: "Options", Tag: `yaml:",inline"`, Type: reflect.TypeOf(s.Options).Elem()},
+			}),
+		})
 	}
-}
-
-// BuiltIn is a collector by name, with the beginnings of its metrics' names.
-type BuiltIn struct {
-	Name string
-	Collector
-
-	prefixes []string
-}
-
-// All returns the built-in collectors, also those that are not enabled.
-func (c *Collectors) All() []BuiltIn {
-	return []BuiltIn{
-		{"iowait", c.IOWait.Collector, []string{"promscope_cpu_", "promscope_host_cpu_"}},
-		{"http", c.HTTP.Collector, []string{"promscope_http_"}},
+	raw := reflect.New(reflect.StructOf(fields))
+	for i, s := range all {
+		field := raw.Elem().Field(i)
+		field.Field(0).Set(reflect.ValueOf(rawCollector{s.Enabled, model.Duration(s.Interval)}))
+		field.Field(1).Set(reflect.ValueOf(s.Options).Elem())
 	}
+	return raw
+}
+
+// defaultCollectors are the settings of all built-in collectors without a
+// configuration.
+func defaultCollectors() []collectors.Settings {
+	var all []collectors.Settings
+	for _, d := range collectors.Definitions() {
+		all = append(all, collectors.Settings{Definition: d, Enabled: !d.Off, Interval: d.Interval, Options: d.Options()})
+	}
+	return all
 }
 
 // minInterval bounds what gathering and scraping cost. Scope's probe looks
 // once a second.
 const minInterval = model.Duration(100 * time.Millisecond)
 
-func (l *loader) checkCollectors(c *Collectors) {
+// collectors returns the settings of all built-in collectors. What the configuration
+// does not say has its default.
+func (l *loader) collectors() []collectors.Settings {
 	section := document.Field(l.doc.Root, "collectors")
-	for _, b := range c.All() {
-		at := document.Field(section, b.Name)
-		l.require(b.Interval >= minInterval, at, "interval", "must be at least %s", minInterval)
+	all := defaultCollectors()
+	raw := rawCollectors(all)
+	l.decode(section, raw.Interface())
+	for i := range all {
+		s, field, at := &all[i], raw.Elem().Field(i), document.Field(section, all[i].Name)
+		common, _ := field.Field(0).Interface().(rawCollector)
+		s.Enabled, s.Interval = common.Enabled, time.Duration(common.Interval)
+		s.Options, _ = field.Field(1).Addr().Interface().(collector.Options)
+		l.require(common.Interval >= minInterval, at, "interval", "must be at least %s", minInterval)
+		for _, p := range s.Options.Check() {
+			l.require(false, at, p.Option, "%s", p.Message)
+		}
 	}
-	http := document.Field(section, "http")
-	l.require(c.HTTP.MaxProcesses > 0, http, "max_processes", "must be positive")
-	l.require(c.HTTP.MaxConnections > 0, http, "max_connections", "must be positive")
+	return all
 }
 
 func collectorNames() []string {
 	var names []string
-	for _, b := range new(Collectors).All() {
-		names = append(names, b.Name)
+	for _, d := range collectors.Definitions() {
+		names = append(names, d.Name)
 	}
 	return names
 }

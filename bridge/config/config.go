@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"github.com/promscope/promscope/bridge/collectors"
 	"github.com/promscope/promscope/bridge/discovery"
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/mapping"
@@ -15,8 +16,8 @@ type Config struct {
 	Scope      Scope
 	Global     scrape.Global
 	Jobs       []Job
-	Collectors Collectors
-	Presets    []string // names, as far as they are in use
+	Collectors []collectors.Settings // also those that are not enabled
+	Presets    []string              // names, as far as they are in use
 	Rules      *mapping.Set
 	Limits     Limits
 }

@@ -62,8 +62,8 @@ func (c *Config) jobsHint() string {
 // ownHint says why promscope has none of the metrics, whose names are like those of
 // its own.
 func (c *Config) ownHint(names []string) string {
-	for _, b := range c.Collectors.All() {
-		if !b.Enabled && slices.ContainsFunc(names, b.hasMetric) {
+	for _, b := range c.Collectors {
+		if !b.Enabled && slices.ContainsFunc(names, b.Serves) {
 			return fmt.Sprintf("the collector %s is not enabled", b.Name)
 		}
 	}
@@ -117,8 +117,8 @@ func (c *Config) exports(name string) bool {
 	if !slices.Contains(known, name) && !slices.Contains(known, base) {
 		return false
 	}
-	for _, b := range c.Collectors.All() {
-		if b.hasMetric(name) {
+	for _, b := range c.Collectors {
+		if b.Serves(name) {
 			return b.Enabled
 		}
 	}

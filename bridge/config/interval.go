@@ -21,9 +21,9 @@ func (c *Config) Interval(matchers []*labels.Matcher) time.Duration {
 	if admitsJob(matchers, builtInJob) {
 		name := nameBeginning(matchers)
 		var longest time.Duration
-		for _, b := range c.Collectors.All() {
-			if b.Enabled && b.hasMetric(name) {
-				longest = max(longest, time.Duration(b.Interval))
+		for _, b := range c.Collectors {
+			if b.Enabled && b.Serves(name) {
+				longest = max(longest, b.Interval)
 			}
 		}
 		switch {
@@ -67,11 +67,6 @@ func nameBeginning(matchers []*labels.Matcher) string {
 		}
 	}
 	return ""
-}
-
-// hasMetric reports whether names with that beginning are the collector's.
-func (b BuiltIn) hasMetric(beginning string) bool {
-	return slices.ContainsFunc(b.prefixes, func(prefix string) bool { return strings.HasPrefix(beginning, prefix) })
 }
 
 // admitsJob reports whether series of a job pass the matchers on its label.

@@ -68,11 +68,11 @@ type loader struct {
 
 func (l *loader) load() *Config {
 	l.decode(l.doc.Root, &l.raw)
-	c := &Config{Global: l.raw.Global, Collectors: l.raw.Collectors}
+	c := &Config{Global: l.raw.Global}
 	l.checkGlobal()
 	c.Scope = l.scope()
 	c.Limits = l.limits()
-	l.checkCollectors(&c.Collectors)
+	c.Collectors = l.collectors()
 	c.Jobs = l.jobs()
 	l.loadRules(c)
 	return c
@@ -112,7 +112,7 @@ func (l *loader) path(name string) string { return config.JoinDir(l.dir, name) }
 
 // explainUnknown says what is the matter with keys that are not ours.
 func explainUnknown(owner reflect.Type, key string) (message, hint string, ok bool) {
-	if owner == reflect.TypeFor[Collectors]() {
+	if owner == rawCollectors(defaultCollectors()).Type().Elem() {
 		message = fmt.Sprintf("unknown collector %q", key)
 		if meant := document.Suggest(key, collectorNames()); meant != "" {
 			return message, fmt.Sprintf("did you mean %q?", meant), true

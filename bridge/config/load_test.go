@@ -87,7 +87,7 @@ func TestDefault(t *testing.T) {
 	if c.Scope.PluginID != "promscope" || c.Scope.Samples != 15 || c.Scope.MaxAge != time.Minute {
 		t.Errorf("scope: %+v", c.Scope)
 	}
-	if !c.Collectors.IOWait.Enabled || time.Duration(c.Collectors.IOWait.Interval) != time.Second {
+	if len(c.Collectors) == 0 || c.Collectors[0].Name != "iowait" || !c.Collectors[0].Enabled || c.Collectors[0].Interval != time.Second {
 		t.Errorf("collectors: %+v", c.Collectors)
 	}
 }

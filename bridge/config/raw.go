@@ -20,7 +20,7 @@ type rawConfig struct {
 	Global        scrape.Global `yaml:"global"`
 	Scope         rawScope      `yaml:"scope"`
 	ScrapeConfigs yaml.Node     `yaml:"scrape_configs"`
-	Collectors    Collectors    `yaml:"collectors"`
+	Collectors    yaml.Node     `yaml:"collectors"`
 	Presets       yaml.Node     `yaml:"presets"`
 	RuleFiles     yaml.Node     `yaml:"rule_files"`
 	Rules         yaml.Node     `yaml:"rules"`
@@ -74,7 +74,6 @@ func defaults() rawConfig {
 			Samples:     15,
 			MaxAge:      model.Duration(time.Minute),
 		},
-		Collectors: defaultCollectors(),
 		Limits: rawLimits{
 			MaxSeries:            100_000,
 			MaxWindow:            model.Duration(time.Hour),

@@ -57,16 +57,30 @@ func TestReferenceShowsDefaults(t *testing.T) {
 		t.Fatal(list)
 	}
 	want := defaults()
+	wantCollectors := rawCollectors(defaultCollectors())
+	gotCollectors := reflect.New(wantCollectors.Type().Elem())
+	if list := doc.Decode(document.Field(doc.Root, "collectors"), gotCollectors.Interface()); list != nil {
+		t.Fatal(list)
+	}
 	// These two follow from other keys unless they are given.
 	want.Global.ScrapeProtocols = exposition.Protocols()[1:]
 	want.Global.MetricNameEscapingScheme = "allow-utf-8"
 	for _, section := range []struct{ got, want any }{
-		{got.Global, want.Global}, {got.Scope, want.Scope}, {got.Collectors, want.Collectors}, {got.Limits, want.Limits},
+		{got.Global, want.Global}, {got.Scope, want.Scope}, {asYAML(t, gotCollectors), asYAML(t, wantCollectors)}, {got.Limits, want.Limits},
 	} {
 		if diff := cmp.Diff(section.want, section.got, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("defaults (-) and reference (+):\n%s", diff)
 		}
 	}
+}
+
+func asYAML(t *testing.T, v reflect.Value) string {
+	t.Helper()
+	text, err := yaml.Marshal(v.Interface())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // keyUse is a key of a type.
@@ -88,7 +102,10 @@ func TestReferenceHasEveryKeyExplained(t *testing.T) {
 		visit(job, reflect.TypeFor[rawJob](), explained)
 	}
 
-	for _, use := range keysOf(reflect.TypeFor[rawConfig](), reflect.TypeFor[rawJob]()) {
+	collectors := rawCollectors(defaultCollectors()).Type().Elem()
+	visit(document.Field(doc.Root, "collectors"), collectors, explained)
+
+	for _, use := range keysOf(reflect.TypeFor[rawConfig](), reflect.TypeFor[rawJob](), collectors) {
 		if slices.Contains(notInReference(), use.key) {
 			continue
 		}

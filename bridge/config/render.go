@@ -27,7 +27,7 @@ type effective struct {
 	Global        scrape.Global `yaml:"global"`
 	Scope         rawScope      `yaml:"scope"`
 	ScrapeConfigs []rawJob      `yaml:"scrape_configs"`
-	Collectors    Collectors    `yaml:"collectors"`
+	Collectors    any           `yaml:"collectors"`
 	Presets       []string      `yaml:"presets,flow"`
 	Rules         []*yaml.Node  `yaml:"rules"`
 	Limits        rawLimits     `yaml:"limits"`
@@ -39,7 +39,7 @@ func (c *Config) Redacted() ([]byte, error) {
 	e := effective{
 		Global:     c.Global,
 		Scope:      c.Scope.raw(),
-		Collectors: c.Collectors,
+		Collectors: rawCollectors(c.Collectors).Interface(),
 		Presets:    c.Presets,
 		Limits:     c.Limits.raw(),
 	}

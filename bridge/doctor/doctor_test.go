@@ -15,7 +15,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/hosttest"
-	"github.com/promscope/promscope/ebpf/hook"
+	"github.com/promscope/promscope/ebpf/collector"
 )
 
 // A finding in short: its verdict, and words of it or of its remedy.
@@ -52,7 +52,7 @@ func TestKernel(t *testing.T) {
 
 	btf := func(err error) Kernel { return Kernel{spec: func() error { return err }} }
 	expected{VerdictOK, "describes"}.check(t, btf(nil).BTF())
-	expected{VerdictWarn, "no types → run another"}.check(t, btf(&hook.Error{Reason: "no types", Remedy: "run another"}).BTF())
+	expected{VerdictWarn, "no types → run another"}.check(t, btf(&collector.Error{Reason: "no types", Remedy: "run another"}).BTF())
 	expected{VerdictWarn, "torn"}.check(t, btf(errors.New("torn")).BTF())
 
 	missing := func(names ...string) Kernel {

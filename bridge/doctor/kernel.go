@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/bridge/host"
-	"github.com/promscope/promscope/ebpf/hook"
+	"github.com/promscope/promscope/ebpf/collector"
+	"github.com/promscope/promscope/ebpf/load"
 )
 
 // Kernel looks at what the kernel allows. Its fields are the ways to ask.
@@ -27,11 +28,11 @@ func NewKernel() Kernel {
 	return Kernel{
 		uname: unix.Uname,
 		spec: func() error {
-			_, err := hook.KernelSpec()
+			_, err := load.KernelTypes()
 			return err
 		},
 		lockdownFile: "/sys/kernel/security/lockdown",
-		missing:      hook.MissingCapabilities,
+		missing:      load.MissingCapabilities,
 		capget:       unix.Capget,
 	}
 }
@@ -49,7 +50,7 @@ func (k Kernel) Release() Finding {
 // BTF tells whether the kernel describes its types, which eBPF collectors need.
 func (k Kernel) BTF() Finding {
 	err := k.spec()
-	var known *hook.Error
+	var known *collector.Error
 	switch {
 	case err == nil:
 		return Good("BTF", "the kernel describes its types")

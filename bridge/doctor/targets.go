@@ -4,16 +4,17 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/promscope/promscope/bridge/collector"
+	"github.com/promscope/promscope/bridge/collectors"
 	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/status"
+	"github.com/promscope/promscope/ebpf/collector"
 )
 
 // collectorFindings says for each collector which hook serves it, or why none.
 func collectorFindings(p *pipeline.Pipeline) []Finding {
 	var findings []Finding
-	for _, b := range p.Config.Collectors.All() {
+	for _, b := range p.Config.Collectors {
 		check := "collector " + b.Name
 		if !b.Enabled {
 			findings = append(findings, Good(check, "switched off by the configuration"))
@@ -28,18 +29,27 @@ func collectorFindings(p *pipeline.Pipeline) []Finding {
 	return findings
 }
 
-func collectorFinding(check string, c *collector.Collector) Finding {
+func collectorFinding(check string, c *collectors.Collector) Finding {
 	if c.Err != nil {
-		reason, remedy := status.ReasonAndRemedy(c.Err)
+		reason, remedy := collector.ReasonAndRemedy(c.Err)
 		return Warning(check, remedy, "%s", reason)
 	}
 	if _, err := c.Gather(); err != nil {
 		return Warning(check, "", "gathering: %s", err)
 	}
-	if hook := c.Status().Hook; hook != "" {
-		return Good(check, "works, by %s", hook)
+	status := c.Status()
+	text := "works"
+	if status.HookSet != "" {
+		text += ", by " + status.HookSet
 	}
-	return Good(check, "works")
+	for _, r := range status.Refused {
+		text += fmt.Sprintf("\n%s would be better: %s", r.HookSet, r.Reason)
+	}
+	if len(status.Warnings) > 0 {
+		w := status.Warnings[0]
+		return Warning(check, w.Remedy, "%s\n%s", text, w.Reason)
+	}
+	return Good(check, "%s", text)
 }
 
 // shownListeners is how many listeners are named that are no exporters.

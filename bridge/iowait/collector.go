@@ -5,9 +5,12 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/procfs"
+
+	"github.com/promscope/promscope/ebpf/collector"
 )
 
 // modes are those of a CPU's time. They add up to it: guest time is part of user
@@ -35,6 +38,34 @@ type Collector struct {
 	cpus  map[int64]seconds
 	whole seconds
 }
+
+// Definition says what the collector is. It needs no rights and no hooks.
+func Definition() collector.Definition {
+	return collector.Definition{
+		Name:     "iowait",
+		Help:     "CPU time of this host by mode, from /proc/stat.",
+		Interval: time.Second,
+		Prefixes: []string{"promscope_cpu_", "promscope_host_cpu_"},
+		Options:  func() collector.Options { return &options{} },
+	}
+}
+
+// options are none.
+type options struct{}
+
+// Check implements collector.Options.
+func (*options) Check() []collector.Problem { return nil }
+
+// Open implements collector.Options.
+func (*options) Open(env collector.Environment) (collector.Collector, error) {
+	return NewCollector("/proc", env.Logger)
+}
+
+// Status implements collector.Collector.
+func (*Collector) Status() collector.Status { return collector.Status{} }
+
+// Close implements collector.Collector.
+func (*Collector) Close() error { return nil }
 
 // NewCollector returns a collector that reads <procRoot>/stat, or an error when
 // procRoot is no directory.

@@ -18,7 +18,7 @@ func stat(idle, iowait int) string {
 	return "cpu  " + times + "\ncpu0 " + times + "\nbtime 1700000000\n"
 }
 
-func collector(t *testing.T, content string) (*Collector, func(string)) {
+func newCollector(t *testing.T, content string) (*Collector, func(string)) {
 	t.Helper()
 	root := t.TempDir()
 	write := func(content string) {
@@ -36,7 +36,7 @@ func collector(t *testing.T, content string) (*Collector, func(string)) {
 }
 
 func TestCollect(t *testing.T) {
-	c, _ := collector(t, stat(8000, 400))
+	c, _ := newCollector(t, stat(8000, 400))
 	const want = `
 # HELP promscope_cpu_seconds_total Time that each CPU spent in each mode.
 # TYPE promscope_cpu_seconds_total counter
@@ -92,7 +92,7 @@ func value(t *testing.T, c *Collector, mode string) float64 {
 }
 
 func TestCountersNeverFall(t *testing.T) {
-	c, write := collector(t, stat(8000, 400))
+	c, write := newCollector(t, stat(8000, 400))
 	for _, step := range []struct {
 		name         string
 		idle, iowait int
@@ -116,7 +116,7 @@ func TestCountersNeverFall(t *testing.T) {
 }
 
 func TestOfflineCPUVanishes(t *testing.T) {
-	c, write := collector(t, "cpu  2 2 2 2 2 2 2 2 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\ncpu1 1 1 1 1 1 1 1 1 0 0\n")
+	c, write := newCollector(t, "cpu  2 2 2 2 2 2 2 2 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\ncpu1 1 1 1 1 1 1 1 1 0 0\n")
 	if got := testutil.CollectAndCount(c, "promscope_cpu_seconds_total"); got != 2*8 {
 		t.Errorf("%d series of two CPUs", got)
 	}
@@ -130,7 +130,7 @@ func TestErrors(t *testing.T) {
 	if _, err := NewCollector(filepath.Join(t.TempDir(), "none"), promslog.NewNopLogger()); err == nil {
 		t.Error("a missing root is no error")
 	}
-	c, write := collector(t, stat(1, 1))
+	c, write := newCollector(t, stat(1, 1))
 	write("cpu  one two\n")
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(c)

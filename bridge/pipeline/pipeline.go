@@ -24,7 +24,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/attribution"
-	"github.com/promscope/promscope/bridge/collector"
+	"github.com/promscope/promscope/bridge/collectors"
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/discovery"
 	"github.com/promscope/promscope/bridge/plugin"
@@ -37,7 +37,7 @@ import (
 type Pipeline struct {
 	Config     *config.Config
 	Registry   *prometheus.Registry // of the parts' own metrics
-	Collectors []*collector.Collector
+	Collectors []*collectors.Collector
 	Scrape     *scrape.Manager
 	Store      *store.Store
 	Rules      *mapping.Evaluator
@@ -62,7 +62,7 @@ func (r *Runtime) NewPipeline(cfg *config.Config) (*Pipeline, error) {
 	p.Rules = mapping.NewEvaluator(cfg.Rules, p.Store.Live(), nodes, r.Logger, p.Registry, cfg.Limits.Evaluator())
 	p.evaluator = newEvaluator(schedule, p.Store, p.Rules, cfg.Rules, r.Report, nodes, r.Logger)
 
-	p.Collectors = collector.Open(&cfg.Collectors, r.Machine, r.Logger, p.Registry)
+	p.Collectors = collectors.Open(cfg.Collectors, r.Machine, r.Logger, p.Registry)
 	var err error
 	p.Scrape, err = scrape.NewManager(cfg.ScrapeJobs(), p.Store, selection, p.ScrapeOptions(r), r.Logger, p.Registry)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/store"
+	"github.com/promscope/promscope/mapping/secret"
 )
 
 // A new target is scraped within a second, then at its own offset in the interval,
@@ -94,7 +95,7 @@ func TestLoopCommits(t *testing.T) {
 		st := store.New(selection, store.Options{OnCommit: func(c store.Commit) { commits = append(commits, c) }}, nil)
 		job := DefaultConfig(DefaultGlobal())
 		l := newLoop(&target{job: &job, url: &url.URL{}, interval: 5 * time.Second, timeout: 5 * time.Second},
-			&scripted{fails: map[int]bool{4: true}}, newRedactor(&config.HTTPClientConfig{}),
+			&scripted{fails: map[int]bool{4: true}}, secret.ValuesOf(&config.HTTPClientConfig{}),
 			&shared{store: st, sel: selection, logger: slog.New(slog.DiscardHandler), metrics: newMetrics(nil)})
 		early, first := l.firstScrapes(time.Now())
 		ctx, gone := context.WithCancel(t.Context())

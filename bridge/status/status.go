@@ -32,7 +32,6 @@ type Source struct {
 	counts  seriesCounts
 	names   processNames
 	text    configText
-	hooks   kernelHooks
 }
 
 // Options are what the pipeline does not know.

@@ -193,6 +193,8 @@ type Collector struct {
 	Series              int       `json:"series"`
 	Kept                int       `json:"kept"`
 	Errors              uint64    `json:"errors"` // gatherings that failed since the start
+	// Warnings say what may make its counts wrong, and what helps.
+	Warnings []string `json:"warnings,omitempty"`
 	// Facts are figures of its own: tracked processes, lost connections.
 	Facts []Fact `json:"facts,omitempty"`
 }

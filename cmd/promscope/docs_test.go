@@ -13,7 +13,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	gocmp "github.com/google/go-cmp/cmp"
 
-	"github.com/promscope/promscope/bridge/collector"
+	"github.com/promscope/promscope/bridge/collectors"
 	"github.com/promscope/promscope/mapping"
 )
 
@@ -81,13 +81,13 @@ func flagsSection(t *testing.T) string {
 func collectorsSection() string {
 	var b strings.Builder
 	b.WriteString("| Collector | | By default | Rights | Kernel, best first |\n|---|---|---|---|---|\n")
-	for _, d := range collector.Descriptions() {
+	for _, d := range collectors.Definitions() {
 		var rights, hooks []string
 		for _, c := range d.Capabilities {
-			rights = append(rights, "`"+c.Name+"`")
+			rights = append(rights, "`"+c+"`")
 		}
-		for _, a := range d.Alternatives {
-			hooks = append(hooks, fmt.Sprintf("`%s` (Linux %s, BTF)", a.Name, a.Needs.Kernel))
+		for _, a := range d.HookSets {
+			hooks = append(hooks, fmt.Sprintf("`%s` (Linux %s, BTF)", a.Name, a.Kernel))
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | on, each %s | %s | %s |\n", d.Name, d.Help, d.Interval,
 			cmp.Or(strings.Join(rights, ", "), "none"), cmp.Or(strings.Join(hooks, "; "), "any"))

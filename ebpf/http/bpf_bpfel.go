@@ -16,30 +16,40 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapConnections           = "connections"
-	bpfMapCounters              = "counters"
-	bpfMapFreeSlots             = "free_slots"
+	bpfMapAddresses             = "addresses"
 	bpfMapProcesses             = "processes"
 	bpfMapRareCodes             = "rare_codes"
-	bpfMapSlots                 = "slots"
-	bpfProgAdopt                = "adopt"
+	bpfMapReadings              = "readings"
+	bpfMapSockets               = "sockets"
+	bpfProgAdoptOpen            = "adopt_open"
+	bpfProgFentrySend           = "fentry_send"
+	bpfProgFexitReceive         = "fexit_receive"
+	bpfProgKprobeDestroy        = "kprobe_destroy"
+	bpfProgKprobeExit           = "kprobe_exit"
+	bpfProgKprobeGetsockopt     = "kprobe_getsockopt"
+	bpfProgKprobeReceive        = "kprobe_receive"
+	bpfProgKprobeReceived       = "kprobe_received"
+	bpfProgKprobeSend           = "kprobe_send"
+	bpfProgKprobeSplice         = "kprobe_splice"
 	bpfProgOnDestroy            = "on_destroy"
 	bpfProgOnExit               = "on_exit"
 	bpfProgOnReceive            = "on_receive"
 	bpfProgOnSend               = "on_send"
-	bpfProgOnSent               = "on_sent"
 	bpfVarAdopted               = "adopted"
 	bpfVarBucketBounds          = "bucket_bounds"
 	bpfVarClients               = "clients"
 	bpfVarCodeColumns           = "code_columns"
-	bpfVarCpus                  = "cpus"
 	bpfVarExcludedPorts         = "excluded_ports"
 	bpfVarLostCodes             = "lost_codes"
 	bpfVarLostConnectionsLimit  = "lost_connections_limit"
 	bpfVarLostConnectionsMemory = "lost_connections_memory"
 	bpfVarLostRequests          = "lost_requests"
 	bpfVarMaxConnections        = "max_connections"
+	bpfVarNewProcess            = "new_process"
 	bpfVarOpenConnections       = "open_connections"
+	bpfVarRecvmsgArguments      = "recvmsg_arguments"
+	bpfVarRecvmsgFlags          = "recvmsg_flags"
+	bpfVarTyped                 = "typed"
 	bpfVarUnreadable            = "unreadable"
 )
 
@@ -85,24 +95,31 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	Adopt     *ebpf.ProgramSpec `ebpf:"adopt"`
-	OnDestroy *ebpf.ProgramSpec `ebpf:"on_destroy"`
-	OnExit    *ebpf.ProgramSpec `ebpf:"on_exit"`
-	OnReceive *ebpf.ProgramSpec `ebpf:"on_receive"`
-	OnSend    *ebpf.ProgramSpec `ebpf:"on_send"`
-	OnSent    *ebpf.ProgramSpec `ebpf:"on_sent"`
+	AdoptOpen        *ebpf.ProgramSpec `ebpf:"adopt_open"`
+	FentrySend       *ebpf.ProgramSpec `ebpf:"fentry_send"`
+	FexitReceive     *ebpf.ProgramSpec `ebpf:"fexit_receive"`
+	KprobeDestroy    *ebpf.ProgramSpec `ebpf:"kprobe_destroy"`
+	KprobeExit       *ebpf.ProgramSpec `ebpf:"kprobe_exit"`
+	KprobeGetsockopt *ebpf.ProgramSpec `ebpf:"kprobe_getsockopt"`
+	KprobeReceive    *ebpf.ProgramSpec `ebpf:"kprobe_receive"`
+	KprobeReceived   *ebpf.ProgramSpec `ebpf:"kprobe_received"`
+	KprobeSend       *ebpf.ProgramSpec `ebpf:"kprobe_send"`
+	KprobeSplice     *ebpf.ProgramSpec `ebpf:"kprobe_splice"`
+	OnDestroy        *ebpf.ProgramSpec `ebpf:"on_destroy"`
+	OnExit           *ebpf.ProgramSpec `ebpf:"on_exit"`
+	OnReceive        *ebpf.ProgramSpec `ebpf:"on_receive"`
+	OnSend           *ebpf.ProgramSpec `ebpf:"on_send"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Connections *ebpf.MapSpec `ebpf:"connections"`
-	Counters    *ebpf.MapSpec `ebpf:"counters"`
-	FreeSlots   *ebpf.MapSpec `ebpf:"free_slots"`
-	Processes   *ebpf.MapSpec `ebpf:"processes"`
-	RareCodes   *ebpf.MapSpec `ebpf:"rare_codes"`
-	Slots       *ebpf.MapSpec `ebpf:"slots"`
+	Addresses *ebpf.MapSpec `ebpf:"addresses"`
+	Processes *ebpf.MapSpec `ebpf:"processes"`
+	RareCodes *ebpf.MapSpec `ebpf:"rare_codes"`
+	Readings  *ebpf.MapSpec `ebpf:"readings"`
+	Sockets   *ebpf.MapSpec `ebpf:"sockets"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -113,14 +130,17 @@ type bpfVariableSpecs struct {
 	BucketBounds          *ebpf.VariableSpec `ebpf:"bucket_bounds"`
 	Clients               *ebpf.VariableSpec `ebpf:"clients"`
 	CodeColumns           *ebpf.VariableSpec `ebpf:"code_columns"`
-	Cpus                  *ebpf.VariableSpec `ebpf:"cpus"`
 	ExcludedPorts         *ebpf.VariableSpec `ebpf:"excluded_ports"`
 	LostCodes             *ebpf.VariableSpec `ebpf:"lost_codes"`
 	LostConnectionsLimit  *ebpf.VariableSpec `ebpf:"lost_connections_limit"`
 	LostConnectionsMemory *ebpf.VariableSpec `ebpf:"lost_connections_memory"`
 	LostRequests          *ebpf.VariableSpec `ebpf:"lost_requests"`
 	MaxConnections        *ebpf.VariableSpec `ebpf:"max_connections"`
+	NewProcess            *ebpf.VariableSpec `ebpf:"new_process"`
 	OpenConnections       *ebpf.VariableSpec `ebpf:"open_connections"`
+	RecvmsgArguments      *ebpf.VariableSpec `ebpf:"recvmsg_arguments"`
+	RecvmsgFlags          *ebpf.VariableSpec `ebpf:"recvmsg_flags"`
+	Typed                 *ebpf.VariableSpec `ebpf:"typed"`
 	Unreadable            *ebpf.VariableSpec `ebpf:"unreadable"`
 }
 
@@ -144,22 +164,20 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Connections *ebpf.Map `ebpf:"connections"`
-	Counters    *ebpf.Map `ebpf:"counters"`
-	FreeSlots   *ebpf.Map `ebpf:"free_slots"`
-	Processes   *ebpf.Map `ebpf:"processes"`
-	RareCodes   *ebpf.Map `ebpf:"rare_codes"`
-	Slots       *ebpf.Map `ebpf:"slots"`
+	Addresses *ebpf.Map `ebpf:"addresses"`
+	Processes *ebpf.Map `ebpf:"processes"`
+	RareCodes *ebpf.Map `ebpf:"rare_codes"`
+	Readings  *ebpf.Map `ebpf:"readings"`
+	Sockets   *ebpf.Map `ebpf:"sockets"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
-		m.Connections,
-		m.Counters,
-		m.FreeSlots,
+		m.Addresses,
 		m.Processes,
 		m.RareCodes,
-		m.Slots,
+		m.Readings,
+		m.Sockets,
 	)
 }
 
@@ -171,14 +189,17 @@ type bpfVariables struct {
 	BucketBounds          *ebpf.Variable `ebpf:"bucket_bounds"`
 	Clients               *ebpf.Variable `ebpf:"clients"`
 	CodeColumns           *ebpf.Variable `ebpf:"code_columns"`
-	Cpus                  *ebpf.Variable `ebpf:"cpus"`
 	ExcludedPorts         *ebpf.Variable `ebpf:"excluded_ports"`
 	LostCodes             *ebpf.Variable `ebpf:"lost_codes"`
 	LostConnectionsLimit  *ebpf.Variable `ebpf:"lost_connections_limit"`
 	LostConnectionsMemory *ebpf.Variable `ebpf:"lost_connections_memory"`
 	LostRequests          *ebpf.Variable `ebpf:"lost_requests"`
 	MaxConnections        *ebpf.Variable `ebpf:"max_connections"`
+	NewProcess            *ebpf.Variable `ebpf:"new_process"`
 	OpenConnections       *ebpf.Variable `ebpf:"open_connections"`
+	RecvmsgArguments      *ebpf.Variable `ebpf:"recvmsg_arguments"`
+	RecvmsgFlags          *ebpf.Variable `ebpf:"recvmsg_flags"`
+	Typed                 *ebpf.Variable `ebpf:"typed"`
 	Unreadable            *ebpf.Variable `ebpf:"unreadable"`
 }
 
@@ -186,22 +207,38 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	Adopt     *ebpf.Program `ebpf:"adopt"`
-	OnDestroy *ebpf.Program `ebpf:"on_destroy"`
-	OnExit    *ebpf.Program `ebpf:"on_exit"`
-	OnReceive *ebpf.Program `ebpf:"on_receive"`
-	OnSend    *ebpf.Program `ebpf:"on_send"`
-	OnSent    *ebpf.Program `ebpf:"on_sent"`
+	AdoptOpen        *ebpf.Program `ebpf:"adopt_open"`
+	FentrySend       *ebpf.Program `ebpf:"fentry_send"`
+	FexitReceive     *ebpf.Program `ebpf:"fexit_receive"`
+	KprobeDestroy    *ebpf.Program `ebpf:"kprobe_destroy"`
+	KprobeExit       *ebpf.Program `ebpf:"kprobe_exit"`
+	KprobeGetsockopt *ebpf.Program `ebpf:"kprobe_getsockopt"`
+	KprobeReceive    *ebpf.Program `ebpf:"kprobe_receive"`
+	KprobeReceived   *ebpf.Program `ebpf:"kprobe_received"`
+	KprobeSend       *ebpf.Program `ebpf:"kprobe_send"`
+	KprobeSplice     *ebpf.Program `ebpf:"kprobe_splice"`
+	OnDestroy        *ebpf.Program `ebpf:"on_destroy"`
+	OnExit           *ebpf.Program `ebpf:"on_exit"`
+	OnReceive        *ebpf.Program `ebpf:"on_receive"`
+	OnSend           *ebpf.Program `ebpf:"on_send"`
 }
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
-		p.Adopt,
+		p.AdoptOpen,
+		p.FentrySend,
+		p.FexitReceive,
+		p.KprobeDestroy,
+		p.KprobeExit,
+		p.KprobeGetsockopt,
+		p.KprobeReceive,
+		p.KprobeReceived,
+		p.KprobeSend,
+		p.KprobeSplice,
 		p.OnDestroy,
 		p.OnExit,
 		p.OnReceive,
 		p.OnSend,
-		p.OnSent,
 	)
 }
 

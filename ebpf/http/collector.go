@@ -1,105 +1,68 @@
 package http
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/promscope/promscope/ebpf/collector"
+	"github.com/promscope/promscope/ebpf/load"
 )
 
 // Collector serves the counters as series. It must be closed.
 type Collector struct {
-	logger *slog.Logger
-	series *series
-	stop   context.CancelFunc
-	done   chan struct{}
+	logger    *slog.Logger
+	series    *series
+	retention retention
 
-	mu       sync.Mutex // guards what follows, and the kernel's memory from being unmapped
-	kernel   *kernel    // nil when closed
-	table    *table
-	lost     uint64 // requests, at the last sweep
-	sweepErr error
+	mu        sync.Mutex // guards what follows, and the programs from being closed meanwhile
+	programs  *load.Programs
+	closed    bool
+	evictions uint64
+	lost      uint64 // requests, at the last gather
 }
 
-// New loads the programs, attaches them, and begins to count. Its error tells the reason why the
-// machine does not allow it and the remedy, and is a *hook.Error then.
-func New(o Options) (*Collector, error) {
-	o, err := o.validate()
+// Open loads the programs, attaches them, and begins to count.
+func (o *Options) Open(env collector.Environment) (collector.Collector, error) {
+	return o.open(env)
+}
+
+func (o *Options) open(env collector.Environment) (*Collector, error) {
+	if problems := o.Check(); len(problems) > 0 {
+		return nil, fmt.Errorf("http collector: %s %s", problems[0].Option, problems[0].Message)
+	}
+	p, err := loadPrograms(o)
 	if err != nil {
 		return nil, fmt.Errorf("http collector: %w", err)
 	}
-	k, refused, err := loadKernel(o)
-	if err != nil {
-		return nil, fmt.Errorf("http collector: %w", err)
+	for _, r := range p.Refused {
+		env.Logger.Info("A better hook set does not serve", "hooks", r.HookSet, "reason", r.Reason, "remedy", r.Remedy)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	c := &Collector{
-		logger: o.Logger,
-		series: newSeries(o.MaxProcesses),
-		stop:   stop,
-		done:   make(chan struct{}),
-		kernel: k,
-		table:  newTable(k, o.keep(), k.processes, k.counters),
+	for _, w := range p.Warnings {
+		env.Logger.Warn("Events can be lost", "reason", w.Reason, "remedy", w.Remedy)
 	}
-	o.Logger.Info("counting HTTP in the kernel", "receive", k.hooks.Receive, "send", k.hooks.Send, "refused", refused)
-	go c.sweep(ctx)
-	return c, nil
-}
-
-// sweepEvery is how long a slot waits, at most, for each of the two steps that free it.
-const sweepEvery = time.Second
-
-// sweep gives slots of processes that are gone to others, whether anyone gathers or not.
-func (c *Collector) sweep(ctx context.Context) {
-	defer close(c.done)
-	ticker := time.NewTicker(sweepEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			c.sweepOnce()
-		}
-	}
-}
-
-func (c *Collector) sweepOnce() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.kernel == nil {
-		return
-	}
-	lost, err := c.kernel.counter(bpfVarLostRequests)
-	if err == nil {
-		err = c.table.sweep(now(), lost > c.lost)
-		c.lost = lost
-	}
-	if (err == nil) != (c.sweepErr == nil) {
-		if err != nil {
-			c.logger.Error("freeing slots of the http collector", "err", err)
-		} else {
-			c.logger.Info("freeing slots of the http collector works again")
-		}
-	}
-	c.sweepErr = err
+	env.Logger.Info("Counting HTTP in the kernel", "hooks", p.HookSet.Name)
+	return &Collector{
+		logger:    env.Logger,
+		series:    newSeries(),
+		retention: retention{keep: max(2*env.Interval, keepAtLeast), most: o.MaxProcesses},
+		programs:  p,
+	}, nil
 }
 
 // Close detaches the programs. A gather gives nothing from then on.
 func (c *Collector) Close() error {
-	c.stop()
-	<-c.done
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.kernel == nil {
+	if c.closed {
 		return nil
 	}
-	err := c.kernel.Close()
-	c.kernel, c.table = nil, nil
-	return err
+	c.closed = true
+	return c.programs.Close()
 }
 
 // Describe implements prometheus.Collector.
@@ -114,22 +77,80 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- m
 	}
 	if err != nil {
-		ch <- prometheus.NewInvalidMetric(c.series.requests, err)
+		ch <- prometheus.NewInvalidMetric(c.series.sides[0].requests, err)
 	}
 }
 
 func (c *Collector) gather() ([]prometheus.Metric, error) {
-	if c.kernel == nil {
+	if c.closed {
 		return nil, nil
 	}
-	lost, err := c.kernel.counter(bpfVarLostCodes)
+	maps := c.programs.Collection.Maps
+	all, err := readProcesses(maps[bpfMapProcesses])
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := c.series.processes(c.table, now(), lost > 0)
+	own, err := c.readOwn(len(all))
+	if err != nil {
+		return nil, err
+	}
+	at := now()
+	metrics, err := c.series.processes(c.retention.reported(all, at), func(each func(rareCode, uint64)) error {
+		return rareCodes(maps[bpfMapRareCodes], each)
+	}, own[bpfVarLostCodes] > 0)
 	if err != nil {
 		return metrics, err
 	}
-	own, err := c.series.own(c.kernel, c.table)
-	return append(metrics, own...), err
+	gone, evicted := c.retention.gone(all, at, own[bpfVarLostRequests] > c.lost)
+	c.lost = own[bpfVarLostRequests]
+	c.evictions += uint64(evicted)
+	if err := dropProcesses(maps[bpfMapProcesses], maps[bpfMapRareCodes], gone); err != nil {
+		return metrics, err
+	}
+	metrics = append(metrics, c.series.own(own)...)
+	hooks, err := c.series.hooks.Of(c.programs)
+	return append(metrics, hooks...), err
+}
+
+// readOwn returns what the collector counts of itself, by the names of ownFigures.
+func (c *Collector) readOwn(processes int) (map[string]uint64, error) {
+	own := map[string]uint64{"processes": uint64(processes), "evictions": c.evictions}
+	for _, f := range ownFigures() {
+		if _, ok := own[f.source]; ok {
+			continue
+		}
+		n, err := c.programs.Counter(f.source)
+		if err != nil {
+			return nil, err
+		}
+		own[f.source] = n
+	}
+	return own, nil
+}
+
+// Status implements collector.Collector.
+func (c *Collector) Status() collector.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return collector.Status{}
+	}
+	status, err := c.programs.Status()
+	if err != nil {
+		c.logger.Warn("The kernel does not say what it missed", "err", err)
+	}
+	all, err := readProcesses(c.programs.Collection.Maps[bpfMapProcesses])
+	if err != nil {
+		c.logger.Warn("The collector cannot read its processes", "err", err)
+	}
+	own, err := c.readOwn(len(all))
+	if err != nil {
+		c.logger.Warn("The collector cannot read its counters", "err", err)
+		return status
+	}
+	for _, f := range ownFigures() {
+		name := strings.ToUpper(f.fact[:1]) + f.fact[1:]
+		status.Facts = append(status.Facts, collector.Fact{Name: name, Value: strconv.FormatUint(own[f.source], 10)})
+	}
+	return status
 }

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,7 +38,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 			var without, with, added []float64
 			for b.Loop() {
 				off := fastest(b, bm.requests, bm.response)
-				c, err := New(Options{})
+				c, err := openWith(Options{})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -156,7 +155,7 @@ func saturations() []saturation {
 		{"go", startGo, wrk("-c16", "/200"), goRequests},
 		{"go-100us", startGo, wrk("-c16", "/work"), goRequests},
 		{"redis", startRedis, func(address string) *exec.Cmd {
-			return exec.Command("redis-benchmark", "-p", port(address), "-t", "get", "-c", "16", "-l", "-q")
+			return exec.Command("redis-benchmark", "-p", portOf(address), "-t", "get", "-c", "16", "-l", "-q")
 		}, redisRequests},
 	}
 }
@@ -180,11 +179,15 @@ func BenchmarkServers(b *testing.B) {
 			pids = slices.Concat(family(b, pids[0]), family(b, pids[1]))
 
 			var off, on []interval
+			attached := true
 			for pair := 0; b.Loop(); pair++ {
 				for i := range 2 {
 					with := (pair+i)%2 == 0
-					if err := c.kernel.toggle(with); err != nil {
-						b.Fatal(err)
+					if with != attached {
+						if err := toggle(c, with); err != nil {
+							b.Fatal(err)
+						}
+						attached = with
 					}
 					in := measure(b, s, address, pids)
 					if with {
@@ -319,7 +322,7 @@ func match(text []byte, pattern *regexp.Regexp) (float64, error) {
 }
 
 func startRedis(tb testing.TB, address string) int {
-	return start(tb, address, exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port(address), "--save", ""))
+	return start(tb, address, exec.Command("redis-server", "--bind", "127.0.0.1", "--port", portOf(address), "--save", ""))
 }
 
 func redisRequests(address string) (float64, error) {
@@ -340,25 +343,19 @@ func redisRequests(address string) (float64, error) {
 	return match(text, regexp.MustCompile(`total_commands_processed:(\d+)`))
 }
 
-// toggle puts the programs that see every segment and write on their hooks, or takes them off.
-func (k *kernel) toggle(on bool) error {
-	always, _ := always()
-	ends := len(always) - 1 // all but the iterator are links that stay
-	for _, l := range k.links[ends:] {
-		if err := l.Close(); err != nil {
-			return err
-		}
+// toggle puts the programs that see what sockets read and write on their hooks, or takes them off.
+func toggle(c *Collector, on bool) error {
+	change := c.programs.Detach
+	if on {
+		change = c.programs.Attach
 	}
-	k.links = k.links[:ends]
-	if !on {
-		return nil
-	}
-	for _, name := range k.hooks.Programs {
-		l, err := link.AttachTracing(link.TracingOptions{Program: k.collection.Programs[name]})
-		if err != nil {
-			return err
+	for _, name := range c.programs.HookSet.Programs {
+		switch name {
+		case bpfProgOnReceive, bpfProgOnSend, bpfProgKprobeReceive, bpfProgKprobeReceived, bpfProgKprobeSend, bpfProgFexitReceive, bpfProgFentrySend:
+			if err := change(name); err != nil {
+				return err
+			}
 		}
-		k.links = append(k.links, l)
 	}
 	return nil
 }

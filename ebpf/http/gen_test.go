@@ -12,7 +12,7 @@ import (
 
 // The parser alone, for its unit tests.
 
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -no-global-types -target bpfel -go-package http -output-suffix _test parser bpf/parse_test.bpf.c -- -O2 -mcpu=v3 -Wall -Werror
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -no-global-types -target bpfel -go-package http -output-suffix _test parser bpf/parse_test.bpf.c -- -I../bpf -O2 -mcpu=v3 -Wall -Werror
 
 // TestGenerated compiles the programs again, in another directory, and compares every byte of
 // what is in git.
@@ -25,11 +25,14 @@ func TestGenerated(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	dir := t.TempDir()
-	tool := filepath.Join(dir, "bpf2go")
+	root := t.TempDir()
+	dir := filepath.Join(root, "http")
+	tool := filepath.Join(root, "bpf2go")
 	command(t, ".", "go", "build", "-o", tool, "github.com/cilium/ebpf/cmd/bpf2go")
-	if err := os.CopyFS(filepath.Join(dir, "bpf"), os.DirFS("bpf")); err != nil {
-		t.Fatal(err)
+	for from, to := range map[string]string{"bpf": filepath.Join(dir, "bpf"), "../bpf": filepath.Join(root, "bpf")} {
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	line := regexp.MustCompile(`(?m)^//go:generate go run github.com/cilium/ebpf/cmd/bpf2go (.*)$`)
 	for _, source := range []string{"gen.go", "gen_test.go"} {

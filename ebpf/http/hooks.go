@@ -1,70 +1,56 @@
 package http
 
 import (
-	"slices"
+	"time"
 
-	"github.com/promscope/promscope/ebpf/hook"
+	"github.com/promscope/promscope/ebpf/collector"
+	"github.com/promscope/promscope/ebpf/load"
 )
 
-// Describe returns what the collector is and what it needs.
-func Describe() hook.Description {
-	_, needs := always()
-	d := hook.Description{
+// Definition says what the collector is and what it needs.
+func Definition() collector.Definition {
+	return collector.Definition{
 		Name:         "http",
 		Help:         "HTTP/1.x requests, responses and latency by process, from the kernel.",
-		Interval:     DefaultInterval,
-		Capabilities: hook.Capabilities(),
+		Interval:     time.Second,
+		Prefixes:     []string{"promscope_http_"},
+		Capabilities: load.Capabilities(),
+		Kernel:       "5.10",
+		HookSets:     hookSets(),
+		Options:      func() collector.Options { return DefaultOptions() },
 	}
-	for _, h := range alternatives() {
-		d.Alternatives = append(d.Alternatives, hook.Alternative{Name: h.String(), Needs: hook.Requirements{
-			Tracepoints: slices.Concat(h.Needs.Tracepoints, needs.Tracepoints),
-			Kfuncs:      slices.Concat(h.Needs.Kfuncs, needs.Kfuncs),
-			Kernel:      h.Needs.Kernel,
-		}})
-	}
-	return d
 }
 
-// hooks is one way of seeing what sockets read and write.
-type hooks struct {
-	// Receive and Send are the tracepoints, as /metrics names them.
-	Receive, Send string
-	// Programs of the object that serve it, beside those that every way needs.
-	Programs []string
-	Needs    hook.Requirements
-}
-
-func (h hooks) String() string { return h.Receive + "+" + h.Send }
-
-// alternatives returns the ways, best first.
-func alternatives() []hooks {
-	return []hooks{
+// hookSets returns the ways of seeing what sockets read and write, best first. The ends of connections
+// and processes are attached first, so that nothing is tracked whose end is missed; what is open before
+// comes last.
+func hookSets() []collector.HookSet {
+	return []collector.HookSet{
 		{
-			Receive:  "skb_copy_datagram_iovec",
-			Send:     "tcp_sendmsg_locked",
-			Programs: []string{bpfProgOnReceive, bpfProgOnSend},
-			Needs: hook.Requirements{
-				Tracepoints: []string{"skb_copy_datagram_iovec", "tcp_sendmsg_locked"},
-				Kfuncs:      []string{"bpf_dynptr_from_skb", "bpf_dynptr_slice", "bpf_rdonly_cast"},
-				Kernel:      "6.16",
-			},
+			// The cheapest. It sees the segments of a reader, whoever reads.
+			Name:     tracepoints,
+			Programs: []string{bpfProgOnDestroy, bpfProgOnExit, bpfProgOnReceive, bpfProgOnSend, bpfProgAdoptOpen},
+			Kfuncs:   []string{"bpf_dynptr_from_skb", "bpf_dynptr_slice", "bpf_rdonly_cast"},
+			Kernel:   "6.16",
 		},
 		{
-			Receive:  "skb_copy_datagram_iovec",
-			Send:     "sock_send_length",
-			Programs: []string{bpfProgOnReceive, bpfProgOnSent},
-			Needs: hook.Requirements{
-				Tracepoints: []string{"skb_copy_datagram_iovec", "sock_send_length"},
-				Kfuncs:      []string{"bpf_dynptr_from_skb", "bpf_dynptr_slice", "bpf_rdonly_cast"},
-				Kernel:      "6.12",
+			// No program of these is preempted, and their hooks are on all kernels.
+			Name: "kprobes",
+			Programs: []string{
+				bpfProgKprobeDestroy, bpfProgKprobeExit, bpfProgKprobeSplice, bpfProgKprobeGetsockopt,
+				bpfProgKprobeReceive, bpfProgKprobeReceived, bpfProgKprobeSend, bpfProgAdoptOpen,
 			},
+			Kernel:        "5.10",
+			Architectures: []string{"amd64", "arm64"},
+		},
+		{
+			// For kernels without kprobes.
+			Name:     "trampolines",
+			Programs: []string{bpfProgOnDestroy, bpfProgOnExit, bpfProgFexitReceive, bpfProgFentrySend, bpfProgAdoptOpen},
+			Kernel:   "5.10 (arm64: 6.4)",
 		},
 	}
 }
 
-// always returns what every way needs beside its own.
-func always() ([]string, hook.Requirements) {
-	return []string{bpfProgOnDestroy, bpfProgOnExit, bpfProgAdopt}, hook.Requirements{
-		Tracepoints: []string{"tcp_destroy_sock", "sched_process_exit"},
-	}
-}
+// tracepoints is the name of the hook set whose programs are given typed pointers.
+const tracepoints = "tracepoints"

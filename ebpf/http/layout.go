@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// The layout of what the BPF programs write. Sizes are compared with those of the object's maps
-// when it is loaded.
+// The layout of what the BPF programs write: connection.h. Sizes are compared with those of the
+// object's maps when it is loaded.
 
 const (
 	bucketBounds = 41
@@ -19,42 +19,31 @@ const (
 	roleClient = 2
 )
 
-// process describes who holds a slot.
-type process struct {
-	TGID   uint32
-	Role   uint32
-	Epoch  uint32
-	Taken  uint32
-	Exited uint64 // monotonic clock, nanoseconds; 0 while it lives
-	Comm   [16]byte
+// owner names a process in one of its roles.
+type owner struct {
+	TGID      uint32
+	Role      uint32
+	StartTime uint64 // monotonic clock, nanoseconds
 }
 
-// counters of one slot on one CPU.
-type counters struct {
-	Epoch      uint32
-	_          uint32
-	Last       uint64
-	Started    uint64
-	Sum        uint64
-	Codes      [codeColumns]uint64
-	Buckets    [bucketBounds + 1]uint64
+// process has the counters of an owner.
+type process struct {
+	Exited     uint64 // monotonic clock, nanoseconds; 0 while it lives
+	Last       uint64 // when a response was counted last
+	Comm       [16]byte
 	Pipelined  uint64
 	Unanswered uint64
 	Withdrawn  uint64
-	_          [7]uint64
-}
-
-// owner is a key of the map of slots.
-type owner struct {
-	TGID uint32
-	Role uint32
+	Buckets    [bucketBounds + 1]uint64
+	Codes      [codeColumns]uint64
+	Sum        uint64 // nanoseconds
+	Started    uint64
 }
 
 // rareCode is a key of the map of codes that have no column.
 type rareCode struct {
-	Slot  uint32
-	Epoch uint32
-	Code  uint32
+	Owner owner
+	Code  uint64
 }
 
 // bounds returns the upper bounds of the histogram's buckets, ascending.
@@ -84,7 +73,7 @@ func bounds() [bucketBounds]time.Duration {
 // columnCodes returns the status codes that are counted in place, the first in column 1.
 func columnCodes() [codeColumns - 1]int {
 	return [...]int{
-		200, 304, 404, 302, // what is common shares a cache line with the counters before
+		200, 304, 404, 302, // what is common shares a cache line
 		101, 201, 202, 204, 206, 301, 303, 307, 308,
 		400, 401, 403, 405, 409, 429, 500, 502, 503, 504,
 	}

@@ -119,7 +119,7 @@ func (m mode) sendSome(address string, first, n, step int) (map[string]int, erro
 				return codes, err
 			}
 			reader = bufio.NewReaderSize(conn, 64<<10)
-			if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			if err := conn.SetDeadline(time.Now().Add(patience(30 * time.Second))); err != nil {
 				return codes, err
 			}
 		}

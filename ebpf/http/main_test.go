@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -19,6 +20,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/ebpf/collector"
+	"github.com/promscope/promscope/ebpf/port"
 )
 
 // roleVariable makes the test binary one of the processes that a test needs beside itself.
@@ -41,29 +45,84 @@ func TestMain(m *testing.M) {
 }
 
 // requireBPF skips the test when the error is one of missing rights or of the kernel's, with its
-// text as the reason; or fails, where the environment says that the tests must run.
-func requireBPF(tb testing.TB, err error) {
+// text as the reason; or fails, where the environment says that the test must run.
+func requireBPF(tb testing.TB, required bool, err error) {
 	tb.Helper()
-	var verifier *ebpf.VerifierError
-	if errors.As(err, &verifier) {
-		tb.Fatalf("%+v", verifier)
-	}
+	var (
+		verifier *ebpf.VerifierError
+		known    *collector.Error
+	)
 	switch {
 	case err == nil:
-	case os.Getenv("PROMSCOPE_REQUIRE_BPF") == "1":
-		tb.Fatalf("PROMSCOPE_REQUIRE_BPF is set: %v", err)
-	case errors.Is(err, unix.EPERM), errors.Is(err, ebpf.ErrNotSupported):
+	case errors.As(err, &verifier) && !errors.Is(err, unix.EPERM):
+		tb.Fatalf("%+v", verifier)
+	case required:
+		tb.Fatalf("must work here, says the environment: %v", err)
+	case errors.As(err, &known), errors.Is(err, unix.EPERM), errors.Is(err, ebpf.ErrNotSupported):
 		tb.Skip(err)
 	default:
 		tb.Fatal(err)
 	}
 }
 
+// eachHookSet runs the test with every hook set. Those skip that the kernel cannot attach, unless
+// PROMSCOPE_REQUIRE_HOOKS names them, with commas between.
+func eachHookSet(t *testing.T, test func(t *testing.T, hookSet string)) {
+	t.Helper()
+	for _, set := range hookSets() {
+		t.Run(set.Name, func(t *testing.T) { test(t, set.Name) })
+	}
+}
+
+// required reports whether the environment says that the hook set, or any, must work here.
+func required(hookSet string) bool {
+	if hookSet == "" {
+		return os.Getenv("PROMSCOPE_REQUIRE_BPF") == "1"
+	}
+	return slices.Contains(strings.Split(os.Getenv("PROMSCOPE_REQUIRE_HOOKS"), ","), hookSet)
+}
+
+// scaled returns fewer of n where PROMSCOPE_TEST_SCALE says so, as "0.1" for an emulated CPU: a multiple
+// of 10, and 10 at least.
+func scaled(n int) int {
+	scale, err := strconv.ParseFloat(os.Getenv("PROMSCOPE_TEST_SCALE"), 64)
+	if err != nil {
+		return n
+	}
+	return max(10, int(float64(n)*scale)/10*10)
+}
+
+// patience is how long a test waits for what takes a moment on a CPU that is not emulated.
+func patience(d time.Duration) time.Duration {
+	if os.Getenv("PROMSCOPE_TEST_SCALE") != "" {
+		return 10 * d
+	}
+	return d
+}
+
+// openWith opens a collector with defaults for what the options leave out.
+func openWith(o Options) (*Collector, error) { return openEvery(time.Second, o) }
+
+func openEvery(interval time.Duration, o Options) (*Collector, error) {
+	if o.MaxProcesses == 0 {
+		o.MaxProcesses = DefaultOptions().MaxProcesses
+	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = DefaultOptions().MaxConnections
+	}
+	return o.open(collector.Environment{Interval: interval, Logger: slog.New(slog.DiscardHandler)})
+}
+
 // newCollector returns a running collector.
 func newCollector(tb testing.TB, o Options) *Collector {
 	tb.Helper()
-	c, err := New(o)
-	requireBPF(tb, err)
+	return newCollectorEvery(tb, time.Second, o)
+}
+
+func newCollectorEvery(tb testing.TB, interval time.Duration, o Options) *Collector {
+	tb.Helper()
+	c, err := openEvery(interval, o)
+	requireBPF(tb, required(o.hookSet), err)
 	tb.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			tb.Error(err)
@@ -247,7 +306,7 @@ func freeAddress(tb testing.TB) string {
 	return l.Addr().String()
 }
 
-func port(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
 // family returns the process and its descendants.
 func family(tb testing.TB, pid int) []int {
@@ -290,4 +349,13 @@ func total(all map[int]counts, pids []int) counts {
 		}
 	}
 	return sum
+}
+
+// ports is a set of single ports.
+func ports(numbers ...uint16) port.Set {
+	var set port.Set
+	for _, n := range numbers {
+		set = append(set, port.Range{First: n, Last: n})
+	}
+	return set
 }

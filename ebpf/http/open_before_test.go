@@ -30,7 +30,6 @@ func connected(t testing.TB) ends {
 // TestOwedBefore starts the collector when requests have been sent whose answers are to come: those
 // answers do not count, on either side, and what follows them does, in its own time.
 func TestOwedBefore(t *testing.T) {
-	newCollector(t, Options{}).Close()
 	const (
 		put     = "PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
 		goOn    = "HTTP/1.1 100 Continue\r\n\r\n"
@@ -57,16 +56,16 @@ func TestOwedBefore(t *testing.T) {
 		{name: "upgrade", before: []step{client(get)}, after: []step{answer(upgrade), client(get), answer(ok)}},
 		{name: "upgrade, as the second answer", before: []step{client(get + get)}, after: []step{answer(ok), answer(upgrade), client(get), answer(ok)}},
 	}
-	for _, h := range alternatives() {
+	eachHookSet(t, func(t *testing.T, hookSet string) {
 		for _, clients := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/clients=%t", h, clients), func(t *testing.T) {
+			t.Run(fmt.Sprintf("clients=%t", clients), func(t *testing.T) {
 				var open []ends
 				for _, tt := range tests {
 					e := connected(t)
 					follow(t, e.near, e.far, tt.before)
 					open = append(open, e)
 				}
-				c := newCollector(t, Options{hook: h.String(), Clients: clients})
+				c := newCollector(t, Options{hookSet: hookSet, Clients: clients})
 				sides := []string{servers}
 				if clients {
 					sides = append(sides, asClients)
@@ -99,5 +98,5 @@ func TestOwedBefore(t *testing.T) {
 				}
 			})
 		}
-	}
+	})
 }

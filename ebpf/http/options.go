@@ -1,78 +1,56 @@
 package http
 
 import (
-	"errors"
 	"fmt"
-	"log/slog"
 	"time"
+
+	"github.com/promscope/promscope/ebpf/collector"
+	"github.com/promscope/promscope/ebpf/port"
 )
 
-// Defaults of the options of the same names.
 const (
-	DefaultMaxProcesses   = 1024
-	DefaultMaxConnections = 65536
-	DefaultInterval       = time.Second
-
-	maxProcesses = 1 << 16
-	keepAtLeast  = 2 * time.Second
+	maxProcesses   = 1 << 16
+	maxConnections = 1 << 24
+	keepAtLeast    = 2 * time.Second
 )
 
 // Ports selects connections by port: the server's own, for both sides. Exclude wins; an empty
 // Include means all.
 type Ports struct {
-	Include []uint16
-	Exclude []uint16
+	Include port.Set `yaml:"include,omitempty"`
+	Exclude port.Set `yaml:"exclude,omitempty"`
 }
 
-// Options of the collector. The zero value stands for the defaults.
+// Options of the collector.
 type Options struct {
-	Ports Ports
+	Ports Ports `yaml:"ports"`
 	// MaxProcesses that can be tracked at a time, a process that is both server and client twice.
-	// Each takes 640 bytes per possible CPU. When there are more, those that have been without a
-	// request the longest make room.
-	MaxProcesses int
+	// When there are more, those that have been without a request the longest make room.
+	MaxProcesses int `yaml:"max_processes"`
 	// MaxConnections that are tracked at a time. Those beyond are not counted.
-	MaxConnections int
+	MaxConnections int `yaml:"max_connections"`
 	// Clients also counts requests sent, by the process that sends them.
-	Clients bool
-	// Interval at which the collector is gathered. A process that has exited is reported for two of
-	// them, and for two seconds at least, so that a gather has its last counts even if it comes late.
-	Interval time.Duration
-	Logger   *slog.Logger
+	Clients bool `yaml:"clients"`
 
-	// hook restricts the choice to one set of hooks, for tests.
-	hook string
+	hookSet string // the only one to try, for tests
 }
 
-func (o Options) validate() (Options, error) {
-	var errs []error
-	if o.MaxProcesses == 0 {
-		o.MaxProcesses = DefaultMaxProcesses
-	}
-	if o.MaxConnections == 0 {
-		o.MaxConnections = DefaultMaxConnections
-	}
-	if o.Interval == 0 {
-		o.Interval = DefaultInterval
-	}
-	if o.MaxProcesses < 1 || o.MaxProcesses > maxProcesses {
-		errs = append(errs, fmt.Errorf("max_processes is %d: must be between 1 and %d", o.MaxProcesses, maxProcesses))
-	}
-	if o.MaxConnections < 1 || o.MaxConnections > 1<<24 {
-		errs = append(errs, fmt.Errorf("max_connections is %d: must be between 1 and %d", o.MaxConnections, 1<<24))
-	}
-	if o.Interval < 0 {
-		errs = append(errs, fmt.Errorf("interval is %s: must not be negative", o.Interval))
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	return o, errors.Join(errs...)
+// DefaultOptions returns the defaults.
+func DefaultOptions() *Options {
+	return &Options{MaxProcesses: 1024, MaxConnections: 65536}
 }
 
-// keep returns how long a process that has exited is still reported.
-func (o Options) keep() time.Duration {
-	return max(2*o.Interval, keepAtLeast)
+// Check implements collector.Options.
+func (o *Options) Check() []collector.Problem {
+	var problems []collector.Problem
+	within := func(option string, value, most int) {
+		if value < 1 || value > most {
+			problems = append(problems, collector.Problem{Option: option, Message: fmt.Sprintf("must be between 1 and %d", most)})
+		}
+	}
+	within("max_processes", o.MaxProcesses, maxProcesses)
+	within("max_connections", o.MaxConnections, maxConnections)
+	return problems
 }
 
 // excluded returns the ports to leave alone, one bit each.
@@ -83,11 +61,11 @@ func (p Ports) excluded() []byte {
 			bits[i] = 0xff
 		}
 	}
-	for _, port := range p.Include {
-		bits[port/8] &^= 1 << (port % 8)
+	for _, number := range p.Include.List() {
+		bits[number/8] &^= 1 << (number % 8)
 	}
-	for _, port := range p.Exclude {
-		bits[port/8] |= 1 << (port % 8)
+	for _, number := range p.Exclude.List() {
+		bits[number/8] |= 1 << (number % 8)
 	}
 	return bits
 }

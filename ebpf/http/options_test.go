@@ -3,54 +3,36 @@ package http
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestOptions(t *testing.T) {
 	for _, tt := range []struct {
-		options Options
-		want    string
+		processes, connections int
+		want                   string
 	}{
-		{Options{}, ""},
-		{Options{MaxProcesses: 65536, MaxConnections: 1}, ""},
-		{Options{MaxProcesses: -1}, "max_processes is -1: must be between 1 and 65536"},
-		{Options{MaxProcesses: 65537}, "max_processes is 65537: must be between 1 and 65536"},
-		{Options{Interval: -time.Second}, "interval is -1s: must not be negative"},
-		{Options{MaxConnections: -5}, "max_connections is -5: must be between 1 and 16777216"},
-		{Options{MaxProcesses: -1, MaxConnections: -1}, "max_processes is -1: must be between 1 and 65536\nmax_connections is -1: must be between 1 and 16777216"},
+		{1024, 65536, ""},
+		{65536, 1, ""},
+		{1, 1 << 24, ""},
+		{0, 1, "max_processes must be between 1 and 65536"},
+		{65537, 1, "max_processes must be between 1 and 65536"},
+		{1, -5, "max_connections must be between 1 and 16777216"},
+		{-1, 1<<24 + 1, "max_processes must be between 1 and 65536, max_connections must be between 1 and 16777216"},
 	} {
-		o, err := tt.options.validate()
-		got := ""
-		if err != nil {
-			got = err.Error()
+		o := &Options{MaxProcesses: tt.processes, MaxConnections: tt.connections}
+		var problems []string
+		for _, p := range o.Check() {
+			problems = append(problems, p.Option+" "+p.Message)
 		}
-		if got != tt.want {
-			t.Errorf("%+v: %q, want %q", tt.options, got, tt.want)
-		}
-		if err == nil && (o.MaxProcesses == 0 || o.MaxConnections == 0 || o.Interval == 0 || o.Logger == nil) {
-			t.Errorf("%+v: no defaults: %+v", tt.options, o)
+		if got := strings.Join(problems, ", "); got != tt.want {
+			t.Errorf("%+v: %q, want %q", o, got, tt.want)
 		}
 	}
-	if _, err := New(Options{MaxProcesses: -1}); err == nil || !strings.HasPrefix(err.Error(), "http collector: max_processes") {
-		t.Errorf("New: %v", err)
+	if problems := DefaultOptions().Check(); len(problems) > 0 {
+		t.Errorf("the defaults: %+v", problems)
 	}
-}
-
-// A process that exits right after a gather is there at the next, however long that takes.
-func TestKeep(t *testing.T) {
-	for interval, want := range map[time.Duration]time.Duration{
-		0:                      2 * time.Second,
-		100 * time.Millisecond: 2 * time.Second,
-		time.Second:            2 * time.Second,
-		15 * time.Second:       30 * time.Second,
-	} {
-		o, err := Options{Interval: interval}.validate()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := o.keep(); got != want {
-			t.Errorf("gathered every %s, kept for %s, want %s", interval, got, want)
-		}
+	_, err := openWith(Options{MaxProcesses: -1})
+	if err == nil || !strings.HasPrefix(err.Error(), "http collector: max_processes") {
+		t.Errorf("opened: %v", err)
 	}
 }
 
@@ -61,9 +43,9 @@ func TestExcludedPorts(t *testing.T) {
 		excluded map[uint16]bool
 	}{
 		{"all", Ports{}, map[uint16]bool{0: false, 80: false, 65535: false}},
-		{"some", Ports{Include: []uint16{80, 65535}}, map[uint16]bool{0: true, 79: true, 80: false, 81: true, 65535: false}},
-		{"all but some", Ports{Exclude: []uint16{80}}, map[uint16]bool{79: false, 80: true, 81: false}},
-		{"both", Ports{Include: []uint16{80, 81}, Exclude: []uint16{80}}, map[uint16]bool{79: true, 80: true, 81: false}},
+		{"some", Ports{Include: ports(80, 65535)}, map[uint16]bool{0: true, 79: true, 80: false, 81: true, 65535: false}},
+		{"all but some", Ports{Exclude: ports(80)}, map[uint16]bool{79: false, 80: true, 81: false}},
+		{"both", Ports{Include: ports(80, 81), Exclude: ports(80)}, map[uint16]bool{79: true, 80: true, 81: false}},
 	} {
 		bits := tt.ports.excluded()
 		for port, want := range tt.excluded {

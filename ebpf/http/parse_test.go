@@ -2,11 +2,13 @@ package http
 
 import (
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // The verdicts of parse.h.
@@ -46,7 +48,11 @@ type parseContext struct {
 func newParser(t *testing.T) func(first, second string) parseContext {
 	t.Helper()
 	var objects parserObjects
-	requireBPF(t, loadParserObjects(&objects, nil))
+	err := loadParserObjects(&objects, nil)
+	if errors.Is(err, unix.EINVAL) {
+		t.Skip("this kernel runs no programs for tests: SEC(\"syscall\") is of 5.14:", err)
+	}
+	requireBPF(t, required(""), err)
 	t.Cleanup(func() { objects.Close() })
 	return func(first, second string) parseContext {
 		t.Helper()

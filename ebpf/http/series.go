@@ -2,32 +2,23 @@ package http
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/promscope/promscope/ebpf/load"
 )
 
-// series turns slots into metrics. It keeps the label pairs of each slot's process from one
-// gather to the next.
+// series turns what is counted into metrics.
 type series struct {
-	requests    *prometheus.Desc
-	sides       [2]side // server, client
-	connections *prometheus.Desc
-	tracked     *prometheus.Desc
-	lostConns   *prometheus.Desc
-	lostReqs    *prometheus.Desc
-	lostCodes   *prometheus.Desc
-	unreadable  *prometheus.Desc
-	evictions   *prometheus.Desc
-	hook        *prometheus.Desc
-	missed      *prometheus.Desc
-	runs        *prometheus.Desc
-	runTime     *prometheus.Desc
+	sides   [2]side            // server, client
+	figures []*prometheus.Desc // as ownFigures has them
+	hooks   *load.Series
 
 	bounds [bucketBounds]float64 // seconds
 	codes  [codeColumns]*dto.LabelPair
-	cache  []slotLabels
 }
 
 // side is the series of servers, or those of clients.
@@ -39,15 +30,30 @@ func (s *side) all() []*prometheus.Desc {
 	return []*prometheus.Desc{s.requests, s.responses, s.duration, s.inFlight, s.unanswered, s.pipelined}
 }
 
-// slotLabels are the label pairs of the process that holds a slot.
-type slotLabels struct {
-	epoch  uint32
-	raw    [16]byte
-	common []*dto.LabelPair // comm, pid
+// figure is something that the collector counts of itself.
+type figure struct {
+	source string // the variable of the programs, or what the collector itself knows
+	name   string // of the series
+	help   string
+	fact   string // as a page names it
+	reason string // label, of the series that has one
 }
 
-func newSeries(slots int) *series {
-	s := &series{cache: make([]slotLabels, slots)}
+func ownFigures() []figure {
+	return []figure{
+		{bpfVarOpenConnections, "connections", "Connections that are tracked.", "connections", ""},
+		{"processes", "processes", "Processes that are tracked, servers and clients.", "processes", ""},
+		{"evictions", "process_evictions_total", "Processes that made room for others.", "processes that made room", ""},
+		{bpfVarLostConnectionsLimit, "connections_lost_total", "Connections that could not be tracked.", "connections lost: too many", "limit"},
+		{bpfVarLostConnectionsMemory, "connections_lost_total", "Connections that could not be tracked.", "connections lost: no memory", "memory"},
+		{bpfVarLostRequests, "requests_lost_total", "Requests that were not counted because too many processes are tracked.", "requests lost: too many processes", ""},
+		{bpfVarLostCodes, "codes_lost_total", `Responses that are counted with code "other" because there are too many rare codes.`, "codes lost", ""},
+		{bpfVarUnreadable, "reads_failed_total", "Starts of messages that could not be read.", "starts of messages not readable", ""},
+	}
+}
+
+func newSeries() *series {
+	s := &series{hooks: load.NewSeries("http")}
 	for i, bound := range bounds() {
 		s.bounds[i] = bound.Seconds()
 	}
@@ -76,18 +82,13 @@ func newSeries(slots int) *series {
 			pipelined:  desc("client_requests_pipelined_total", "HTTP requests, of those answered, that were sent before the response to the last.", process...),
 		},
 	}
-	s.requests = s.sides[0].requests
-	s.connections = desc("connections", "Connections that are tracked.")
-	s.tracked = desc("processes", "Processes that are tracked, servers and clients.")
-	s.lostConns = desc("connections_lost_total", "Connections that could not be tracked.", "reason")
-	s.lostReqs = desc("requests_lost_total", "Requests that were not counted because too many processes are tracked.")
-	s.lostCodes = desc("codes_lost_total", `Responses that are counted with code "other" because there are too many rare codes.`)
-	s.unreadable = desc("reads_failed_total", "Starts of messages that could not be read.")
-	s.evictions = desc("process_evictions_total", "Processes that made room for others.")
-	s.hook = desc("hook_info", "Kernel hooks that serve.", "receive", "send")
-	s.missed = desc("hook_runs_missed_total", "Events that the kernel did not pass to a program because it was running already.", "program")
-	s.runs = desc("hook_runs_total", "Events that a program has run for; counted while the sysctl kernel.bpf_stats_enabled is 1.", "program")
-	s.runTime = desc("hook_run_seconds_total", "CPU time that a program has taken; counted while the sysctl kernel.bpf_stats_enabled is 1.", "program")
+	for _, f := range ownFigures() {
+		var labels []string
+		if f.reason != "" {
+			labels = []string{"reason"}
+		}
+		s.figures = append(s.figures, desc(f.name, f.help, labels...))
+	}
 	return s
 }
 
@@ -101,142 +102,94 @@ func (s *series) describe(ch chan<- *prometheus.Desc) {
 			ch <- d
 		}
 	}
-	for _, d := range []*prometheus.Desc{
-		s.connections, s.tracked, s.lostConns, s.lostReqs, s.lostCodes, s.unreadable, s.evictions, s.hook, s.missed, s.runs, s.runTime,
-	} {
-		ch <- d
+	for i, d := range s.figures {
+		if i == 0 || d.String() != s.figures[i-1].String() { // one that has several series
+			ch <- d
+		}
 	}
+	s.hooks.Describe(ch)
 }
 
-// processes returns the series of every process that has answered a request.
-// Whether codes were lost tells if some responses are without.
-func (s *series) processes(t *table, now time.Duration, codesLost bool) ([]prometheus.Metric, error) {
+// processes returns the series of every process that has answered a request. rare has the responses
+// with codes that have no column; whether codes were lost tells if some have no code at all.
+func (s *series) processes(all []counted, rare func(func(rareCode, uint64)) error, codesLost bool) ([]prometheus.Metric, error) {
 	var (
 		metrics []prometheus.Metric
-		sum     sum
-		rest    = map[int]uint64{} // by slot: responses whose code has no column
+		rest    = map[owner]*uncolumned{}
 	)
-	for _, slot := range t.reported(now) {
-		t.read(slot, &sum)
-		if sum.responses == 0 {
+	for i := range all {
+		p := &all[i]
+		responses := p.responses()
+		if responses == 0 {
 			continue
 		}
-		side, labels := s.of(t, slot)
+		side := &s.sides[p.Role-roleServer]
+		labels := []*dto.LabelPair{
+			{Name: new("comm"), Value: new(p.comm())},
+			{Name: new("pid"), Value: new(strconv.FormatUint(uint64(p.TGID), 10))},
+		}
 		metrics = append(metrics,
-			&sample{side.requests, labels, prometheus.CounterValue, float64(sum.responses)},
-			&sample{side.inFlight, labels, prometheus.GaugeValue, float64(sum.inFlight())},
-			&sample{side.unanswered, labels, prometheus.CounterValue, float64(sum.Unanswered)},
-			&sample{side.pipelined, labels, prometheus.CounterValue, float64(sum.Pipelined)},
-			newHistogram(side.duration, labels, &s.bounds, &sum),
+			&sample{side.requests, labels, prometheus.CounterValue, float64(responses)},
+			&sample{side.inFlight, labels, prometheus.GaugeValue, float64(p.inFlight())},
+			&sample{side.unanswered, labels, prometheus.CounterValue, float64(p.Unanswered)},
+			&sample{side.pipelined, labels, prometheus.CounterValue, float64(p.Pipelined)},
+			newHistogram(side.duration, labels, &s.bounds, &p.process),
 		)
-		others := sum.responses
-		for column, count := range sum.Codes {
+		for column, count := range p.Codes {
 			if count > 0 && s.codes[column] != nil {
-				metrics = append(metrics, responses(side, s.codes[column], labels, count))
-				others -= min(others, count)
+				metrics = append(metrics, side.withCode(s.codes[column], labels, count))
+				responses -= min(responses, count)
 			}
 		}
-		if others > 0 {
-			rest[slot] = others
+		if responses > 0 {
+			rest[p.owner] = &uncolumned{side, labels, responses}
 		}
 	}
 	if len(rest) == 0 {
 		return metrics, nil
 	}
 	// After the columns: what is found here has no other place.
-	err := t.maps.rareCodes(func(code rareCode, count uint64) {
-		slot := int(code.Slot)
-		if rest[slot] == 0 || t.processes[slot].Epoch != code.Epoch {
-			return
-		}
-		side, labels := s.of(t, slot)
-		metrics = append(metrics, responses(side, codeLabel(strconv.FormatUint(uint64(code.Code), 10)), labels, count))
-		if rest[slot] <= count {
-			delete(rest, slot)
-		} else {
-			rest[slot] -= count
+	err := rare(func(code rareCode, count uint64) {
+		if u := rest[code.Owner]; u != nil {
+			metrics = append(metrics, u.side.withCode(codeLabel(strconv.FormatUint(code.Code, 10)), u.labels, count))
+			u.responses -= min(u.responses, count)
 		}
 	})
-	for slot, count := range rest {
-		if !codesLost {
-			break // they came between the two readings
+	for _, u := range rest {
+		// Without a loss they came between the two readings.
+		if codesLost && u.responses > 0 {
+			metrics = append(metrics, u.side.withCode(codeLabel("other"), u.labels, u.responses))
 		}
-		side, labels := s.of(t, slot)
-		metrics = append(metrics, responses(side, codeLabel("other"), labels, count))
 	}
 	return metrics, err
 }
 
-func responses(side *side, code *dto.LabelPair, labels []*dto.LabelPair, count uint64) prometheus.Metric {
+// uncolumned is the responses of a process whose code has no column.
+type uncolumned struct {
+	side      *side
+	labels    []*dto.LabelPair
+	responses uint64
+}
+
+func (s *side) withCode(code *dto.LabelPair, labels []*dto.LabelPair, count uint64) prometheus.Metric {
 	sorted := append([]*dto.LabelPair{code}, labels...) // code, comm, pid
-	return &sample{side.responses, sorted, prometheus.CounterValue, float64(count)}
-}
-
-// of returns the descriptions and the label pairs for the process that holds the slot.
-func (s *series) of(t *table, slot int) (*side, []*dto.LabelPair) {
-	p := &t.processes[slot]
-	return &s.sides[p.Role-roleServer], s.labels(slot, p)
-}
-
-// labels returns the label pairs of the process that holds the slot.
-func (s *series) labels(slot int, p *process) []*dto.LabelPair {
-	c := &s.cache[slot]
-	if c.common == nil || c.epoch != p.Epoch || c.raw != p.Comm {
-		c.epoch, c.raw = p.Epoch, p.Comm
-		c.common = []*dto.LabelPair{
-			{Name: new("comm"), Value: new(p.comm())},
-			{Name: new("pid"), Value: new(strconv.FormatUint(uint64(p.TGID), 10))},
-		}
-	}
-	return c.common
+	return &sample{s.responses, sorted, prometheus.CounterValue, float64(count)}
 }
 
 // own returns the collector's series about itself.
-func (s *series) own(k *kernel, t *table) ([]prometheus.Metric, error) {
-	var (
-		metrics []prometheus.Metric
-		failed  error
-	)
-	value := func(desc *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
-		metrics = append(metrics, prometheus.MustNewConstMetric(desc, kind, v, labels...))
-	}
-	global := func(desc *prometheus.Desc, kind prometheus.ValueType, name string, labels ...string) {
-		n, err := k.counter(name)
-		if err != nil {
-			failed = err
-			return
+func (s *series) own(values map[string]uint64) []prometheus.Metric {
+	var metrics []prometheus.Metric
+	for i, f := range ownFigures() {
+		kind, labels := prometheus.GaugeValue, []string(nil)
+		if strings.HasSuffix(f.name, "_total") {
+			kind = prometheus.CounterValue
 		}
-		value(desc, kind, float64(n), labels...)
-	}
-	tracked := 0
-	for slot := range t.processes {
-		if t.processes[slot].Taken != 0 {
-			tracked++
+		if f.reason != "" {
+			labels = []string{f.reason}
 		}
+		metrics = append(metrics, prometheus.MustNewConstMetric(s.figures[i], kind, float64(values[f.source]), labels...))
 	}
-	value(s.tracked, prometheus.GaugeValue, float64(tracked))
-	value(s.evictions, prometheus.CounterValue, float64(t.evictions))
-	value(s.hook, prometheus.GaugeValue, 1, k.hooks.Receive, k.hooks.Send)
-	global(s.connections, prometheus.GaugeValue, bpfVarOpenConnections)
-	global(s.lostConns, prometheus.CounterValue, bpfVarLostConnectionsLimit, "limit")
-	global(s.lostConns, prometheus.CounterValue, bpfVarLostConnectionsMemory, "memory")
-	global(s.lostReqs, prometheus.CounterValue, bpfVarLostRequests)
-	global(s.lostCodes, prometheus.CounterValue, bpfVarLostCodes)
-	global(s.unreadable, prometheus.CounterValue, bpfVarUnreadable)
-	for name, program := range k.collection.Programs {
-		if name == bpfProgAdopt {
-			continue
-		}
-		stats, err := program.Stats()
-		if err != nil {
-			failed = err
-			continue
-		}
-		value(s.missed, prometheus.CounterValue, float64(stats.RecursionMisses), name)
-		value(s.runs, prometheus.CounterValue, float64(stats.RunCount), name)
-		value(s.runTime, prometheus.CounterValue, stats.Runtime.Seconds(), name)
-	}
-	return metrics, failed
+	return metrics
 }
 
 // sample is a counter or gauge over label pairs that are ready.
@@ -269,9 +222,9 @@ type histogram struct {
 	sum     float64 // seconds
 }
 
-func newHistogram(desc *prometheus.Desc, labels []*dto.LabelPair, bounds *[bucketBounds]float64, s *sum) *histogram {
-	h := &histogram{desc: desc, labels: labels, bounds: bounds, sum: time.Duration(s.Sum).Seconds()}
-	for i, n := range s.Buckets {
+func newHistogram(desc *prometheus.Desc, labels []*dto.LabelPair, bounds *[bucketBounds]float64, p *process) *histogram {
+	h := &histogram{desc: desc, labels: labels, bounds: bounds, sum: time.Duration(p.Sum).Seconds()}
+	for i, n := range p.Buckets {
 		h.count += n
 		if i < len(h.buckets) {
 			h.buckets[i] = h.count

@@ -155,7 +155,7 @@ require("http").createServer((request, response) => {
 		response.statusCode = Number(request.url.slice(1));
 		response.end("fine");
 	});
-}).listen(`+port(address)+`, "127.0.0.1");`))
+}).listen(`+portOf(address)+`, "127.0.0.1");`))
 }
 
 func startPython(t testing.TB, address, _ string) int {
@@ -174,7 +174,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
     do_POST = do_GET
     def log_message(self, *args): pass
-http.server.ThreadingHTTPServer(("127.0.0.1", `+port(address)+`), Handler).serve_forever()`))
+http.server.ThreadingHTTPServer(("127.0.0.1", `+portOf(address)+`), Handler).serve_forever()`))
 }
 
 func startHAProxy(t testing.TB, address, upstream string) int {

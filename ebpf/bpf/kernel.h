@@ -2,7 +2,8 @@
 //
 // The few kernel types that the programs touch, instead of a vmlinux.h of 2.8 MB.
 // Only names matter here: CO-RE looks up each field in the BTF of the running kernel,
-// through anonymous structs and unions, and relocates the access.
+// through anonymous structs and unions, and relocates the access. A type whose name ends in
+// ___ and a word is the same type in other kernels.
 #pragma once
 
 #include "types.h"
@@ -27,7 +28,9 @@ struct sock {
 struct tcp_sock {
 	__u32 copied_seq; // first byte that the reader has not been given yet
 	__u32 write_seq;  // of the next byte to be written
+	__u32 rcv_nxt;    // of the next byte to be received
 	__u64 bytes_sent;
+	__u64 bytes_received; // and acknowledged: all before rcv_nxt
 };
 
 struct sk_buff {
@@ -61,6 +64,14 @@ struct iov_iter {
 	unsigned long nr_segs;
 };
 
+struct iov_iter___type { // until 5.13: a bit for the type, and one for the direction
+	unsigned int type;
+};
+
+struct iov_iter___iov { // until 6.3
+	const struct iovec *iov;
+};
+
 struct msghdr {
 	struct iov_iter msg_iter;
 };
@@ -79,26 +90,21 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
 	char comm[16];
-};
-
-// The registers of a system call on x86-64: where there are others, the program that reads them
-// does not load.
-struct pt_regs___x86 {
-	unsigned long si;
-	unsigned long dx;
-	unsigned long orig_ax;
-};
-
-struct user_msghdr {
-	struct iovec *msg_iov;
-	unsigned long msg_iovlen;
+	__u64 start_time; // nanoseconds of the monotonic clock
 };
 
 struct socket {
 	struct sock *sk;
 };
 
-struct file;
+struct inode {
+	unsigned short i_mode;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
 
 struct timespec64 {
 	__s64 tv_sec;
@@ -108,6 +114,14 @@ struct timespec64 {
 struct bpf_iter__task_file {
 	struct task_struct *task;
 	struct file *file;
+};
+
+struct pt_regs___x86 {
+	unsigned long di, si, dx, cx, r8;
+};
+
+struct pt_regs___arm64 {
+	__u64 regs[31];
 };
 
 #pragma clang attribute pop
@@ -123,11 +137,40 @@ extern void *bpf_dynptr_slice(const struct bpf_dynptr *ptr, __u64 offset, void *
 // bpf_probe_read_kernel is a call and 40 ns.
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
-// System calls of x86-64 that write to a socket.
-#define SYS_WRITE 1
-#define SYS_WRITEV 20
-#define SYS_SENDTO 44
-#define SYS_SENDMSG 46
-
 #define IPPROTO_TCP 6
 #define TCP_LISTEN 10
+#define MSG_PEEK 0x2
+#define MSG_TRUNC 0x20
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+
+// either returns one of two words of a context, or of registers. Without the barriers clang makes it
+// one load at a computed address, which the verifier refuses: "dereference of modified ctx ptr".
+#define either(first, a, b)                             \
+	({                                              \
+		__u64 value;                            \
+		if (first) {                            \
+			value = (a);                    \
+			asm volatile("" : "+r"(value)); \
+		} else {                                \
+			value = (b);                    \
+			asm volatile("" : "+r"(value)); \
+		}                                       \
+		value;                                  \
+	})
+
+// The arguments of a function that a kprobe is on. In the registers of another architecture they
+// do not exist, and the verifier never comes to where they are read.
+#define ARGUMENT(n, x86)                                                               \
+	static __always_inline __u64 argument_##n(void *registers)                     \
+	{                                                                              \
+		return either(bpf_core_field_exists(struct pt_regs___x86, di),         \
+			      ((struct pt_regs___x86 *)registers)->x86,                \
+			      ((struct pt_regs___arm64 *)registers)->regs[n - 1]);     \
+	}
+
+ARGUMENT(1, di)
+ARGUMENT(2, si)
+ARGUMENT(3, dx)
+ARGUMENT(4, cx)
+ARGUMENT(5, r8)

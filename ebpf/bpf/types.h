@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 //
-// The kernel's names for integers and the constants of the BPF system call that the programs
-// name: stable ABI, and so no kernel headers are needed to build.
+// The kernel's names for integers, and the constants of the BPF system call that the programs
+// name. They are stable ABI: no kernel headers are needed to build.
 #pragma once
 
 typedef unsigned char __u8;
@@ -24,13 +24,18 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
-	BPF_MAP_TYPE_STACK = 23,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 };
 
 enum {
 	BPF_NOEXIST = 1, // flag of bpf_map_update_elem
 	BPF_F_NO_PREALLOC = 1U << 0,
-	BPF_F_MMAPABLE = 1U << 10,
 	BPF_SK_STORAGE_GET_F_CREATE = 1U << 0,
 };
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+// count adds one to a counter that other CPUs, and programs that preempt this one, add to as well.
+#define count(counter) ((void)__sync_fetch_and_add(&(counter), 1))
+#define count_down(counter) ((void)__sync_fetch_and_add(&(counter), -1))

@@ -1,0 +1,126 @@
+// Package collector says what a built-in collector is: one value of Definition is all that
+// configuration, pages, documentation and doctor need to know of it. It does not matter here whether
+// a collector loads eBPF programs.
+package collector
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Definition describes a collector before it runs.
+type Definition struct {
+	Name string
+	Help string
+	// Off tells that the collector does not run unless the configuration says so.
+	Off bool
+	// Interval between two gathers, by default.
+	Interval time.Duration
+	// Prefixes are the beginnings of the names of its series.
+	Prefixes []string
+	// Capabilities that it needs, by the kernel's names, and no other rights.
+	Capabilities []string
+	// Kernel is the first release it runs on. It is for documentation only. Empty means any.
+	Kernel string
+	// HookSets are the sets of kernel hooks it can use, best first. It uses one.
+	HookSets []HookSet
+	// Options returns the collector's own options with their defaults.
+	Options func() Options
+}
+
+// Options are a collector's own options: a pointer to a struct with YAML tags.
+type Options interface {
+	// Check returns what is wrong with the options, by the name of the option.
+	Check() []Problem
+	// Open starts the collector. When the machine does not allow it, the error is an *Error.
+	Open(Environment) (Collector, error)
+}
+
+// Problem is an option with a value that is not allowed.
+type Problem struct {
+	Option  string // its YAML name
+	Message string // "must be positive"
+}
+
+// Environment is what promscope gives a collector to run.
+type Environment struct {
+	// Interval at which it is gathered.
+	Interval time.Duration
+	Logger   *slog.Logger
+}
+
+// Collector is a collector at work.
+type Collector interface {
+	prometheus.Collector
+	Status() Status
+	Close() error
+}
+
+// HookSet is a set of eBPF programs that together see what the collector counts.
+type HookSet struct {
+	Name string
+	// Programs of the collector's object, in the order in which they are attached.
+	Programs []string
+	// Kfuncs are kernel functions that the programs call.
+	Kfuncs []string
+	// Kernel is the first release that has the hooks. It is for documentation only: the choice
+	// follows what the running kernel has.
+	Kernel string
+	// Architectures that the programs are written for, by Go's names. Empty means all.
+	Architectures []string
+}
+
+// Status is what a collector says of itself.
+type Status struct {
+	// HookSet is the name of the set that serves. Empty if the collector has none.
+	HookSet string
+	// Refused tells of each better set why it does not serve.
+	Refused []Refusal
+	// Warnings tell what may make the counts wrong.
+	Warnings []Warning
+	// Facts are what the collector counts of itself.
+	Facts []Fact
+}
+
+// Refusal tells why a hook set does not serve.
+type Refusal struct {
+	HookSet string
+	Reason  string
+	Remedy  string
+}
+
+// Warning tells what may make the counts wrong, and what helps.
+type Warning struct {
+	Reason string
+	Remedy string
+}
+
+// Fact is a figure with its name, as a page shows them.
+type Fact struct {
+	Name  string
+	Value string
+}
+
+// Error says why a collector cannot work here and what would help.
+type Error struct {
+	Reason string // in continuous form, without a full stop
+	Remedy string // an instruction
+	Err    error  // the cause, nil if the reason says all
+}
+
+func (e *Error) Error() string { return e.Reason + "; " + e.Remedy }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ReasonAndRemedy takes an error apart. The remedy is empty if the error tells none.
+func ReasonAndRemedy(err error) (reason, remedy string) {
+	var known *Error
+	if errors.As(err, &known) {
+		return known.Reason, known.Remedy
+	}
+	return err.Error(), ""
+}

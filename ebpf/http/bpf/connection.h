@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+//
+// The state of each connection, the counters of each process, and how what a socket reads and writes
+// changes them. It does not matter here which hooks see the bytes.
+#pragma once
+
+#include "iter.h"
+#include "parse.h"
+
+#define BUCKETS 41      // bounds of the histogram; one more counts what exceeds the last
+#define BUCKETS_POW2 64 // for the binary search
+#define CODE_COLUMNS 24 // codes counted in place; column 0 stands for all others
+#define CODES 512       // of the table that gives a code's column, from 100 on
+
+enum role {
+	UNKNOWN, // open before the collector, or not enough bytes yet
+	SERVER,
+	CLIENT,
+};
+
+// The loader sets these before the programs are verified. They are constant to the verifier from then on.
+volatile const __u64 bucket_bounds[BUCKETS_POW2]; // nanoseconds, ascending, filled up with the maximum
+volatile const __u8 code_columns[CODES];
+volatile const __u8 excluded_ports[65536 / 8];
+volatile const __u32 max_connections;
+volatile const bool clients;
+
+// adopted becomes true when every connection that was open before the hooks has its state.
+// From then on a connection without state that has sent something is of no interest: a server
+// reads a request before it sends.
+volatile bool adopted;
+
+// These change with every connection. On a cache line of their own they do not slow down those that
+// read the above.
+__u64 open_connections __attribute__((aligned(64))); // with state
+__u64 lost_connections_limit;
+__u64 lost_connections_memory;
+__u64 lost_requests; // no room for the process
+__u64 lost_codes;    // counted, but not by code
+__u64 unreadable;    // heads that could not be read
+
+// owner names a process in one of its roles. A pid that is used again has another start time.
+struct owner {
+	__u32 tgid;
+	__u32 role;
+	__u64 start_time; // of the process: nanoseconds of the monotonic clock
+};
+
+// process has the counters of one owner. All CPUs add to them, atomically: so they are right where one
+// program preempts another, and take the same memory on any number of CPUs. A reader copies them from
+// the first to the last: what ends a request comes before what begins one, and a bucket before the code.
+struct process {
+	__u64 exited; // nanoseconds of the monotonic clock; 0 while it lives
+	__u64 last;   // when a response was counted last
+	char comm[16];
+	__u64 pipelined;            // responses beyond the requests that were pending
+	__u64 unanswered;           // requests whose connection ended first
+	__u64 withdrawn;            // requests that another process took over, or that were not HTTP
+	__u64 buckets[BUCKETS + 1]; // all of them together are the responses
+	__u64 codes[CODE_COLUMNS];
+	__u64 sum;     // nanoseconds from request to response, of all responses
+	__u64 started; // requests that became pending
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); // the loader sets it
+	__type(key, struct owner);
+	__type(value, struct process);
+} processes SEC(".maps");
+
+const struct process new_process = {};
+
+// rare_code counts the responses with a code that has no column.
+struct rare_code {
+	struct owner owner;
+	__u64 code;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct rare_code);
+	__type(value, __u64);
+} rare_codes SEC(".maps");
+
+// connection is the state of a socket. The kernel has the socket locked when it changes.
+struct connection {
+	__u64 started;      // when the first byte of the last request was read (a client's: written); 0 before the first
+	struct owner owner; // whose request that was
+	__u32 first_seq;    // of the first byte received; 0 if not known yet. It tells one socket from the next at its address
+	__u32 read_until;   // where reading stood when `kept` was taken, as sequence number
+	__u32 sent_until;   // what is written before this has been looked at
+	__u32 get_bytes;    // of the last segment read, if a GET was all of it; else 0 (typed programs only)
+	struct head kept;   // an unfinished head
+	__u8 role;
+	bool kept_written;  // `kept` is of a write
+	bool ignore_reads;  // what it reads is of no interest now
+	bool ignore_writes;
+	bool pending;       // a request waits for its response
+	bool answered;      // at least once: this is HTTP
+	bool tunnel;        // the pending request is a CONNECT
+	bool head;          // or a HEAD
+	bool bodyless;      // the last response was without a body, or to a pipelined request
+	bool open_before;   // this collector
+	bool no_request;    // what came begins no request, while the role is unknown
+};
+
+// With typed programs the state lies in the socket itself.
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct connection);
+} sockets SEC(".maps");
+
+// Other programs find it by the socket's address.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); // the loader sets it
+	__type(key, __u64);
+	__type(value, struct connection);
+} addresses SEC(".maps");
+
+static __always_inline const struct tcp_sock *tcp_sk(const struct sock *sk)
+{
+	return typed ? bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock)) : (const struct tcp_sock *)sk;
+}
+
+static __always_inline __u16 local_port(const struct sock *sk)
+{
+	return field(sk, __sk_common.skc_num);
+}
+
+static __always_inline __u16 remote_port(const struct sock *sk)
+{
+	return bpf_ntohs(field(sk, __sk_common.skc_dport));
+}
+
+static __always_inline bool port_excluded(__u16 port)
+{
+	return excluded_ports[port >> 3] & (1 << (port & 7));
+}
+
+static __always_inline __u32 current_tgid(void)
+{
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
+// ---- processes ----
+
+// owner_of returns the counters of the connection's owner, if they are still there.
+static __always_inline struct process *owner_of(const struct connection *c)
+{
+	return bpf_map_lookup_elem(&processes, &c->owner);
+}
+
+// bind makes the current process the owner of the connection, and returns its counters.
+static __noinline struct process *bind(struct connection *c, __u32 tgid)
+{
+	const struct task_struct *leader;
+	struct process *process;
+
+	if (!c)
+		return NULL;
+	if (typed)
+		leader = bpf_get_current_task_btf()->group_leader;
+	else
+		leader = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), group_leader);
+	c->owner.tgid = tgid;
+	c->owner.role = c->role;
+	c->owner.start_time = field(leader, start_time);
+	process = owner_of(c);
+	if (!process) {
+		bpf_map_update_elem(&processes, &c->owner, &new_process, BPF_NOEXIST); // or another thread was first
+		process = owner_of(c);
+	}
+	// A process may name itself after its first connection: the name follows with the next.
+	if (process)
+		bpf_probe_read_kernel(process->comm, sizeof(process->comm), &leader->comm);
+	return process;
+}
+
+static __noinline int owner_exits(const struct owner *owner)
+{
+	struct process *process;
+
+	if (!owner)
+		return 0;
+	process = bpf_map_lookup_elem(&processes, owner);
+	if (process && !process->exited)
+		process->exited = bpf_ktime_get_ns();
+	return 0;
+}
+
+static __always_inline int thread_exits(const struct task_struct *task)
+{
+	struct owner owner = {.role = SERVER};
+
+	if (typed ? task->signal->live.counter : BPF_CORE_READ(task, signal, live.counter))
+		return 0; // other threads live on
+	owner.tgid = field(task, tgid);
+	owner.start_time = typed ? task->group_leader->start_time : BPF_CORE_READ(task, group_leader, start_time);
+	owner_exits(&owner);
+	owner.role = CLIENT;
+	owner_exits(&owner);
+	return 0;
+}
+
+// ---- connections ----
+
+// first_received returns the sequence number of the first byte that the connection has received,
+// which never changes (tcp_rcv_nxt_update in net/ipv4/tcp_input.c advances both).
+static __always_inline __u32 first_received(const struct sock *sk)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+
+	return field(tp, rcv_nxt) - (__u32)field(tp, bytes_received);
+}
+
+static __noinline int connection_ends(struct connection *c)
+{
+	struct process *process;
+
+	if (!c)
+		return 0;
+	if (c->pending) {
+		process = owner_of(c);
+		if (process)
+			count(process->unanswered);
+	}
+	c->ignore_reads = c->ignore_writes = true;
+	c->pending = false;
+	return 0;
+}
+
+static __noinline int forget(struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+
+	if (sk && !(typed ? bpf_sk_storage_delete(&sockets, sk) : bpf_map_delete_elem(&addresses, &address)))
+		count_down(open_connections);
+	return 0;
+}
+
+// of_address returns the state at the socket's address. The kernel may have skipped the program at the
+// end of the last socket there: what that has left is not this one's.
+static __noinline struct connection *of_address(struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+	struct connection *c = bpf_map_lookup_elem(&addresses, &address);
+	__u32 first_seq;
+
+	if (!c)
+		return NULL;
+	first_seq = first_received(sk);
+	if (!c->first_seq)
+		c->first_seq = first_seq;
+	if (likely(c->first_seq == first_seq))
+		return c;
+	connection_ends(c);
+	forget(sk);
+	return NULL;
+}
+
+// state returns the socket's state, if it has one. Most sockets have nothing from any BPF program:
+// to see that is a load, where the helper is a call.
+static __always_inline struct connection *state(struct sock *sk)
+{
+	if (typed)
+		return sk->sk_bpf_storage ? bpf_sk_storage_get(&sockets, sk, NULL, 0) : NULL;
+	return of_address(sk);
+}
+
+// track gives a socket its state.
+static __noinline struct connection *track(struct sock *sk)
+{
+	struct connection *c;
+
+	if (!sk)
+		return NULL;
+	if (open_connections >= max_connections) {
+		count(lost_connections_limit);
+		return NULL;
+	}
+	if (typed) {
+		c = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	} else {
+		struct connection fresh = {};
+		__u64 address = (__u64)sk;
+
+		bpf_map_update_elem(&addresses, &address, &fresh, BPF_NOEXIST);
+		c = bpf_map_lookup_elem(&addresses, &address);
+	}
+	if (!c) {
+		count(lost_connections_memory);
+		return NULL;
+	}
+	c->sent_until = field(tcp_sk(sk), write_seq);
+	count(open_connections);
+	return c;
+}
+
+// adopt gives a connection its state that was open before the hooks. The socket is not locked.
+static __always_inline void adopt(struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+	struct connection *c;
+
+	if (field(sk, sk_protocol) != IPPROTO_TCP || field(sk, __sk_common.skc_state) == TCP_LISTEN || port_excluded(local_port(sk)))
+		return;
+	if (typed ? bpf_sk_storage_get(&sockets, sk, NULL, 0) : bpf_map_lookup_elem(&addresses, &address))
+		return;
+	c = track(sk);
+	if (c)
+		c->open_before = true;
+}
+
+// keep holds on to the bytes of an unfinished head.
+static __always_inline void keep(struct connection *c, const struct head *h, bool written, __u32 next_seq)
+{
+	c->kept = *h;
+	c->kept_written = written;
+	c->read_until = next_seq;
+}
+
+// join puts the kept bytes before those of h, when they are from the same direction.
+static __always_inline void join(struct connection *c, struct head *h, bool written)
+{
+	struct head joined = c->kept;
+
+	if (c->kept_written != written) {
+		c->kept.bytes = 0;
+		return;
+	}
+	head_append(&joined, h);
+	*h = joined;
+}
+
+// ---- requests and responses ----
+
+// request makes a request pending, of the current process.
+static __always_inline void request(struct connection *c, enum role role, enum verdict verdict)
+{
+	__u32 tgid = current_tgid();
+	struct process *process = NULL;
+
+	c->role = role;
+	if (likely(c->owner.tgid == tgid))
+		process = owner_of(c);
+	if (unlikely(!process || process->exited))
+		process = bind(c, tgid);
+	if (likely(process))
+		count(process->started);
+	c->pending = true;
+	c->tunnel = verdict == REQUEST_CONNECT;
+	c->head = verdict == REQUEST_HEAD;
+	if (role == SERVER)
+		c->ignore_reads = true; // the rest of the request
+	else
+		c->ignore_writes = true;
+	c->kept.bytes = 0;
+}
+
+// own makes the current process the owner of the connection, and of its pending request.
+static __noinline struct process *own(struct connection *c, __u32 tgid)
+{
+	struct process *process;
+
+	if (!c)
+		return NULL;
+	process = bind(c, tgid);
+	if (process && c->pending)
+		count(process->started);
+	return process;
+}
+
+// take_over moves a pending request to the process that reads on: the one before has only peeked.
+static __noinline int take_over(struct connection *c, __u32 tgid)
+{
+	struct process *process;
+
+	if (!c)
+		return 0;
+	process = owner_of(c);
+	if (process)
+		count(process->withdrawn);
+	own(c, tgid);
+	return 0;
+}
+
+// reads_on notes that more is read while a request waits for its response.
+static __always_inline void reads_on(struct connection *c)
+{
+	__u32 tgid;
+
+	if (c->pending) {
+		tgid = current_tgid();
+		if (unlikely(c->owner.tgid != tgid))
+			take_over(c, tgid);
+	}
+}
+
+// bucket_of returns the number of bounds below: a binary search over 64 without a branch.
+static __noinline __u32 bucket_of(__u64 nanoseconds)
+{
+	__u32 i = 0;
+
+#pragma unroll
+	for (__u32 step = BUCKETS_POW2 / 2; step; step /= 2)
+		i += bucket_bounds[(i + step - 1) & (BUCKETS_POW2 - 1)] < nanoseconds ? step : 0;
+	return i;
+}
+
+static __noinline int count_rare(const struct connection *c, __u32 code)
+{
+	struct rare_code key = {.code = code};
+	__u64 one = 1, *responses;
+
+	if (!c)
+		return 0;
+	key.owner = c->owner;
+	responses = bpf_map_lookup_elem(&rare_codes, &key);
+	if (!responses) {
+		if (!bpf_map_update_elem(&rare_codes, &key, &one, BPF_NOEXIST))
+			return 0;
+		responses = bpf_map_lookup_elem(&rare_codes, &key);
+	}
+	if (responses)
+		count(*responses);
+	else
+		count(lost_codes);
+	return 0;
+}
+
+// response counts the answer to the connection's request, or to one that was pipelined behind it.
+static __always_inline void response(struct connection *c, __u32 code)
+{
+	struct process *process;
+	__u32 bucket, column;
+	__u64 now, took;
+
+	c->kept.bytes = 0;
+	if (unlikely(code < 200 && code != 101))
+		return; // interim: the response is still to come
+	c->bodyless = !c->pending || c->head || code == 204 || code == 304;
+	c->answered = true;
+	c->ignore_reads = c->ignore_writes = code == 101 || (c->tunnel && code < 300);
+	process = owner_of(c);
+	if (unlikely(!process))
+		process = own(c, current_tgid());
+	if (unlikely(!process)) {
+		c->pending = false;
+		count(lost_requests);
+		return;
+	}
+	if (!c->pending)
+		count(process->pipelined);
+	c->pending = false;
+	column = code - 100 < CODES ? code_columns[code - 100] : 0;
+	if (likely(column)) {
+		// Clang makes one comparison of two, of column - 1. Kernels before 6.18.16 do not see then that column is bounded.
+		asm volatile("" : "+r"(column));
+		if (column < CODE_COLUMNS)
+			count(process->codes[column]);
+	} else {
+		count_rare(c, code);
+	}
+	now = bpf_ktime_get_ns();
+	process->last = now;
+	took = now - c->started;
+	__sync_fetch_and_add(&process->sum, took);
+	bucket = likely(took <= bucket_bounds[0]) ? 0 : bucket_of(took);
+	if (bucket > BUCKETS)
+		bucket = BUCKETS;
+	count(process->buckets[bucket]);
+}
+
+// unasked takes a response whose request was there before the collector. It does not count: when that
+// began is not known, nor which method it had.
+static __always_inline void unasked(struct connection *c, int code)
+{
+	c->kept.bytes = 0;
+	c->answered = true;
+	c->ignore_reads = c->ignore_writes = code == 101;
+}
+
+// not_http gives up a connection whose first answer is no status line.
+static __noinline int not_http(struct sock *sk, struct connection *c)
+{
+	struct process *process;
+
+	if (!c)
+		return 0;
+	process = owner_of(c);
+	if (process && c->pending)
+		count(process->withdrawn);
+	return forget(sk);
+}
+
+// may_answer takes bytes that may begin a response, and returns what is then known of the connection.
+static __always_inline struct connection *may_answer(struct sock *sk, struct connection *c, const struct head *h, bool written, __u32 next_seq)
+{
+	int code = status_code(h);
+
+	if (code > 0) {
+		if (likely(c->started))
+			response(c, code);
+		else
+			unasked(c, code);
+	} else if (code == STATUS_PARTIAL) {
+		keep(c, h, written, next_seq);
+	} else {
+		c->kept.bytes = 0;
+		// One that was open before may be amid a body. A client that has read some is not: it
+		// would not have asked again.
+		if (c->pending && !c->answered && (!c->open_before || (c->role == CLIENT && c->no_request))) {
+			not_http(sk, c);
+			return NULL;
+		}
+	}
+	return c;
+}
+
+// may_ask takes bytes that may begin a request, and returns what is then known of the connection.
+static __always_inline struct connection *may_ask(struct sock *sk, struct connection *c, const struct head *h, bool written, __u32 next_seq)
+{
+	enum verdict verdict = request_verdict(h);
+
+	if (verdict == NOT_HTTP || !h->bytes) {
+		if (c) {
+			c->kept.bytes = 0;
+			if (!written || !c->open_before) // else it may be amid a body
+				c->no_request = true;
+		}
+		return c;
+	}
+	if (!c)
+		c = track(sk);
+	if (!c)
+		return NULL;
+	if (!c->kept.bytes)
+		c->started = bpf_ktime_get_ns(); // else the first of the kept bytes did
+	if (verdict == PARTIAL)
+		keep(c, h, written, next_seq);
+	else
+		request(c, written ? CLIENT : SERVER, verdict);
+	return c;
+}
+
+// of_no_interest reports whether nothing that the socket reads can begin an exchange that counts.
+static __always_inline bool of_no_interest(const struct sock *sk)
+{
+	return field(sk, sk_protocol) != IPPROTO_TCP || (adopted && field(tcp_sk(sk), bytes_sent)) || port_excluded(local_port(sk));
+}

@@ -1,0 +1,93 @@
+package http
+
+import (
+	"bufio"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+)
+
+// TestPaced sends three requests each millisecond, so that the tasks of server and client preempt each
+// other where the kernel preempts. The collector counts all of them, or says how many events it missed.
+func TestPaced(t *testing.T) {
+	address := freeAddress(t)
+	c := newCollector(t, Options{Ports: only(t, address)})
+	t.Logf("hook set %s, %d warnings", c.programs.HookSet.Name, len(c.programs.Warnings))
+	pid := startGo(t, address)
+	n := scaled(3000)
+	missedBefore := own(t, c, "promscope_http_hook_runs_missed_total")
+	sent := 0
+	for range 10 {
+		var group sync.WaitGroup
+		for first := range 3 {
+			conn := dial(t, address)
+			group.Go(func() {
+				reader := bufio.NewReader(conn)
+				for i := first; i < n; i += 3 {
+					conn.Write([]byte(get))
+					if _, err := readResponse(reader); err != nil {
+						t.Error(err)
+						return
+					}
+					time.Sleep(time.Millisecond)
+				}
+			})
+		}
+		group.Wait()
+		sent += n
+		counted := gather(t, c, servers)[pid].Requests
+		missed := int(own(t, c, "promscope_http_hook_runs_missed_total") - missedBefore)
+		if lost := sent - counted; lost < 0 || lost > missed {
+			t.Errorf("%d of %d counted, and %d events reported as missed", counted, sent, missed)
+		}
+		t.Logf("%d of %d counted, %d events missed", counted, sent, missed)
+	}
+}
+
+// TestMemory asks the kernel what the maps take with 20 servers: not more on a machine with many CPUs.
+func TestMemory(t *testing.T) {
+	eachHookSet(t, func(t *testing.T, hookSet string) {
+		c := newCollector(t, Options{hookSet: hookSet})
+		for range 20 {
+			address := freeAddress(t)
+			startGo(t, address)
+			request(t, dial(t, address), "/200")
+		}
+		if n := own(t, c, "promscope_http_processes"); n < 20 {
+			t.Fatalf("%v processes", n)
+		}
+		var total uint64
+		prealloc := false
+		for name, m := range c.programs.Collection.Maps {
+			info, err := m.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			bytes, ok := info.Memlock()
+			if !ok {
+				t.Fatalf("the kernel does not tell the memory of map %s", name)
+			}
+			t.Logf("%s: %d bytes", name, bytes)
+			total += bytes
+			prealloc = prealloc || name == bpfMapAddresses && m.Flags()&1 == 0
+		}
+		cpus, err := ebpf.PossibleCPU()
+		if err != nil {
+			t.Fatal(err)
+		}
+		most := uint64(8 << 20)
+		if prealloc && hookSet != tracepoints {
+			most += 128 * uint64(DefaultOptions().MaxConnections) // a kernel that allocates all connections at once
+		}
+		t.Logf("%d bytes in all on %d possible CPUs", total, cpus)
+		if total > most {
+			t.Errorf("%d bytes in all, more than %d", total, most)
+		}
+		if os.Getenv("PROMSCOPE_REQUIRE_CPUS") != "" && cpus < 128 {
+			t.Errorf("only %d possible CPUs", cpus)
+		}
+	})
+}
