@@ -5,7 +5,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/collectors"
 	"github.com/promscope/promscope/bridge/discovery"
-	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/mapping"
 )
 
@@ -14,7 +14,7 @@ import (
 type Config struct {
 	File       string // "" for the default configuration
 	Scope      Scope
-	Global     scrape.Global
+	Global     job.Global
 	Jobs       []Job
 	Collectors []collectors.Settings // also those that are not enabled
 	Presets    []string              // names, as far as they are in use
@@ -65,13 +65,13 @@ func (l Limits) Evaluator() mapping.EvaluatorOptions {
 // Job is one entry of scrape_configs: how to scrape, and where the targets
 // come from.
 type Job struct {
-	Scrape    *scrape.Config
+	Scrape    *job.Config
 	Discovery discovery.Job
 }
 
 // ScrapeJobs returns how each job scrapes.
-func (c *Config) ScrapeJobs() []*scrape.Config {
-	jobs := make([]*scrape.Config, len(c.Jobs))
+func (c *Config) ScrapeJobs() []*job.Config {
+	jobs := make([]*job.Config, len(c.Jobs))
 	for i, job := range c.Jobs {
 		jobs[i] = job.Scrape
 	}

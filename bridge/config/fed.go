@@ -10,6 +10,7 @@ import (
 	promdiscovery "github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/mapping/document"
 )
 
@@ -37,7 +38,7 @@ func (c *Config) Fed(matchers []*labels.Matcher) (fed bool, hint string) {
 		}
 	}
 	switch {
-	case !admitsJob(matchers, builtInJob):
+	case !admitsJob(matchers, job.InProcess):
 		return false, c.jobsHint()
 	case names == nil || slices.ContainsFunc(names, c.exports):
 		return true, ""
@@ -56,7 +57,7 @@ func (c *Config) jobsHint() string {
 	for _, j := range c.Jobs {
 		names = append(names, j.Scrape.JobName)
 	}
-	return fmt.Sprintf("jobs are %s, and %s for its own metrics", strings.Join(names, ", "), builtInJob)
+	return fmt.Sprintf("jobs are %s, and %s for its own metrics", strings.Join(names, ", "), job.InProcess)
 }
 
 // ownHint says why promscope has none of the metrics, whose names are like those of

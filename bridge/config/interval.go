@@ -9,6 +9,8 @@ import (
 	promdiscovery "github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
+
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // Interval returns the scrape interval of the series that the matchers can
@@ -18,7 +20,7 @@ import (
 // are gathered at the global interval.
 func (c *Config) Interval(matchers []*labels.Matcher) time.Duration {
 	own := time.Duration(c.Global.ScrapeInterval)
-	if admitsJob(matchers, builtInJob) {
+	if admitsJob(matchers, job.InProcess) {
 		name := nameBeginning(matchers)
 		var longest time.Duration
 		for _, b := range c.Collectors {
@@ -44,7 +46,7 @@ func (c *Config) Interval(matchers []*labels.Matcher) time.Duration {
 	switch {
 	case admitted > 0:
 		return admitted
-	case all == 0 || admitsJob(matchers, builtInJob):
+	case all == 0 || admitsJob(matchers, job.InProcess):
 		return own
 	default:
 		return all

@@ -11,12 +11,9 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/promscope/promscope/bridge/discovery"
-	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/mapping/document"
 )
-
-// builtInJob is the job label of what is gathered in process.
-const builtInJob = "promscope"
 
 // jobs reads scrape_configs, or the default if the key is not there at all.
 func (l *loader) jobs() []Job {
@@ -44,7 +41,7 @@ func (l *loader) readJobs(list *yaml.Node) []Job {
 	named := make(map[string]int, len(nodes)) // the lines of names
 	for i := range nodes {
 		node := document.Resolve(&nodes[i])
-		raw := rawJob{Scrape: scrape.DefaultConfig(l.raw.Global)}
+		raw := rawJob{Scrape: job.DefaultConfig(l.raw.Global)}
 		if node.Kind != yaml.MappingNode {
 			l.report(l.doc.Errorf(node, "expected a job, which is a mapping with job_name"))
 			continue
@@ -60,8 +57,8 @@ func (l *loader) readJobs(list *yaml.Node) []Job {
 }
 
 // checkName reports a name that another job has.
-func (l *loader) checkName(job *yaml.Node, named map[string]int) {
-	name := document.Field(job, "job_name")
+func (l *loader) checkName(node *yaml.Node, named map[string]int) {
+	name := document.Field(node, "job_name")
 	if name == nil || name.Kind != yaml.ScalarNode || name.Value == "" {
 		return // Validate reports that
 	}
@@ -70,7 +67,7 @@ func (l *loader) checkName(job *yaml.Node, named map[string]int) {
 		return
 	}
 	named[name.Value] = name.Line
-	if name.Value == builtInJob {
+	if name.Value == job.InProcess {
 		l.report(l.doc.Errorf(name, "job_name %q is taken by the built-in collectors", name.Value).
 			WithHint("rules tell series apart by their job: choose another name"))
 	}
@@ -79,7 +76,7 @@ func (l *loader) checkName(job *yaml.Node, named map[string]int) {
 // checkJob reports what is wrong with a job that could be read.
 func (l *loader) checkJob(node *yaml.Node, raw *rawJob) {
 	for _, err := range unjoin(raw.Scrape.Validate()) {
-		var field *scrape.FieldError
+		var field *job.FieldError
 		if !errors.As(err, &field) {
 			l.report(l.doc.Errorf(document.Blame(node, err.Error()), "%s", err))
 			continue

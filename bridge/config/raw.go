@@ -11,20 +11,20 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/promscope/promscope/bridge/discovery"
-	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // rawConfig is a configuration as YAML has it. What is a node depends on other
 // parts, or is somebody else's to read.
 type rawConfig struct {
-	Global        scrape.Global `yaml:"global"`
-	Scope         rawScope      `yaml:"scope"`
-	ScrapeConfigs yaml.Node     `yaml:"scrape_configs"`
-	Collectors    yaml.Node     `yaml:"collectors"`
-	Presets       yaml.Node     `yaml:"presets"`
-	RuleFiles     yaml.Node     `yaml:"rule_files"`
-	Rules         yaml.Node     `yaml:"rules"`
-	Limits        rawLimits     `yaml:"limits"`
+	Global        job.Global `yaml:"global"`
+	Scope         rawScope   `yaml:"scope"`
+	ScrapeConfigs yaml.Node  `yaml:"scrape_configs"`
+	Collectors    yaml.Node  `yaml:"collectors"`
+	Presets       yaml.Node  `yaml:"presets"`
+	RuleFiles     yaml.Node  `yaml:"rule_files"`
+	Rules         yaml.Node  `yaml:"rules"`
+	Limits        rawLimits  `yaml:"limits"`
 }
 
 type rawScope struct {
@@ -50,7 +50,7 @@ type rawLimits struct {
 
 // rawJob is one entry of scrape_configs.
 type rawJob struct {
-	Scrape          scrape.Config                 `yaml:",inline"`
+	Scrape          job.Config                    `yaml:",inline"`
 	StaticConfigs   []*targetgroup.Group          `yaml:"static_configs,omitempty"`
 	FileSDConfigs   []*file.SDConfig              `yaml:"file_sd_configs,omitempty"`
 	HTTPSDConfigs   []*http.SDConfig              `yaml:"http_sd_configs,omitempty"`
@@ -60,7 +60,7 @@ type rawJob struct {
 // defaults returns what a configuration means that says nothing, but for the
 // jobs: these are in default.yml.
 func defaults() rawConfig {
-	global := scrape.DefaultGlobal()
+	global := job.DefaultGlobal()
 	// As in Prometheus, so that a job with a longer interval gets as long there
 	// and here. A shorter interval cuts it.
 	global.ScrapeTimeout = model.Duration(10 * time.Second)

@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/mapping"
 	"github.com/promscope/promscope/mapping/document"
 	"github.com/promscope/promscope/mapping/secret"
@@ -24,13 +24,13 @@ import (
 // effective is a Config as YAML: with the defaults filled in, and the rules of
 // presets left to the presets.
 type effective struct {
-	Global        scrape.Global `yaml:"global"`
-	Scope         rawScope      `yaml:"scope"`
-	ScrapeConfigs []rawJob      `yaml:"scrape_configs"`
-	Collectors    any           `yaml:"collectors"`
-	Presets       []string      `yaml:"presets,flow"`
-	Rules         []*yaml.Node  `yaml:"rules"`
-	Limits        rawLimits     `yaml:"limits"`
+	Global        job.Global   `yaml:"global"`
+	Scope         rawScope     `yaml:"scope"`
+	ScrapeConfigs []rawJob     `yaml:"scrape_configs"`
+	Collectors    any          `yaml:"collectors"`
+	Presets       []string     `yaml:"presets,flow"`
+	Rules         []*yaml.Node `yaml:"rules"`
+	Limits        rawLimits    `yaml:"limits"`
 }
 
 // Redacted returns the whole configuration in force as YAML, with the defaults

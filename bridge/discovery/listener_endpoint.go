@@ -11,6 +11,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/socket"
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // The labels of a target that was found at a local listener. The first two are
@@ -19,8 +20,6 @@ const (
 	// LabelNetNS is the network namespace to dial in, if it is not ours, as
 	// socket.Table.DialContext takes it.
 	LabelNetNS = "__netns__"
-	// LabelUnixSocket is the path of a unix socket to dial instead of the address.
-	LabelUnixSocket = "__unix_socket__"
 
 	// LabelListenerNetNS is on every target that was found at a listener.
 	LabelListenerNetNS = "__meta_listener_netns"
@@ -97,7 +96,7 @@ func (e endpoint) labels(m *host.Machine) model.LabelSet {
 	}
 	if e.Path != "" {
 		set[model.AddressLabel] = "localhost"
-		set[LabelUnixSocket] = model.LabelValue(e.socketPath(m))
+		set[job.LabelUnixSocket] = model.LabelValue(e.socketPath(m))
 		set[model.InstanceLabel] = model.LabelValue(e.Path)
 	} else {
 		set[model.AddressLabel] = model.LabelValue(e.address())

@@ -15,6 +15,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/mapping/secret"
@@ -82,8 +83,8 @@ func (x *exposed) ask(ctx context.Context, r *pipeline.Runtime, p *pipeline.Pipe
 	return slices.Clone(answer.series), slices.Clone(answer.problems)
 }
 
-func relabelsMetrics(jobs []*scrape.Config) bool {
-	return slices.ContainsFunc(jobs, func(j *scrape.Config) bool { return len(j.MetricRelabelConfigs) > 0 })
+func relabelsMetrics(jobs []*job.Config) bool {
+	return slices.ContainsFunc(jobs, func(j *job.Config) bool { return len(j.MetricRelabelConfigs) > 0 })
 }
 
 // relabelledAway says why a series that a target serves is not among what is
@@ -153,8 +154,8 @@ func awaitReady(ctx context.Context, m *scrape.Manager) {
 
 // askJobs are the jobs of the pipeline with their present targets, to be scraped
 // soon. Those that are down are left alone: asking them takes the whole time.
-func askJobs(p *pipeline.Pipeline, targets []scrape.TargetStatus, asExposed bool) ([]*scrape.Config, map[string][]*targetgroup.Group) {
-	var jobs []*scrape.Config
+func askJobs(p *pipeline.Pipeline, targets []scrape.TargetStatus, asExposed bool) ([]*job.Config, map[string][]*targetgroup.Group) {
+	var jobs []*job.Config
 	for _, job := range p.Config.ScrapeJobs() {
 		c := *job
 		c.ScrapeInterval, c.ScrapeTimeout = model.Duration(askInterval), model.Duration(askInterval)

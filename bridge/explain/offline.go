@@ -20,6 +20,7 @@ import (
 	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/plugin"
 	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/bridge/view"
@@ -101,14 +102,14 @@ func newReplay(cfg *config.Config, offline Offline, hostName string) *replay {
 // replayedTarget returns the job and the labels of the target that the files are of.
 // The job is the one that the label job names, or the only one, or one with the
 // defaults.
-func replayedTarget(cfg *config.Config, offline Offline) (*scrape.Config, labels.Labels) {
+func replayedTarget(cfg *config.Config, offline Offline) (*job.Config, labels.Labels) {
 	given := maps.Clone(offline.Labels)
 	if given == nil {
 		given = map[string]string{}
 	}
 	name, named := given[model.JobLabel]
-	jobs := slices.DeleteFunc(cfg.ScrapeJobs(), func(j *scrape.Config) bool { return named && j.JobName != name })
-	defaults := scrape.DefaultConfig(cfg.Global)
+	jobs := slices.DeleteFunc(cfg.ScrapeJobs(), func(j *job.Config) bool { return named && j.JobName != name })
+	defaults := job.DefaultConfig(cfg.Global)
 	job := &defaults
 	if len(jobs) == 1 {
 		job = jobs[0]

@@ -6,6 +6,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/discovery"
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // claims are the endpoints of jobs that name them: static targets from the
@@ -50,7 +51,7 @@ func staticClaims(cfg *config.Config) []discovery.Claim {
 func claimOf(label func(name string) string) discovery.Claim {
 	return discovery.Claim{
 		Address:    label(model.AddressLabel),
-		UnixSocket: label(discovery.LabelUnixSocket),
+		UnixSocket: label(job.LabelUnixSocket),
 		Path:       label(model.MetricsPathLabel),
 	}
 }

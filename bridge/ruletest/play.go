@@ -15,6 +15,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/mapping"
 	"github.com/promscope/promscope/mapping/document"
@@ -125,7 +126,7 @@ func (p *play) addSeries(test *yaml.Node, list []rawSeries) {
 
 // addExpositions adds scrapes of targets. A target is known by its labels.
 func (p *play) addExpositions(test *yaml.Node, list []rawScrape) {
-	job := scrape.DefaultConfig(scrape.DefaultGlobal())
+	job := job.DefaultConfig(job.DefaultGlobal())
 	targets := map[string]*scrape.Replay{}
 	last := map[string]time.Duration{}
 	for i, raw := range list {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/model/textparse"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -25,7 +26,7 @@ const maxAhead = 10 * time.Minute
 // appender turns the expositions of one target into samples of the store. What
 // it does to a sample, and in what order, is what Prometheus does.
 type appender struct {
-	job    *Config
+	job    *job.Config
 	store  *store.Store
 	batch  *store.Batch
 	cache  *cache
@@ -55,20 +56,20 @@ type counts struct {
 	added      int // kept, of series that the scrape before did not have
 }
 
-func newAppender(t *target, s *shared) *appender {
+func newAppender(t *job.Target, s *shared) *appender {
 	a := &appender{
-		job:    t.job,
+		job:    t.Job,
 		store:  s.store,
 		batch:  s.store.Batch(),
 		cache:  newCache(),
-		target: t.public,
+		target: t.Public,
 		pids:   s.pids,
-		schema: schemaOf(t.job.NativeHistogramMinBucketFactor),
+		schema: schemaOf(t.Job.NativeHistogramMinBucketFactor),
 		lb:     labels.NewBuilder(labels.EmptyLabels()),
 	}
-	if len(t.job.MetricRelabelConfigs) == 0 {
-		a.labels = exposition.NewPreselector(s.sel.MayMatch, t.job.HonorLabels, s.pidLabels)
-		a.labels.SetTarget(t.public)
+	if len(t.Job.MetricRelabelConfigs) == 0 {
+		a.labels = exposition.NewPreselector(s.sel.MayMatch, t.Job.HonorLabels, s.pidLabels)
+		a.labels.SetTarget(t.Public)
 	}
 	return a
 }

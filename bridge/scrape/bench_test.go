@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -138,8 +139,8 @@ func newlines(text []byte) (n int) {
 // bench is a target without a network.
 func benchTarget(in input) (*appender, *store.Selection) {
 	sel := store.NewSelection(in.selection)
-	job := DefaultConfig(DefaultGlobal())
-	t := &target{job: &job, public: labels.FromStrings("job", "j", "instance", "i"), interval: time.Second}
+	own := job.DefaultConfig(job.DefaultGlobal())
+	t := &job.Target{Job: &own, Public: labels.FromStrings("job", "j", "instance", "i"), Interval: time.Second}
 	return newAppender(t, &shared{store: store.New(sel, store.Options{}, nil), sel: sel}), sel
 }
 
@@ -152,7 +153,7 @@ func scrapeOnce(tb testing.TB, app *appender, want func([]byte) bool) func(at ti
 	return func(at time.Time, body []byte, mediaType string) {
 		src.Reset(body)
 		app.begin(at)
-		r.Reset(&src, mediaType, exposition.Options{Parser: app.job.parserOptions(), WantName: want, Labels: app.labels})
+		r.Reset(&src, mediaType, exposition.Options{Parser: app.job.ParserOptions(), WantName: want, Labels: app.labels})
 		if err := app.exposition(context.Background(), &r); err != nil {
 			tb.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // client fetches one target. Each target has its own: a pool of connections
@@ -24,7 +25,7 @@ import (
 // and the loopbacks of different network namespaces.
 type client struct {
 	http    *http.Client
-	target  *target
+	target  *job.Target
 	request *http.Request
 
 	dial   func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error)
@@ -45,7 +46,7 @@ type peer struct {
 // maxOriginPause is how long a process that is not known is not asked for, at most.
 const maxOriginPause = time.Minute
 
-func newClient(t *target, opts Options) (*client, error) {
+func newClient(t *job.Target, opts Options) (*client, error) {
 	c := &client{target: t, dial: opts.Dial, origin: opts.Origin, about: opts.Subject}
 	if c.dial == nil {
 		var d net.Dialer
@@ -54,22 +55,22 @@ func newClient(t *target, opts Options) (*client, error) {
 		}
 	}
 	var err error
-	c.http, err = config.NewClientFromConfig(t.job.HTTPClientConfig, t.job.JobName, config.WithDialContextFunc(c.connect))
+	c.http, err = config.NewClientFromConfig(t.Job.HTTPClientConfig, t.Job.JobName, config.WithDialContextFunc(c.connect))
 	if err != nil {
 		return nil, fmt.Errorf("creating the HTTP client: %w", err)
 	}
-	c.request, err = http.NewRequestWithContext(context.Background(), http.MethodGet, t.url.String(), http.NoBody)
+	c.request, err = http.NewRequestWithContext(context.Background(), http.MethodGet, t.URL.String(), http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("creating the request: %w", err)
 	}
-	scheme, err := model.ToEscapingScheme(t.job.MetricNameEscapingScheme)
+	scheme, err := model.ToEscapingScheme(t.Job.MetricNameEscapingScheme)
 	if err != nil {
 		return nil, fmt.Errorf("creating the request: %w", err)
 	}
-	c.request.Header.Set("Accept", exposition.AcceptHeader(t.job.ScrapeProtocols, scheme))
+	c.request.Header.Set("Accept", exposition.AcceptHeader(t.Job.ScrapeProtocols, scheme))
 	c.request.Header.Set("Accept-Encoding", acceptEncoding(t))
 	c.request.Header.Set("User-Agent", UserAgent())
-	c.request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(t.timeout.Seconds(), 'f', -1, 64))
+	c.request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(t.Timeout.Seconds(), 'f', -1, 64))
 	return c, nil
 }
 
@@ -83,8 +84,8 @@ func UserAgent() string {
 
 // acceptEncoding asks for gzip where bytes are dear. On this machine they cost
 // less than packing and unpacking them.
-func acceptEncoding(t *target) string {
-	if !t.job.EnableCompression || t.unixSocket() != "" || isLoopback(t.url.Hostname()) {
+func acceptEncoding(t *job.Target) string {
+	if !t.Job.EnableCompression || t.UnixSocket() != "" || isLoopback(t.URL.Hostname()) {
 		return "identity"
 	}
 	return "gzip"
@@ -115,10 +116,10 @@ func (c *client) do(ctx context.Context, query url.Values) (*http.Response, erro
 // client block can name proxies and token endpoints.
 func (c *client) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	own := address == c.address()
-	if path := c.target.unixSocket(); path != "" && own {
+	if path := c.target.UnixSocket(); path != "" && own {
 		network, address = "unix", path
 	}
-	conn, err := c.dial(ctx, c.target.all, network, address)
+	conn, err := c.dial(ctx, c.target.All, network, address)
 	if err != nil || !own || c.origin == nil {
 		return conn, err
 	}
@@ -128,14 +129,14 @@ func (c *client) connect(ctx context.Context, network, address string) (net.Conn
 
 // address is what the transport dials for the target itself.
 func (c *client) address() string {
-	port := c.target.url.Port()
+	port := c.target.URL.Port()
 	if port == "" {
 		port = "80"
-		if c.target.url.Scheme == "https" {
+		if c.target.URL.Scheme == "https" {
 			port = "443"
 		}
 	}
-	return net.JoinHostPort(c.target.url.Hostname(), port)
+	return net.JoinHostPort(c.target.URL.Hostname(), port)
 }
 
 // originLabels are the labels of the process that owns the other end of the
@@ -163,7 +164,7 @@ func (c *client) ask(ctx context.Context, p *peer) {
 		return
 	}
 	p.labels = c.origin(ctx, p.conn)
-	p.pause = max(1, min(2*p.pause, int(maxOriginPause/c.target.interval)))
+	p.pause = max(1, min(2*p.pause, int(maxOriginPause/c.target.Interval)))
 	p.left = p.pause - 1
 }
 

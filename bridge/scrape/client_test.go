@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // A process that is not known is asked for ever less often, down to once a minute, and
@@ -16,12 +18,12 @@ import (
 func TestOriginPauses(t *testing.T) {
 	var at []int // the scrapes that asked
 	scrape := 1
-	job := DefaultConfig(DefaultGlobal())
-	job.JobName = "j"
-	if err := job.Validate(); err != nil {
+	own := job.DefaultConfig(job.DefaultGlobal())
+	own.JobName = "j"
+	if err := own.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := newClient(&target{job: &job, interval: 5 * time.Second, url: &url.URL{Scheme: "http", Host: "h"}}, Options{
+	c, err := newClient(&job.Target{Job: &own, Interval: 5 * time.Second, URL: &url.URL{Scheme: "http", Host: "h"}}, Options{
 		Dial: func(context.Context, labels.Labels, string, string) (net.Conn, error) { return &net.TCPConn{}, nil },
 		Origin: func(context.Context, net.Conn) labels.Labels {
 			at = append(at, scrape)

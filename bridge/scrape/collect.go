@@ -56,7 +56,7 @@ func (l *loop) fetch(ctx context.Context, query url.Values, res *result) (err er
 	if err := l.forcedError(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.target.timeout)
+	ctx, cancel := context.WithTimeout(ctx, l.target.Timeout)
 	defer cancel()
 	a, err := l.scraper.scrape(ctx, query)
 	if err != nil {
@@ -68,7 +68,7 @@ func (l *loop) fetch(ctx context.Context, query url.Values, res *result) (err er
 	r, release := l.shared.borrow()
 	defer release()
 	res.mediaType = a.mediaType
-	options := exposition.Options{Parser: l.target.job.parserOptions(), WantName: l.want, Labels: l.app.labels}
+	options := exposition.Options{Parser: l.target.Job.ParserOptions(), WantName: l.want, Labels: l.app.labels}
 	if l.app.observe != nil && l.want != nil {
 		options.WantName = func(name []byte) bool { return l.want(name) || isCollector(name) }
 		options.Labels = nil
@@ -77,7 +77,7 @@ func (l *loop) fetch(ctx context.Context, query url.Values, res *result) (err er
 	defer func() {
 		// The parser is given whatever a target sends.
 		if p := recover(); p != nil {
-			l.shared.logger.Error("Parsing an exposition panicked", "job", l.target.job.JobName, "panic", p, "stack", string(debug.Stack()))
+			l.shared.logger.Error("Parsing an exposition panicked", "job", l.target.Job.JobName, "panic", p, "stack", string(debug.Stack()))
 			err = &failure{"panic", fmt.Errorf("parsing panicked: %v", p)}
 		}
 		res.bytes, res.counts = r.Size(), l.app.counts
@@ -97,15 +97,15 @@ func (l *loop) follow(origin labels.Labels) {
 		return
 	}
 	l.origin, l.promptCommits = origin, commitsAfterChange
-	lb := labels.NewBuilder(l.target.public)
+	lb := labels.NewBuilder(l.target.Public)
 	origin.Range(func(o labels.Label) {
-		if !l.target.public.Has(o.Name) {
+		if !l.target.Public.Has(o.Name) {
 			lb.Set(o.Name, o.Value)
 		}
 	})
 	target := lb.Labels()
 	l.app.retarget(target, origin)
-	l.app.cache.orphan(l.synthetic.retarget(l.shared.store, l.target.job, target)...)
+	l.app.cache.orphan(l.synthetic.retarget(l.shared.store, l.target.Job, target)...)
 	l.mu.Lock()
 	l.status.Labels = target
 	l.mu.Unlock()

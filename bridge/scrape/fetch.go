@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // failure is why a scrape failed, with a word for it that can be a label.
@@ -66,7 +67,7 @@ type scraper interface {
 // fetcher asks a target by HTTP.
 type fetcher struct {
 	client *client
-	job    *Config
+	job    *job.Config
 	plain  *bufio.Reader
 	gzip   *gzip.Reader
 }

@@ -14,10 +14,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
-
-// inProcessJob is the job label of all gatherers of this process.
-const inProcessJob = "promscope"
 
 // InProcess is a target inside of this process. Its series carry the labels
 // job="promscope" and instance=Name. Its histograms are there as native ones, and by
@@ -30,26 +28,26 @@ type InProcess struct {
 	Labels labels.Labels
 }
 
-func (p InProcess) target() (*target, error) {
+func (p InProcess) target() (*job.Target, error) {
 	if p.Name == "" || p.Gatherer == nil || p.Interval <= 0 {
 		return nil, fmt.Errorf("in-process target %q: a name, a gatherer and an interval are needed", p.Name)
 	}
-	job := DefaultConfig(DefaultGlobal())
-	job.JobName = inProcessJob
-	job.ScrapeInterval = model.Duration(p.Interval)
-	job.ScrapeNativeHistograms = true
-	job.ConvertClassicHistogramsToNHCB = true
-	job.AlwaysScrapeClassicHistograms = true
-	if err := job.Validate(); err != nil {
+	config := job.DefaultConfig(job.DefaultGlobal())
+	config.JobName = job.InProcess
+	config.ScrapeInterval = model.Duration(p.Interval)
+	config.ScrapeNativeHistograms = true
+	config.ConvertClassicHistogramsToNHCB = true
+	config.AlwaysScrapeClassicHistograms = true
+	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("in-process target %q: %w", p.Name, err)
 	}
 	lb := labels.NewBuilder(p.Labels)
-	lb.Set(model.JobLabel, inProcessJob)
+	lb.Set(model.JobLabel, job.InProcess)
 	lb.Set(model.InstanceLabel, p.Name)
 	public := lb.Labels()
-	return &target{
-		job: &job, all: public, public: public, discovered: public,
-		interval: p.Interval, timeout: p.Interval,
+	return &job.Target{
+		Job: &config, All: public, Public: public, Discovered: public,
+		Interval: p.Interval, Timeout: p.Interval,
 	}, nil
 }
 

@@ -2,13 +2,16 @@ package scrape
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"hash/fnv"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/mapping/secret"
 )
@@ -20,7 +23,7 @@ const tolerance = 2 * time.Millisecond
 
 // loop scrapes one target, independent of all others.
 type loop struct {
-	target  *target
+	target  *job.Target
 	key     string
 	scraper scraper
 	want    func(name []byte) bool // nil: everything is parsed
@@ -55,23 +58,23 @@ type shared struct {
 	pidLabels []string
 }
 
-func newLoop(t *target, s scraper, secrets *secret.Values, sh *shared) *loop {
-	parsesAll := parsesAll(t.job, sh.sel)
+func newLoop(t *job.Target, s scraper, secrets *secret.Values, sh *shared) *loop {
+	parsesAll := parsesAll(t.Job, sh.sel)
 	l := &loop{
 		target:        t,
-		key:           t.key(),
+		key:           t.Key(),
 		scraper:       s,
 		secrets:       secrets,
 		shared:        sh,
 		app:           newAppender(t, sh),
 		promptCommits: commitsAfterChange,
 		status: TargetStatus{
-			Job:        t.job.JobName,
-			URL:        secrets.URL(t.url),
-			Labels:     t.public,
-			Discovered: t.discovered,
-			Interval:   t.interval,
-			Timeout:    t.timeout,
+			Job:        t.Job.JobName,
+			URL:        secrets.URL(t.URL),
+			Labels:     t.Public,
+			Discovered: t.Discovered,
+			Interval:   t.Interval,
+			Timeout:    t.Timeout,
 			Health:     HealthUnknown,
 			ParsesAll:  parsesAll,
 		},
@@ -80,7 +83,7 @@ func newLoop(t *target, s scraper, secrets *secret.Values, sh *shared) *loop {
 		l.want = sh.sel.Name
 	}
 	l.narrow = newNarrower(t, sh.sel, parsesAll)
-	l.synthetic.retarget(sh.store, t.job, t.public)
+	l.synthetic.retarget(sh.store, t.Job, t.Public)
 	return l
 }
 
@@ -105,16 +108,16 @@ func (l *loop) run(ctx, parent context.Context) {
 	} else if !sleepUntil(ctx, first) {
 		return
 	}
-	ticker := time.NewTicker(l.target.interval)
+	ticker := time.NewTicker(l.target.Interval)
 	defer ticker.Stop()
 	// Round strips the monotonic clock: what is counted are wall times.
 	due := time.Now().Round(0)
 	for {
 		at := time.Now().Round(0)
-		for at.Sub(due) >= l.target.interval {
-			due = due.Add(l.target.interval)
+		for at.Sub(due) >= l.target.Interval {
+			due = due.Add(l.target.Interval)
 		}
-		if late := at.Sub(due); late >= 0 && late <= min(tolerance, l.target.interval/100) {
+		if late := at.Sub(due); late >= 0 && late <= min(tolerance, l.target.Interval/100) {
 			at = due
 		}
 		l.scrape(ctx, at)
@@ -137,8 +140,8 @@ const soon = time.Second
 // this process are scraped together, at whole intervals: that spares an idle machine
 // wake-ups, and no exporter has to be spared.
 func (l *loop) firstScrapes(now time.Time) (early, first time.Time) {
-	interval := l.target.interval
-	if l.target.url == nil && interval <= soon {
+	interval := l.target.Interval
+	if l.target.URL == nil && interval <= soon {
 		return time.Time{}, now.Truncate(interval).Add(interval)
 	}
 	first = now.Add(offset(l.key, interval, now))
@@ -192,7 +195,7 @@ func (l *loop) scrape(ctx context.Context, at time.Time) {
 		l.app.cache.fail(l.app.stale)
 	}
 	res.duration = time.Since(start)
-	l.synthetic.append(l.app.batch, l.target.job, l.target, l.app.at, &res)
+	l.synthetic.append(l.app.batch, l.target.Job, l.target, l.app.at, &res)
 	if failed := res.err != nil && partial == nil; failed != l.failed {
 		l.failed, l.promptCommits = failed, commitsAfterChange
 	}
@@ -213,10 +216,10 @@ const commitsAfterChange = 2
 // served by another process, rules look at it soon.
 func (l *loop) commitInterval() time.Duration {
 	if l.promptCommits == 0 {
-		return l.target.interval
+		return l.target.Interval
 	}
 	l.promptCommits--
-	return min(l.target.interval, soon)
+	return min(l.target.Interval, soon)
 }
 
 // end marks all series of the target stale.
@@ -226,7 +229,7 @@ func (l *loop) end(at time.Time) {
 	for _, s := range l.synthetic.liveSeries() {
 		l.app.stale(s)
 	}
-	l.app.batch.Commit(at, min(l.target.interval, soon))
+	l.app.batch.Commit(at, min(l.target.Interval, soon))
 }
 
 func (l *loop) force(err error) {
@@ -239,4 +242,22 @@ func (l *loop) forcedError() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.forced
+}
+
+// offset is the time until the target's next scrape. Scrapes of different
+// targets are spread over the interval by hash, and those of one target stay
+// at the same offset through restarts.
+func offset(key string, interval time.Duration, now time.Time) time.Duration {
+	h := fnv.New64a()
+	h.Write([]byte(key))
+	at := time.Duration(mix(h.Sum64()) % uint64(interval))
+	into := time.Duration(now.UnixNano() % int64(interval))
+	return (at - into + interval) % interval
+}
+
+// mix spreads what FNV leaves in the low bits of similar keys.
+func mix(h uint64) uint64 {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], h*0x9e3779b97f4a7c15)
+	return binary.BigEndian.Uint64(b[:])
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/mapping/secret"
 )
@@ -29,7 +30,7 @@ func TestFirstScrapes(t *testing.T) {
 	for _, interval := range []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second, time.Minute} {
 		for i := range 1000 {
 			key := fmt.Sprint("target ", i)
-			l := &loop{target: &target{interval: interval, url: &url.URL{}}, key: key}
+			l := &loop{target: &job.Target{Interval: interval, URL: &url.URL{}}, key: key}
 			early, first := l.firstScrapes(now)
 			if into := first.Sub(now) % interval; into != offset(key, interval, now) {
 				t.Fatalf("at %s, %s begins %s into the interval, want %s", interval, key, into, offset(key, interval, now))
@@ -58,7 +59,7 @@ func TestFirstScrapesInside(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &loop{target: target, key: target.key()}
+		l := &loop{target: target, key: target.Key()}
 		if early, first := l.firstScrapes(now); !early.IsZero() || first != now.Add(766*time.Millisecond) {
 			t.Errorf("%s begins at %s, and before at %s", name, first, early)
 		}
@@ -93,8 +94,8 @@ func TestLoopCommits(t *testing.T) {
 		}})
 		var commits []store.Commit
 		st := store.New(selection, store.Options{OnCommit: func(c store.Commit) { commits = append(commits, c) }}, nil)
-		job := DefaultConfig(DefaultGlobal())
-		l := newLoop(&target{job: &job, url: &url.URL{}, interval: 5 * time.Second, timeout: 5 * time.Second},
+		own := job.DefaultConfig(job.DefaultGlobal())
+		l := newLoop(&job.Target{Job: &own, URL: &url.URL{}, Interval: 5 * time.Second, Timeout: 5 * time.Second},
 			&scripted{fails: map[int]bool{4: true}}, secret.ValuesOf(&config.HTTPClientConfig{}),
 			&shared{store: st, sel: selection, logger: slog.New(slog.DiscardHandler), metrics: newMetrics(nil)})
 		early, first := l.firstScrapes(time.Now())

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/mapping/secret"
 )
@@ -56,7 +57,7 @@ type Manager struct {
 
 // NewManager returns a manager of the jobs, which must be valid. It commits
 // what the selection takes, which is the store's, to the store.
-func NewManager(jobs []*Config, st *store.Store, sel *store.Selection, opts Options, logger *slog.Logger, reg prometheus.Registerer) (*Manager, error) {
+func NewManager(jobs []*job.Config, st *store.Store, sel *store.Selection, opts Options, logger *slog.Logger, reg prometheus.Registerer) (*Manager, error) {
 	m := &Manager{
 		pools:    make(map[string]*pool, len(jobs)),
 		received: make(chan struct{}),
@@ -83,7 +84,7 @@ func NewManager(jobs []*Config, st *store.Store, sel *store.Selection, opts Opti
 			errs = append(errs, err)
 			continue
 		}
-		m.inside = append(m.inside, newLoop(t, &gatherer{g: p.Gatherer}, secret.ValuesOf(&t.job.HTTPClientConfig), m.shared))
+		m.inside = append(m.inside, newLoop(t, &gatherer{g: p.Gatherer}, secret.ValuesOf(&t.Job.HTTPClientConfig), m.shared))
 	}
 	if len(jobs) == 0 {
 		close(m.received)
@@ -149,12 +150,12 @@ func (m *Manager) Targets() []TargetStatus {
 
 // Dropped returns the discovered targets that are not scraped, at most
 // keep_dropped_targets of each job.
-func (m *Manager) Dropped() []DroppedTarget {
-	var all []DroppedTarget
+func (m *Manager) Dropped() []job.DroppedTarget {
+	var all []job.DroppedTarget
 	for _, p := range m.pools {
 		all = p.appendDropped(all)
 	}
-	slices.SortFunc(all, func(x, y DroppedTarget) int {
+	slices.SortFunc(all, func(x, y job.DroppedTarget) int {
 		return cmp.Or(cmp.Compare(x.Job, y.Job), labels.Compare(x.Discovered, y.Discovered))
 	})
 	return all

@@ -31,6 +31,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
 	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -64,7 +65,7 @@ func (l *logs) String() string {
 
 // start runs a manager that keeps what the selectors take. Without a network it
 // scrapes real sockets.
-func start(t testing.TB, n *network, jobs []*scrape.Config, opts scrape.Options, selectors ...string) *rig {
+func start(t testing.TB, n *network, jobs []*job.Config, opts scrape.Options, selectors ...string) *rig {
 	t.Helper()
 	var list []store.Selector
 	for i, s := range selectors {
@@ -116,8 +117,8 @@ func start(t testing.TB, n *network, jobs []*scrape.Config, opts scrape.Options,
 }
 
 // job returns a job that scrapes ten times a second.
-func job(name string) *scrape.Config {
-	c := scrape.DefaultConfig(scrape.DefaultGlobal())
+func jobNamed(name string) *job.Config {
+	c := job.DefaultConfig(job.DefaultGlobal())
 	c.JobName = name
 	c.ScrapeInterval = model.Duration(100 * time.Millisecond)
 	return &c
@@ -179,7 +180,7 @@ func TestScrape(t *testing.T) {
 		addr := n.exporter(text, func() string {
 			return "# TYPE a gauge\na{x=\"1\"} 1.5\na{x=\"2\"} 2\n# TYPE b counter\nb 3\nother{x=\"y\"} 4\n"
 		})
-		r := start(t, n, []*scrape.Config{job("j")}, scrape.Options{}, `a{x="1"}`, `b`, `up`, `scrape_samples_scraped`)
+		r := start(t, n, []*job.Config{jobNamed("j")}, scrape.Options{}, `a{x="1"}`, `b`, `up`, `scrape_samples_scraped`)
 		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 		r.eventually(`{__name__!=""}`, map[string]string{
 			`{__name__="a", instance="` + addr + `", job="j", x="1"}`:               "1.5",
@@ -209,7 +210,7 @@ func TestStaleMarkers(t *testing.T) {
 		name := func(addr, i string) string {
 			return fmt.Sprintf(`{__name__="a", i="%s", instance="%s", job="j"}`, i, addr)
 		}
-		r := start(t, n, []*scrape.Config{job("j")}, scrape.Options{}, `a`, `up`)
+		r := start(t, n, []*job.Config{jobNamed("j")}, scrape.Options{}, `a`, `up`)
 		r.sets <- map[string][]*targetgroup.Group{"j": group(addr, other)}
 		r.eventually(`a`, map[string]string{name(addr, "1"): "1", name(addr, "2"): "2", name(other, "3"): "3"})
 
@@ -295,7 +296,7 @@ func TestTroubleStaysAlone(t *testing.T) {
 				_, _ = io.WriteString(w, "a 1\n")
 			},
 		}
-		j := job("bad")
+		j := jobNamed("bad")
 		j.BodySizeLimit = 1 << 20
 		var targets []string
 		for _, h := range bad {
@@ -304,7 +305,7 @@ func TestTroubleStaysAlone(t *testing.T) {
 		t.Cleanup(func() { close(release) })
 		good := n.exporter(text, func() string { return "a 1\n" })
 
-		r := start(t, n, []*scrape.Config{j, job("good")}, scrape.Options{}, `a`, `up`)
+		r := start(t, n, []*job.Config{j, jobNamed("good")}, scrape.Options{}, `a`, `up`)
 		r.sets <- map[string][]*targetgroup.Group{"bad": group(targets...), "good": group(good)}
 		for end := time.Now().Add(5 * time.Second); !r.Ready() && time.Now().Before(end); {
 			time.Sleep(10 * time.Millisecond)
@@ -371,7 +372,7 @@ func TestRequest(t *testing.T) {
 	go func() { _ = unix.Serve(ln) }()
 	t.Cleanup(func() { unix.Close() })
 
-	loopback, remote, socket := job("loopback"), job("remote"), job("socket")
+	loopback, remote, socket := jobNamed("loopback"), jobNamed("remote"), jobNamed("socket")
 	loopback.Params = map[string][]string{"collect[]": {"cpu", "meminfo"}}
 	loopback.MetricsPath = "/loopback"
 	loopback.ScrapeNativeHistograms = true
@@ -388,7 +389,7 @@ func TestRequest(t *testing.T) {
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}}
-	r := start(t, nil, []*scrape.Config{loopback, remote, socket}, opts, `a`)
+	r := start(t, nil, []*job.Config{loopback, remote, socket}, opts, `a`)
 	r.sets <- map[string][]*targetgroup.Group{
 		"loopback": group(addr),
 		"remote":   group("exporter.example"),
@@ -452,7 +453,7 @@ func TestOriginFollowsConnection(t *testing.T) {
 				return label + value + "of" + target.Get("target_pid"), true
 			},
 		}
-		r := start(t, n, []*scrape.Config{job("j")}, opts, `a`, `up`)
+		r := start(t, n, []*job.Config{jobNamed("j")}, opts, `a`, `up`)
 		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 		name := func(metric, pid string) string {
 			if metric == "a" {
@@ -484,9 +485,9 @@ func TestOriginIsNotLimited(t *testing.T) {
 			return labels.FromStrings("target_container_id", strings.Repeat("a", 64), "target_pid", "100")
 		}}
 		addr := n.exporter(text, func() string { return "a{x=\"1\"} 1\n" })
-		j := job("j")
+		j := jobNamed("j")
 		j.LabelLimit, j.LabelNameLengthLimit, j.LabelValueLengthLimit = 4, 8, 32
-		r := start(t, n, []*scrape.Config{j}, opts, `a`)
+		r := start(t, n, []*job.Config{j}, opts, `a`)
 		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 		r.eventually(`{__name__!=""}`, map[string]string{
 			`{__name__="a", instance="` + addr + `", job="j", target_container_id="` + strings.Repeat("a", 64) + `", target_pid="100", x="1"}`: "1",
@@ -505,7 +506,7 @@ func TestOriginIsAskedAgain(t *testing.T) {
 			return labels.FromStrings("target_pid", "100")
 		}}
 		addr := n.exporter(text, func() string { return "a 1\n" })
-		r := start(t, n, []*scrape.Config{job("j")}, opts, `a`, `up`)
+		r := start(t, n, []*job.Config{jobNamed("j")}, opts, `a`, `up`)
 		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 		common := `, instance="` + addr + `", job="j"`
 		r.eventually(`{__name__!=""}`, map[string]string{
@@ -559,7 +560,7 @@ func TestInProcess(t *testing.T) {
 
 func TestSecretsStayInside(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
-		j := job("j")
+		j := jobNamed("j")
 		j.HTTPClientConfig.Authorization = &config.Authorization{Type: "Bearer", Credentials: "tok-123456"}
 		j.Params = map[string][]string{"token": {"par-123456"}, "module": {"tok-123456"}, "x": {"visible"}}
 		j.MetricsPath = "/%zz tok-123456"
@@ -567,7 +568,7 @@ func TestSecretsStayInside(t *testing.T) {
 			w.Header().Set("Location", "http://u:tok-123456@127.0.0.1:1/?token=par-123456")
 			w.WriteHeader(http.StatusFound)
 		}))
-		r := start(t, n, []*scrape.Config{j}, scrape.Options{}, `up`)
+		r := start(t, n, []*job.Config{j}, scrape.Options{}, `up`)
 		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 		r.eventually(`up`, map[string]string{`{__name__="up", instance="` + addr + `", job="j"}`: "0"})
 		time.Sleep(50 * time.Millisecond)
@@ -592,9 +593,9 @@ func TestShutdownCancelsHangingScrape(t *testing.T) {
 			close(hanging)
 			<-req.Context().Done()
 		}))
-		j := job("j")
+		j := jobNamed("j")
 		j.ScrapeInterval, j.ScrapeTimeout = model.Duration(30*time.Second), model.Duration(30*time.Second)
-		r := start(t, n, []*scrape.Config{j}, scrape.Options{}, `up`)
+		r := start(t, n, []*job.Config{j}, scrape.Options{}, `up`)
 		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 		<-hanging
 		began := time.Now()
@@ -608,9 +609,9 @@ func TestShutdownCancelsHangingScrape(t *testing.T) {
 func TestTargets(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		srv := n.exporter(text, func() string { return "a 1\n" })
-		j := job("j")
+		j := jobNamed("j")
 		j.TargetLimit = 2
-		r := start(t, n, []*scrape.Config{j}, scrape.Options{}, `up`)
+		r := start(t, n, []*job.Config{j}, scrape.Options{}, `up`)
 		g := group(srv)
 		g[0].Labels = model.LabelSet{"zone": "z"}
 		g[0].Targets = append(g[0].Targets,

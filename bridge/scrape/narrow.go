@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -31,7 +32,7 @@ const (
 // exposition has to have every metric that rules took from the last full one, or it
 // asks for all again within the same scrape.
 type narrower struct {
-	target     *target
+	target     *job.Target
 	names      []string // all metrics that rules can take
 	impossible bool     // for this job
 	status     Narrowed
@@ -51,8 +52,8 @@ type exporter struct {
 }
 
 // newNarrower returns nil for jobs without `narrow`.
-func newNarrower(t *target, sel *store.Selection, parsesAll string) *narrower {
-	if !t.job.Narrow {
+func newNarrower(t *job.Target, sel *store.Selection, parsesAll string) *narrower {
+	if !t.Job.Narrow {
 		return nil
 	}
 	n := &narrower{target: t} // which learns at once
@@ -143,7 +144,7 @@ func (n *narrower) learn(ctx context.Context, ask func(context.Context, url.Valu
 		return
 	}
 	e := &n.exporter
-	end := time.Now().Add(n.target.interval / narrowProbeShare)
+	end := time.Now().Add(n.target.Interval / narrowProbeShare)
 	for len(e.pending) > 0 && time.Now().Before(end) {
 		collector := e.pending[0]
 		names, err := ask(ctx, url.Values{"collect[]": {collector}})

@@ -30,7 +30,7 @@ func (c *cache) taken() map[string]bool {
 
 // namesOf returns the metrics that rules may take of what a query gives.
 func (l *loop) namesOf(ctx context.Context, query url.Values) (names map[string]bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, l.target.timeout)
+	ctx, cancel := context.WithTimeout(ctx, l.target.Timeout)
 	defer cancel()
 	a, err := l.scraper.scrape(ctx, query)
 	if err != nil {
@@ -44,7 +44,7 @@ func (l *loop) namesOf(ctx context.Context, query url.Values) (names map[string]
 			err = fmt.Errorf("parsing panicked: %v", p)
 		}
 	}()
-	r.Reset(a.body, a.mediaType, exposition.Options{Parser: l.target.job.parserOptions(), WantName: l.want})
+	r.Reset(a.body, a.mediaType, exposition.Options{Parser: l.target.Job.ParserOptions(), WantName: l.want})
 	names = make(map[string]bool)
 	for {
 		p, err := r.Next()

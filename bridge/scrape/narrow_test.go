@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // collectors is an exporter in the manner of node_exporter: all metrics, or by
@@ -80,9 +81,9 @@ func startNarrow(t *testing.T, n *network, c *collectors, selectors ...string) (
 		c.metrics = map[string][]string{"cpu": {"x_cpu"}, "disk": {"x_disk", "x_io"}, "load": {"x_load"}, "net": {"x_net"}}
 	}
 	addr = n.serve(c)
-	j := job("j")
+	j := jobNamed("j")
 	j.Narrow = true
-	r = start(t, n, []*scrape.Config{j}, scrape.Options{}, selectors...)
+	r = start(t, n, []*job.Config{j}, scrape.Options{}, selectors...)
 	r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 	return r, addr
 }
@@ -195,13 +196,13 @@ func TestNarrowIsGivenUp(t *testing.T) {
 
 func TestNarrowNeedsNames(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
-		j := job("j")
+		j := jobNamed("j")
 		j.Narrow = true
 		j.MetricRelabelConfigs = []*relabel.Config{{
 			Action: relabel.Replace, TargetLabel: "__name__", Replacement: "x", Separator: ";", Regex: relabel.MustNewRegexp("(.*)"),
 		}}
 		addr := n.exporter(text, func() string { return "a 1\n" })
-		r := start(t, n, []*scrape.Config{j}, scrape.Options{}, `x`)
+		r := start(t, n, []*job.Config{j}, scrape.Options{}, `x`)
 		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 		r.eventuallyNarrowed(scrape.Narrowed{Reason: "metric_relabel_configs can write __name__", SamplesBefore: 1, BytesBefore: 4})
 		r.eventually(`x`, map[string]string{`{__name__="x", instance="` + addr + `", job="j"}`: "1"})

@@ -23,7 +23,7 @@ func (l *loop) discovered(d labels.Labels) {
 // note keeps what a scrape came to, where people look for it: status, metrics
 // and, if the target's health changed, the log.
 func (l *loop) note(at time.Time, res *result) {
-	job, m := l.target.job.JobName, l.shared.metrics
+	job, m := l.target.Job.JobName, l.shared.metrics
 	m.scrapes.WithLabelValues(job).Inc()
 	m.duration.WithLabelValues(job).Observe(res.duration.Seconds())
 	m.bytes.WithLabelValues(job).Add(float64(res.bytes))
@@ -66,7 +66,7 @@ func (l *loop) log(before Health, s *TargetStatus) {
 func (l *loop) account(s TargetStatus) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	job, m := l.target.job.JobName, l.shared.metrics
+	job, m := l.target.Job.JobName, l.shared.metrics
 	if l.counted != "" {
 		m.targets.WithLabelValues(job, string(l.counted)).Dec()
 	}

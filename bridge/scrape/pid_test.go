@@ -14,13 +14,14 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 )
 
 // pidScrapes returns a function that scrapes an exposition once a second, in which
 // the pids of the metric a are translated by pid.
 func pidScrapes(t *testing.T, body string, pid func(value string) (string, bool)) (scrape func(), app *appender, st *store.Store) {
-	job := DefaultConfig(DefaultGlobal())
+	own := job.DefaultConfig(job.DefaultGlobal())
 	sel := store.NewSelection([]store.Selector{{
 		Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, "a")},
 		Window:   time.Minute,
@@ -32,7 +33,7 @@ func pidScrapes(t *testing.T, body string, pid func(value string) (string, bool)
 			return pid(value)
 		},
 	}
-	app = newAppender(&target{job: &job, public: labels.FromStrings("job", "j")},
+	app = newAppender(&job.Target{Job: &own, Public: labels.FromStrings("job", "j")},
 		&shared{store: st, sel: sel, pids: newPIDTranslator(opts), pidLabels: opts.PIDLabels})
 	at := time.UnixMilli(0)
 	once := scrapeOnce(t, app, sel.Name)

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -31,7 +32,7 @@ var pipelineSelectors = []string{
 // pipeline scrapes an exposition twice, the second time with a cache that
 // knows it, and returns all that is then in the store. With parseAll, the
 // parser sees all of it.
-func pipeline(t testing.TB, b []byte, media string, job *Config, parseAll bool) (got []string, err error) {
+func pipeline(t testing.TB, b []byte, media string, config *job.Config, parseAll bool) (got []string, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v", r)
@@ -47,7 +48,7 @@ func pipeline(t testing.TB, b []byte, media string, job *Config, parseAll bool) 
 	}
 	sel := store.NewSelection(list)
 	st := store.New(sel, store.Options{}, nil)
-	app := newAppender(&target{job: job, public: labels.FromStrings("job", "j", "instance", "i", "zone", "z")}, &shared{
+	app := newAppender(&job.Target{Job: config, Public: labels.FromStrings("job", "j", "instance", "i", "zone", "z")}, &shared{
 		store: st, sel: sel, pidLabels: []string{"pid"},
 		pids: func(_ context.Context, _ labels.Labels, lb *labels.Builder) bool {
 			if lb.Get("pid") == "1" {
@@ -64,7 +65,7 @@ func pipeline(t testing.TB, b []byte, media string, job *Config, parseAll bool) 
 			r.Reset(nil, media, exposition.Options{}) // wants all
 			err = parseWhole(t.Context(), app, &r, b, media)
 		} else {
-			r.Reset(bytes.NewReader(b), media, exposition.Options{Parser: job.parserOptions(), WantName: sel.Name, Labels: app.labels})
+			r.Reset(bytes.NewReader(b), media, exposition.Options{Parser: config.ParserOptions(), WantName: sel.Name, Labels: app.labels})
 			err = app.exposition(t.Context(), &r)
 		}
 		if err != nil {
@@ -84,7 +85,7 @@ func parseWhole(ctx context.Context, app *appender, r *exposition.Reader, b []by
 	if len(b) == 0 {
 		return nil // which the parser of OpenMetrics refuses
 	}
-	p, err := textparse.New(b, mediaType, nil, app.job.parserOptions())
+	p, err := textparse.New(b, mediaType, nil, app.job.ParserOptions())
 	if err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func storeDump(t testing.TB, st *store.Store) (got []string) {
 
 func checkPipeline(t *testing.T, b []byte, media string, honor bool) {
 	t.Helper()
-	job := DefaultConfig(DefaultGlobal())
+	job := job.DefaultConfig(job.DefaultGlobal())
 	job.HonorLabels, job.ScrapeNativeHistograms = honor, true
 	want, wantErr := pipeline(t, b, media, &job, true)
 	got, err := pipeline(t, b, media, &job, false)
@@ -156,7 +157,7 @@ func TestPipelineAgrees(t *testing.T) {
 		checkPipeline(t, recorded(t, "prometheus.pb"), exposition.MediaProto, honor)
 	}
 	// It proves nothing if nothing is selected.
-	job := DefaultConfig(DefaultGlobal())
+	job := job.DefaultConfig(job.DefaultGlobal())
 	got, err := pipeline(t, recorded(t, "node_exporter.txt"), exposition.MediaText, &job, false)
 	if err != nil || len(got) < 10 {
 		t.Errorf("selected of node_exporter: %v %v", got, err)
@@ -165,7 +166,7 @@ func TestPipelineAgrees(t *testing.T) {
 
 // TestPipelineRefuses has bad lines that a rule selects.
 func TestPipelineRefuses(t *testing.T) {
-	job := DefaultConfig(DefaultGlobal())
+	job := job.DefaultConfig(job.DefaultGlobal())
 	job.LabelLimit, job.LabelNameLengthLimit, job.LabelValueLengthLimit = 6, 10, 20
 	for body, want := range map[string]string{
 		"sem{b=\"c\",b=\"d\"} 1\n":                      `label b is there twice in {__name__="sem", b="c", b="d", instance="i", job="j", zone="z"}`,

@@ -9,23 +9,24 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/mapping/secret"
 )
 
 // pool holds the loops of one job.
 type pool struct {
-	job     *Config
+	job     *job.Config
 	opts    Options
 	secrets *secret.Values
 	shared  *shared
 
 	mu      sync.Mutex
 	loops   map[string]*loop
-	dropped []DroppedTarget
+	dropped []job.DroppedTarget
 	refused map[string]bool // why targets could not be scraped, as logged
 }
 
-func newPool(job *Config, opts Options, s *shared) *pool {
+func newPool(job *job.Config, opts Options, s *shared) *pool {
 	return &pool{job: job, opts: opts, secrets: secret.ValuesOf(&job.HTTPClientConfig), shared: s, loops: make(map[string]*loop)}
 }
 
@@ -37,7 +38,7 @@ func (p *pool) sync(ctx context.Context, wg *sync.WaitGroup, groups []*targetgro
 	loops := make(map[string]*loop, len(p.loops))
 	p.dropped = nil
 	for _, g := range groups {
-		targets, dropped := targetsOf(p.job, g)
+		targets, dropped := job.TargetsOf(p.job, g)
 		p.dropped = append(p.dropped, dropped...)
 		for _, t := range targets {
 			p.keep(ctx, wg, loops, t)
@@ -87,20 +88,20 @@ func (p *pool) logRefused() {
 }
 
 // keep takes the target's loop over into loops, or starts one.
-func (p *pool) keep(ctx context.Context, wg *sync.WaitGroup, loops map[string]*loop, t *target) {
-	key := t.key()
+func (p *pool) keep(ctx context.Context, wg *sync.WaitGroup, loops map[string]*loop, t *job.Target) {
+	key := t.Key()
 	if loops[key] != nil {
 		return
 	}
 	if l := p.loops[key]; l != nil {
-		l.discovered(t.discovered)
+		l.discovered(t.Discovered)
 		loops[key] = l
 		return
 	}
 	c, err := newClient(t, p.opts)
 	if err != nil {
 		// Said of the job's settings, mostly files that cannot be read.
-		p.dropped = append(p.dropped, DroppedTarget{Job: p.job.JobName, Discovered: t.discovered, Error: p.secrets.Error(err)})
+		p.dropped = append(p.dropped, job.DroppedTarget{Job: p.job.JobName, Discovered: t.Discovered, Error: p.secrets.Error(err)})
 		return
 	}
 	l := newLoop(t, &fetcher{client: c, job: p.job}, p.secrets, p.shared)
@@ -119,7 +120,7 @@ func (p *pool) appendStatus(all []TargetStatus) []TargetStatus {
 	return all
 }
 
-func (p *pool) appendDropped(all []DroppedTarget) []DroppedTarget {
+func (p *pool) appendDropped(all []job.DroppedTarget) []job.DroppedTarget {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append(all, p.dropped...)

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -37,11 +38,11 @@ type ReplayedSeries struct {
 }
 
 // NewReplay returns a replay of a job's target with these labels.
-func NewReplay(job *Config, public labels.Labels, st *store.Store) *Replay {
-	own := *job
+func NewReplay(config *job.Config, public labels.Labels, st *store.Store) *Replay {
+	own := *config
 	own.HonorTimestamps = false
-	r := &Replay{interval: time.Duration(job.ScrapeInterval)}
-	r.app = newAppender(&target{job: &own, public: public}, &shared{store: st, sel: st.Selection()})
+	r := &Replay{interval: time.Duration(config.ScrapeInterval)}
+	r.app = newAppender(&job.Target{Job: &own, Public: public}, &shared{store: st, sel: st.Selection()})
 	r.app.observe = func(_, before, after labels.Labels) {
 		r.series = append(r.series, ReplayedSeries{Before: before, After: after})
 	}
@@ -55,7 +56,7 @@ func (r *Replay) Scrape(ctx context.Context, at time.Time, body io.Reader, media
 	// Series that are remembered are not observed.
 	r.app.cache.relabel()
 	r.app.begin(at)
-	r.reader.Reset(body, mediaType, exposition.Options{Parser: r.app.job.parserOptions()})
+	r.reader.Reset(body, mediaType, exposition.Options{Parser: r.app.job.ParserOptions()})
 	if err := r.app.exposition(ctx, &r.reader); err != nil {
 		r.app.batch.Reset()
 		return Replayed{}, err

@@ -12,12 +12,13 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 )
 
 // A replay does what a scrape does, but for up and for timestamps of another time.
 func TestReplay(t *testing.T) {
-	job := DefaultConfig(DefaultGlobal())
+	job := job.DefaultConfig(job.DefaultGlobal())
 	job.MetricRelabelConfigs = []*relabel.Config{
 		{Action: relabel.Drop, SourceLabels: model.LabelNames{"x"}, Regex: relabel.MustNewRegexp("2"), Separator: ";", NameValidationScheme: model.UTF8Validation},
 		{

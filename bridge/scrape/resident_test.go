@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 
 	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // residentEnv makes TestResidentMemory the process that is measured: it scrapes
@@ -81,13 +82,13 @@ func resident(t *testing.T, series int) int {
 }
 
 func scrapeAndTell(t *testing.T, addr string) {
-	j := job("j")
+	j := jobNamed("j")
 	j.ScrapeInterval, j.ScrapeTimeout = model.Duration(300*time.Millisecond), model.Duration(300*time.Millisecond)
 	var selectors []string
 	for i := 50; i < 1000; i += 100 {
 		selectors = append(selectors, fmt.Sprintf("metric_%d_total", i))
 	}
-	r := start(t, nil, []*scrape.Config{j}, scrape.Options{}, selectors...)
+	r := start(t, nil, []*job.Config{j}, scrape.Options{}, selectors...)
 	r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 	time.Sleep(1500 * time.Millisecond) // five scrapes, in which the heap gets its size
 	if s := r.Targets()[0]; s.Health != scrape.HealthUp || s.Kept < 100 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // TestSettings scrapes an exposition under settings, and looks at what is kept.
@@ -33,7 +34,7 @@ func TestSettings(t *testing.T) {
 	for name, c := range map[string]struct {
 		contentType string
 		body        string
-		set         func(*scrape.Config)
+		set         func(*job.Config)
 		want        map[string]string // INST and its label stand for the target
 		err         string
 		parsesAll   string
@@ -44,7 +45,7 @@ func TestSettings(t *testing.T) {
 		},
 		"honor_labels on": {
 			body: "a{job=\"x\"} 1\n",
-			set:  func(j *scrape.Config) { j.HonorLabels = true },
+			set:  func(j *job.Config) { j.HonorLabels = true },
 			want: map[string]string{`{__name__="a", INST, job="x"}`: "1"},
 		},
 		"honor_timestamps on": {
@@ -53,40 +54,40 @@ func TestSettings(t *testing.T) {
 		},
 		"sample_limit": {
 			body: "a 1\nb 1\nc 1\n",
-			set:  func(j *scrape.Config) { j.SampleLimit = 2 },
+			set:  func(j *job.Config) { j.SampleLimit = 2 },
 			err:  "sample_limit of 2 exceeded",
 		},
 		"sample_limit after metric_relabel_configs": {
 			body:      "a{x=\"1\"} 1\na{x=\"2\"} 1\nother{x=\"2\"} 1\nc 1\n",
-			set:       func(j *scrape.Config) { j.SampleLimit, j.MetricRelabelConfigs = 2, drop() },
+			set:       func(j *job.Config) { j.SampleLimit, j.MetricRelabelConfigs = 2, drop() },
 			want:      map[string]string{`{__name__="a", INST, job="j", x="1"}`: "1"},
 			parsesAll: "metric_relabel_configs can drop series, and sample_limit counts those that are left",
 		},
 		"metric_relabel_configs": {
 			body: "a{x=\"1\"} 1\na{x=\"2\"} 1\n",
-			set:  func(j *scrape.Config) { j.MetricRelabelConfigs = drop() },
+			set:  func(j *job.Config) { j.MetricRelabelConfigs = drop() },
 			want: map[string]string{`{__name__="a", INST, job="j", x="1"}`: "1"},
 		},
 		"metric_relabel_configs that rename": {
 			body:      "old_a 1\n",
-			set:       func(j *scrape.Config) { j.MetricRelabelConfigs = rename },
+			set:       func(j *job.Config) { j.MetricRelabelConfigs = rename },
 			want:      map[string]string{`{__name__="a", INST, job="j"}`: "1"},
 			parsesAll: "metric_relabel_configs can write __name__",
 		},
 		"label_limit": {
 			body: "a{x=\"1\"} 1\n",
-			set:  func(j *scrape.Config) { j.LabelLimit = 3 },
+			set:  func(j *job.Config) { j.LabelLimit = 3 },
 			err:  "label_limit of 3 exceeded: a has 4 labels",
 		},
 		"body_size_limit": {
 			body: "a 1\n# more\n",
-			set:  func(j *scrape.Config) { j.BodySizeLimit = 10 },
+			set:  func(j *job.Config) { j.BodySizeLimit = 10 },
 			err:  "body_size_limit of 10 bytes exceeded",
 		},
 		"fallback_scrape_protocol": {
 			contentType: "application/whatever",
 			body:        "a 1\n",
-			set:         func(j *scrape.Config) { j.ScrapeFallbackProtocol = exposition.PrometheusText0_0_4 },
+			set:         func(j *job.Config) { j.ScrapeFallbackProtocol = exposition.PrometheusText0_0_4 },
 			want:        map[string]string{`{__name__="a", INST, job="j"}`: "1"},
 		},
 		"no fallback_scrape_protocol": {
@@ -106,18 +107,18 @@ func TestSettings(t *testing.T) {
 		},
 		"metric_name_validation_scheme": {
 			body: "{\"a\",\"ü\"=\"1\"} 1\n",
-			set:  func(j *scrape.Config) { j.MetricNameValidationScheme = model.LegacyValidation },
+			set:  func(j *job.Config) { j.MetricNameValidationScheme = model.LegacyValidation },
 			err:  `invalid metric name or label names: {__name__="a", INST, job="j", "ü"="1"}`,
 		},
 		"convert_classic_histograms_to_nhcb": {
 			body: "# TYPE a histogram\na_bucket{le=\"1\"} 1\na_bucket{le=\"+Inf\"} 3\na_sum 5\na_count 3\n",
-			set:  func(j *scrape.Config) { j.ConvertClassicHistogramsToNHCB = true },
+			set:  func(j *job.Config) { j.ConvertClassicHistogramsToNHCB = true },
 			want: map[string]string{`{__name__="a", INST, job="j"}`: "{count:3, sum:5, [-Inf,1]:1, (1,+Inf]:2}"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, n *network) {
-				j := job("j")
+				j := jobNamed("j")
 				if c.set != nil {
 					c.set(j)
 				}
@@ -125,7 +126,7 @@ func TestSettings(t *testing.T) {
 					c.contentType = text
 				}
 				addr := n.exporter(c.contentType, func() string { return c.body })
-				r := start(t, n, []*scrape.Config{j}, scrape.Options{}, `a`, `up`)
+				r := start(t, n, []*job.Config{j}, scrape.Options{}, `a`, `up`)
 				r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 				inst := fmt.Sprintf("instance=%q", addr)
 				up := "1"
@@ -150,9 +151,9 @@ func TestSettings(t *testing.T) {
 func TestReportSeries(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		addr := n.exporter(text, func() string { return "a 1\nb{x=\"1\"} 1\nb{x=\"2\"} 1\n" })
-		j := job("j")
+		j := jobNamed("j")
 		j.ExtraScrapeMetrics, j.SampleLimit = true, 10
-		r := start(t, n, []*scrape.Config{j}, scrape.Options{}, `a`, `{__name__=~"scrape_(samples.*|timeout.*|sample_limit|body.*)"}`)
+		r := start(t, n, []*job.Config{j}, scrape.Options{}, `a`, `{__name__=~"scrape_(samples.*|timeout.*|sample_limit|body.*)"}`)
 		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 		name := func(metric string) string {
 			return fmt.Sprintf(`{__name__="scrape_%s", instance="%s", job="j"}`, metric, addr)

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/relabel"
 
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -14,9 +15,9 @@ import (
 //
 // Skipping goes by the exposed name and counts what it skips as left after
 // relabelling. Where either could be wrong and be noticed, it is off.
-func parsesAll(job *Config, sel *store.Selection) string {
+func parsesAll(config *job.Config, sel *store.Selection) string {
 	drops := false
-	for _, rc := range job.MetricRelabelConfigs {
+	for _, rc := range config.MetricRelabelConfigs {
 		if writesName(rc) {
 			return "metric_relabel_configs can write " + model.MetricNameLabel
 		}
@@ -27,7 +28,7 @@ func parsesAll(job *Config, sel *store.Selection) string {
 		}
 	}
 	switch {
-	case drops && job.SampleLimit > 0 && job.SampleLimit < defaultSampleLimit:
+	case drops && config.SampleLimit > 0 && config.SampleLimit < job.DefaultSampleLimit:
 		return "metric_relabel_configs can drop series, and sample_limit counts those that are left"
 	case drops && sel.Name([]byte("scrape_samples_post_metric_relabeling")):
 		return "metric_relabel_configs can drop series, and a rule asks how many are left"

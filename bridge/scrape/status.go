@@ -54,15 +54,6 @@ type TargetStatus struct {
 	Narrowed *Narrowed
 }
 
-// DroppedTarget is a target that relabelling dropped, or that could not be
-// made sense of.
-type DroppedTarget struct {
-	Job        string
-	Discovered labels.Labels
-	// Error is empty for a target that was dropped by a rule.
-	Error string
-}
-
 // Narrowed tells of a job with `narrow: true` what was asked of the target.
 type Narrowed struct {
 	// Query is the query string that narrows, empty if it could not be done.

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -35,7 +36,7 @@ func syntheticNames() [syntheticCount]string {
 
 // retarget takes the series to the target's labels. It returns those that have to go
 // stale.
-func (s *syntheticSeries) retarget(st *store.Store, job *Config, target labels.Labels) (old []*store.Series) {
+func (s *syntheticSeries) retarget(st *store.Store, job *job.Config, target labels.Labels) (old []*store.Series) {
 	old = s.liveSeries()
 	*s = syntheticSeries{}
 	lb := labels.NewBuilder(target)
@@ -59,7 +60,7 @@ func (s *syntheticSeries) liveSeries() (live []*store.Series) {
 	return live
 }
 
-func (s *syntheticSeries) append(b *store.Batch, job *Config, t *target, at int64, res *result) {
+func (s *syntheticSeries) append(b *store.Batch, job *job.Config, t *job.Target, at int64, res *result) {
 	up := 1.0
 	if res.err != nil {
 		up = 0
@@ -70,7 +71,7 @@ func (s *syntheticSeries) append(b *store.Batch, job *Config, t *target, at int6
 		float64(res.exposed),
 		float64(res.relabelled),
 		float64(res.added),
-		t.timeout.Seconds(),
+		t.Timeout.Seconds(),
 		float64(job.SampleLimit),
 		float64(bodySize(res)),
 	}

@@ -8,12 +8,13 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping/secret"
 )
 
 // Dropped is a target that is not scraped, as the pages show it.
-func Dropped(d *scrape.DroppedTarget) view.Target {
+func Dropped(d *job.DroppedTarget) view.Target {
 	return view.Target{
 		Job:        d.Job,
 		Labels:     view.Labels{},
@@ -25,7 +26,7 @@ func Dropped(d *scrape.DroppedTarget) view.Target {
 
 // droppedError is why a target is not scraped. What the address was may not be
 // said if it has a password in it.
-func droppedError(d *scrape.DroppedTarget) string {
+func droppedError(d *job.DroppedTarget) string {
 	if strings.Contains(d.Discovered.Get(model.AddressLabel), "@") {
 		return "user info is no part of an address"
 	}

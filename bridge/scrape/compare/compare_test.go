@@ -29,6 +29,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 
 	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -219,12 +220,12 @@ func promscope(b *testing.B, addr string, series int) func() {
 	done := make(chan struct{}, 1000)
 	sel := store.NewSelection(list)
 	st := store.New(sel, store.Options{OnCommit: func(store.Commit) { done <- struct{}{} }}, nil)
-	job := scrape.DefaultConfig(scrape.DefaultGlobal())
-	job.JobName, job.ScrapeInterval = "j", model.Duration(interval(series))
-	if err := job.Validate(); err != nil {
+	own := job.DefaultConfig(job.DefaultGlobal())
+	own.JobName, own.ScrapeInterval = "j", model.Duration(interval(series))
+	if err := own.Validate(); err != nil {
 		b.Fatal(err)
 	}
-	m, err := scrape.NewManager([]*scrape.Config{&job}, st, sel, scrape.Options{}, slog.New(slog.DiscardHandler), nil)
+	m, err := scrape.NewManager([]*job.Config{&own}, st, sel, scrape.Options{}, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		b.Fatal(err)
 	}

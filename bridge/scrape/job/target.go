@@ -1,10 +1,8 @@
-package scrape
+package job
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"net/url"
 	"strings"
 	"time"
@@ -17,24 +15,24 @@ import (
 
 // unixSocketLabel holds the path of the unix socket through which the target
 // is reached, instead of the network address in __address__.
-const unixSocketLabel = "__unix_socket__"
+const LabelUnixSocket = "__unix_socket__"
 
 // target is what a loop scrapes. It does not change.
-type target struct {
-	job *Config
+type Target struct {
+	Job *Config
 	// all labels after relabelling, the internal ones included.
-	all labels.Labels
+	All labels.Labels
 	// public are the labels that go onto the target's series.
-	public     labels.Labels
-	discovered labels.Labels
-	url        *url.URL // nil inside of this process
-	interval   time.Duration
-	timeout    time.Duration
+	Public     labels.Labels
+	Discovered labels.Labels
+	URL        *url.URL // nil inside of this process
+	Interval   time.Duration
+	Timeout    time.Duration
 }
 
 // targetsOf makes targets of a group. Targets that relabelling drops, or that
 // make no sense, come back as dropped.
-func targetsOf(job *Config, g *targetgroup.Group) (targets []*target, dropped []DroppedTarget) {
+func TargetsOf(job *Config, g *targetgroup.Group) (targets []*Target, dropped []DroppedTarget) {
 	lb := labels.NewBuilder(labels.EmptyLabels())
 	for _, own := range g.Targets {
 		discovered := discoveredLabels(lb, job, own, g.Labels)
@@ -80,15 +78,15 @@ func discoveredLabels(lb *labels.Builder, job *Config, own, group model.LabelSet
 }
 
 // newTarget relabels. It returns nil if a rule drops the target.
-func newTarget(lb *labels.Builder, job *Config, discovered labels.Labels) (*target, error) {
+func newTarget(lb *labels.Builder, job *Config, discovered labels.Labels) (*Target, error) {
 	lb.Reset(discovered)
 	if !relabel.ProcessBuilder(lb, job.RelabelConfigs...) {
 		return nil, nil
 	}
-	t := &target{job: job, discovered: discovered}
+	t := &Target{Job: job, Discovered: discovered}
 	addr := lb.Get(model.AddressLabel)
 	switch {
-	case addr == "" && lb.Get(unixSocketLabel) != "":
+	case addr == "" && lb.Get(LabelUnixSocket) != "":
 		// The socket decides where it goes; the name is for the Host header.
 		addr = "localhost"
 	case addr == "":
@@ -97,18 +95,18 @@ func newTarget(lb *labels.Builder, job *Config, discovered labels.Labels) (*targ
 		return nil, fmt.Errorf("%q is not a valid host name", addr)
 	}
 	var err error
-	if t.interval, err = durationLabel(lb, model.ScrapeIntervalLabel); err != nil {
+	if t.Interval, err = durationLabel(lb, model.ScrapeIntervalLabel); err != nil {
 		return nil, fmt.Errorf("scrape interval: %w", err)
 	}
-	if t.timeout, err = durationLabel(lb, model.ScrapeTimeoutLabel); err != nil {
+	if t.Timeout, err = durationLabel(lb, model.ScrapeTimeoutLabel); err != nil {
 		return nil, fmt.Errorf("scrape timeout: %w", err)
 	}
-	if t.timeout > t.interval {
-		return nil, fmt.Errorf("scrape timeout %s is longer than the interval %s", t.timeout, t.interval)
+	if t.Timeout > t.Interval {
+		return nil, fmt.Errorf("scrape timeout %s is longer than the interval %s", t.Timeout, t.Interval)
 	}
 	if lb.Get(model.InstanceLabel) == "" {
 		instance := addr
-		if path := lb.Get(unixSocketLabel); path != "" && lb.Get(model.AddressLabel) == "" {
+		if path := lb.Get(LabelUnixSocket); path != "" && lb.Get(model.AddressLabel) == "" {
 			instance = path
 		}
 		lb.Set(model.InstanceLabel, instance)
@@ -118,8 +116,8 @@ func newTarget(lb *labels.Builder, job *Config, discovered labels.Labels) (*targ
 			lb.Del(l.Name)
 		}
 	})
-	t.all = lb.Labels()
-	if err := t.all.Validate(func(l labels.Label) error {
+	t.All = lb.Labels()
+	if err := t.All.Validate(func(l labels.Label) error {
 		if !model.LabelValue(l.Value).IsValid() {
 			return fmt.Errorf("invalid value of label %q: %q", l.Name, l.Value)
 		}
@@ -127,13 +125,13 @@ func newTarget(lb *labels.Builder, job *Config, discovered labels.Labels) (*targ
 	}); err != nil {
 		return nil, err
 	}
-	t.all.Range(func(l labels.Label) {
+	t.All.Range(func(l labels.Label) {
 		if strings.HasPrefix(l.Name, model.ReservedLabelPrefix) {
 			lb.Del(l.Name)
 		}
 	})
-	t.public = lb.Labels()
-	t.url = t.buildURL(addr)
+	t.Public = lb.Labels()
+	t.URL = t.buildURL(addr)
 	return t, nil
 }
 
@@ -145,12 +143,12 @@ func durationLabel(lb *labels.Builder, name string) (time.Duration, error) {
 	return time.Duration(d), err
 }
 
-func (t *target) buildURL(host string) *url.URL {
-	params := make(url.Values, len(t.job.Params))
-	for k, v := range t.job.Params {
+func (t *Target) buildURL(host string) *url.URL {
+	params := make(url.Values, len(t.Job.Params))
+	for k, v := range t.Job.Params {
 		params[k] = append([]string(nil), v...)
 	}
-	t.all.Range(func(l labels.Label) {
+	t.All.Range(func(l labels.Label) {
 		k, ok := strings.CutPrefix(l.Name, model.ParamLabelPrefix)
 		switch {
 		case !ok:
@@ -161,39 +159,30 @@ func (t *target) buildURL(host string) *url.URL {
 		}
 	})
 	return &url.URL{
-		Scheme:   t.all.Get(model.SchemeLabel),
+		Scheme:   t.All.Get(model.SchemeLabel),
 		Host:     host,
-		Path:     t.all.Get(model.MetricsPathLabel),
+		Path:     t.All.Get(model.MetricsPathLabel),
 		RawQuery: params.Encode(),
 	}
 }
 
 // unixSocket is the path of the target's socket, or empty.
-func (t *target) unixSocket() string { return t.all.Get(unixSocketLabel) }
+func (t *Target) UnixSocket() string { return t.All.Get(LabelUnixSocket) }
 
 // key identifies the target among those of its job, and decides when it is due.
 // Those of this process are all due at once, for one evaluation and one publication.
-func (t *target) key() string {
-	if t.url == nil {
+func (t *Target) Key() string {
+	if t.URL == nil {
 		return ""
 	}
-	return t.url.String() + "\xff" + string(t.all.Bytes(nil))
+	return t.URL.String() + "\xff" + string(t.All.Bytes(nil))
 }
 
-// offset is the time until the target's next scrape. Scrapes of different
-// targets are spread over the interval by hash, and those of one target stay
-// at the same offset through restarts.
-func offset(key string, interval time.Duration, now time.Time) time.Duration {
-	h := fnv.New64a()
-	h.Write([]byte(key))
-	at := time.Duration(mix(h.Sum64()) % uint64(interval))
-	into := time.Duration(now.UnixNano() % int64(interval))
-	return (at - into + interval) % interval
-}
-
-// mix spreads what FNV leaves in the low bits of similar keys.
-func mix(h uint64) uint64 {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], h*0x9e3779b97f4a7c15)
-	return binary.BigEndian.Uint64(b[:])
+// DroppedTarget is a target that relabelling dropped, or that could not be
+// made sense of.
+type DroppedTarget struct {
+	Job        string
+	Discovered labels.Labels
+	// Error is empty for a target that was dropped by a rule.
+	Error string
 }

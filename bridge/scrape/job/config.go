@@ -1,4 +1,6 @@
-package scrape
+// Package job is one scrape job in the words of prometheus.yml, without its service
+// discovery, and the targets that relabelling makes of what discovery finds.
+package job
 
 import (
 	"errors"
@@ -81,8 +83,11 @@ type Config struct {
 	inherited model.Duration // the global timeout, which a shorter interval cuts
 }
 
-// defaultSampleLimit is out of reach for an exporter that means well.
-const defaultSampleLimit = 2_000_000
+// InProcess is the job label of what is gathered in process.
+const InProcess = "promscope"
+
+// DefaultSampleLimit is out of reach for an exporter that means well.
+const DefaultSampleLimit = 2_000_000
 
 // DefaultGlobal returns the defaults: those of Prometheus, but for a short
 // interval, since what Scope shows is the last minute, and for bounds where
@@ -92,7 +97,7 @@ func DefaultGlobal() Global {
 		ScrapeInterval:             model.Duration(5 * time.Second),
 		ScrapeTimeout:              model.Duration(5 * time.Second),
 		BodySizeLimit:              256 * units.Mebibyte,
-		SampleLimit:                defaultSampleLimit,
+		SampleLimit:                DefaultSampleLimit,
 		TargetLimit:                2_000,
 		LabelLimit:                 128,
 		LabelNameLengthLimit:       1_024,
@@ -131,7 +136,7 @@ func DefaultConfig(g Global) Config {
 
 // parserOptions says what becomes of histograms. The parser is told, and the filter
 // that counts what it passes over as the parser would have.
-func (c *Config) parserOptions() textparse.ParserOptions {
+func (c *Config) ParserOptions() textparse.ParserOptions {
 	return textparse.ParserOptions{
 		IgnoreNativeHistograms:                  !c.ScrapeNativeHistograms,
 		ConvertClassicHistogramsToNHCB:          c.ConvertClassicHistogramsToNHCB,
