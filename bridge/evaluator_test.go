@@ -38,7 +38,7 @@ func TestFailingRuleIsLoggedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	st := &broken{}
-	rules := mapping.NewEvaluator(cfg.Rules, st, nil, logger, nil, mapping.EvaluatorOptions{})
+	rules := mapping.NewEvaluator(cfg.Rules, st, nil, logger, nil, mapping.EvaluatorOptions{MaxNodes: 1, MaxMetricsPerRule: 1, MaxSamples: 1, Timeout: time.Second})
 	report := plugin.NewReport(reportOptions(cfg, "vm"), cfg.Rules.Templates(), logger, prometheus.NewRegistry())
 	e := newEvaluator(newSchedule(standing(cfg.Rules)), nil, rules, cfg.Rules, report, nil, logger)
 	for i := range 3 {

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -69,16 +70,25 @@ func benchSeries(n int) (*memstore.Store, int) {
 	return store, series
 }
 
+// limits fills in those that a test is not about.
+func limits(o EvaluatorOptions) EvaluatorOptions {
+	return EvaluatorOptions{
+		MaxNodes:          cmp.Or(o.MaxNodes, 5_000),
+		MaxMetricsPerRule: cmp.Or(o.MaxMetricsPerRule, 20),
+		MaxSamples:        cmp.Or(o.MaxSamples, 1_000_000),
+		Timeout:           cmp.Or(o.Timeout, 5*time.Second),
+	}
+}
+
 // BenchmarkEvaluate evaluates twenty rules over about 2,000 selected series.
 func BenchmarkEvaluate(b *testing.B) {
-	opts := Options{Interval: func([]*labels.Matcher) time.Duration { return 3 * time.Second }}
-	rules, list := parseText(b, benchRules, opts)
+	rules, list := parseText(b, benchRules, every(3*time.Second))
 	set, more := NewSet(rules)
 	if err := append(list, more...).Err(); err != nil {
 		b.Fatal(err)
 	}
 	store, series := benchSeries(180)
-	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{})
+	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{}))
 	at := start.Add(69 * time.Second)
 	points := 0
 	b.ReportAllocs()
@@ -109,7 +119,7 @@ func BenchmarkEvaluateFixed(b *testing.B) {
 	} {
 		b.Run(tc.name, func(b *testing.B) {
 			set := mustSet(b, fmt.Sprintf("[{metric: m, label: M, expr: %q, node: %s}]", tc.expr, tc.node))
-			e := NewEvaluator(set, load(b, `x{pid="1",le="+Inf"} 1+1x20`), nil, nil, nil, EvaluatorOptions{})
+			e := NewEvaluator(set, load(b, `x{pid="1",le="+Inf"} 1+1x20`), nil, nil, nil, limits(EvaluatorOptions{}))
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := e.Evaluate(b.Context(), 0, start.Add(time.Minute)); err != nil {

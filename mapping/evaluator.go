@@ -18,80 +18,69 @@ import (
 	"github.com/prometheus/prometheus/storage"
 )
 
-// Nodes knows which nodes exist.
+// Nodes knows which nodes exist. It is safe for concurrent use.
 type Nodes interface {
 	// Alive reports whether the node exists now and did so at the given time: a
 	// process whose pid was reused since then did not. It is never asked about hosts.
 	Alive(t Topology, id string, at time.Time) bool
 }
 
-// EvaluatorOptions bound what rules may do. Zero values stand for the defaults.
+// EvaluatorOptions bound what rules may do. All of them must be above 0.
 type EvaluatorOptions struct {
-	MaxNodes          int           // nodes per rule; default 5,000
-	MaxMetricsPerRule int           // distinct values of ${label} per rule at a time; default 20
-	MaxSamples        int           // samples that an evaluation may hold in memory; default 1,000,000
-	Timeout           time.Duration // of one evaluation; default 5 s
+	MaxNodes          int           // nodes per rule
+	MaxMetricsPerRule int           // distinct values of ${label} per rule at a time
+	MaxSamples        int           // samples that an evaluation may hold in memory
+	Timeout           time.Duration // of one evaluation
 }
 
-func (o EvaluatorOptions) withDefaults() EvaluatorOptions {
-	if o.MaxNodes <= 0 {
-		o.MaxNodes = 5_000
-	}
-	if o.MaxMetricsPerRule <= 0 {
-		o.MaxMetricsPerRule = 20
-	}
-	if o.MaxSamples <= 0 {
-		o.MaxSamples = 1_000_000
-	}
-	if o.Timeout <= 0 {
-		o.Timeout = 5 * time.Second
-	}
-	return o
-}
-
-// An Evaluator runs the rules of a set. Its methods are safe for concurrent use;
-// evaluations go one after another.
+// An Evaluator runs the rules of a set.
+//
+// Its methods are safe for concurrent use, and none waits for another's query. Of one
+// rule there should be one Evaluate at a time, else their results may come out of
+// order. Explain may run at any time.
 type Evaluator struct {
 	set       *Set
-	engine    *promql.Engine
 	queryable storage.Queryable
 	logger    *slog.Logger
 	metrics   *evaluatorMetrics
-
-	mu    sync.Mutex // guards what evaluations share: the rules' mappers and fates
-	rules []*ruleState
-	fates []fate
+	rules     []*ruleState
 }
 
 // ruleState is what the evaluator knows of a rule.
 type ruleState struct {
 	rule   *Rule
-	query  string
+	engine *promql.Engine
 	opts   promql.QueryOpts
-	mapper *mapper
 	status atomic.Pointer[Status]
+
+	// mu guards the mapper and changes of the status. It is held while a result is
+	// mapped, never during a query.
+	mu     sync.Mutex
+	mapper *mapper
 }
 
-// NewEvaluator returns an evaluator of the set's rules over the samples of q.
-// Nodes tells the living; if nil, as in tests of rules, every node lives. Logger
-// and reg may be nil. Each evaluator needs a registerer of its own.
+// NewEvaluator returns an evaluator of the set's rules over the samples of q, which is
+// safe for concurrent use. Nodes tells the living; if nil, as in tests of rules, every
+// node lives. Logger and reg may be nil. Each evaluator needs a registerer of its own.
 func NewEvaluator(set *Set, q storage.Queryable, nodes Nodes, logger *slog.Logger, reg prometheus.Registerer, opts EvaluatorOptions) *Evaluator {
 	if logger == nil {
 		logger = promslog.NewNopLogger()
 	}
-	opts = opts.withDefaults()
 	e := &Evaluator{
 		set:       set,
-		engine:    newEngine(set.rules, opts),
 		queryable: q,
 		logger:    logger,
 		metrics:   newEvaluatorMetrics(reg),
 	}
 	names := newNamespace(set.rules)
+	engines := map[time.Duration]*promql.Engine{}
 	for i, r := range set.rules {
+		if engines[r.Interval] == nil {
+			engines[r.Interval] = newEngine(r.Interval, opts)
+		}
 		state := &ruleState{
 			rule:   r,
-			query:  queryOf(i),
+			engine: engines[r.Interval],
 			opts:   promql.NewPrometheusQueryOpts(false, r.Lookback(), nil),
 			mapper: newMapper(r, nodes, names, opts),
 		}
@@ -101,22 +90,38 @@ func NewEvaluator(set *Set, q storage.Queryable, nodes Nodes, logger *slog.Logge
 	return e
 }
 
+// newEngine returns Prometheus's PromQL engine. Its subqueries without a step take the
+// interval, and an engine has only one.
+func newEngine(interval time.Duration, opts EvaluatorOptions) *promql.Engine {
+	return promql.NewEngine(promql.EngineOpts{
+		MaxSamples:               opts.MaxSamples,
+		Timeout:                  opts.Timeout,
+		Parser:                   newParser(),
+		NoStepSubqueryIntervalFn: func(int64) int64 { return interval.Milliseconds() },
+	})
+}
+
 // Evaluate evaluates the rule with the given index for the given time, to the
 // millisecond. An error concerns this evaluation of this rule alone.
 func (e *Evaluator) Evaluate(ctx context.Context, rule int, at time.Time) (Result, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if rule < 0 || rule >= len(e.rules) {
 		return Result{}, fmt.Errorf("evaluating rule %d: there are %d", rule, len(e.rules))
 	}
 	state := e.rules[rule]
 	start := time.Now()
-	result, stats, err := e.evaluate(ctx, state, at)
+	result := Result{Rule: rule, At: at}
+	stats, err := e.query(ctx, state, at, func(vector promql.Vector) {
+		state.mu.Lock()
+		defer state.mu.Unlock()
+		var outcomes []outcome
+		result.Points, outcomes = state.mapper.points(vector, at)
+		result.Dropped = countDropped(outcomes)
+	})
+	result.Warnings = stats.warnings
 	took := time.Since(start)
 	if err != nil && ctx.Err() != nil {
 		return Result{}, fmt.Errorf("evaluating %s: %w", state.rule, context.Cause(ctx)) // we are to stop; the rule is not to blame
 	}
-	result.Rule, result.At = rule, at
 	e.metrics.observe(state.rule, took, result.Dropped, err)
 	state.record(result, stats, took, err)
 	if err != nil {
@@ -125,54 +130,50 @@ func (e *Evaluator) Evaluate(ctx context.Context, rule int, at time.Time) (Resul
 	return result, nil
 }
 
-// queryStats is how much data an evaluation looked at.
+// queryStats is how much data a query looked at, and PromQL's remarks on it.
 type queryStats struct {
 	series, samples int64
 	elements        int
-}
-
-func (e *Evaluator) evaluate(ctx context.Context, state *ruleState, at time.Time) (Result, queryStats, error) {
-	var result Result
-	var stats queryStats
-	err := e.query(ctx, state, at, func(vector promql.Vector) {
-		result.Points, e.fates = state.mapper.points(vector, at, e.fates)
-		result.Dropped = countDropped(e.fates)
-		stats.elements = len(vector)
-	}, &result.Warnings, &stats)
-	return result, stats, err
+	warnings        []string
 }
 
 // query runs a rule's expression and hands its elements to use, which must not
-// keep them. A panic, be it the engine's or the store's, becomes an error.
-func (e *Evaluator) query(ctx context.Context, state *ruleState, at time.Time, use func(promql.Vector), warnings *[]string, stats *queryStats) (err error) {
+// keep them. A panic of the engine, the store or use becomes an error.
+//
+// The engine parses the text each time. That costs 4 to 35 µs (BenchmarkEvaluateFixed),
+// 18 µs on average over the rules of BenchmarkEvaluate, which take 440 µs each.
+func (e *Evaluator) query(ctx context.Context, state *ruleState, at time.Time, use func(promql.Vector)) (stats queryStats, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			e.logger.Error("Rule evaluation panicked", "rule", state.rule, "panic", p, "stack", string(debug.Stack()))
 			err = &panicError{p}
 		}
 	}()
-	query, err := e.engine.NewInstantQuery(ctx, e.queryable, state.opts, state.query, at)
+	query, err := state.engine.NewInstantQuery(ctx, e.queryable, state.opts, state.rule.Query, at)
 	if err != nil {
-		return err
+		return stats, err
 	}
 	defer query.Close()
 	result := query.Exec(ctx)
 	if result.Err != nil {
-		return result.Err
+		return stats, result.Err
 	}
 	if samples := query.Stats().Samples; samples != nil {
 		stats.series, stats.samples = samples.TotalSeries, samples.TotalSamples
 	}
-	*warnings = remarks(result.Warnings.AsStrings(state.rule.Query, maxRemarks, maxRemarks))
+	stats.warnings = remarks(result.Warnings.AsStrings(state.rule.Query, maxRemarks, maxRemarks))
+	var vector promql.Vector
 	switch v := result.Value.(type) {
 	case promql.Vector:
-		use(v)
+		vector = v
 	case promql.Scalar:
-		use(promql.Vector{{Metric: labels.EmptyLabels(), F: v.V, T: v.T}})
+		vector = promql.Vector{{Metric: labels.EmptyLabels(), F: v.V, T: v.T}}
 	default:
-		return fmt.Errorf("unexpected result of type %s", result.Value.Type())
+		return stats, fmt.Errorf("unexpected result of type %s", result.Value.Type())
 	}
-	return nil
+	stats.elements = len(vector)
+	use(vector)
+	return stats, nil
 }
 
 // maxRemarks bounds the warnings, and the infos, that an evaluation reports.
@@ -189,16 +190,17 @@ func remarks(warnings, infos []string) []string {
 	return append(warnings, infos...)
 }
 
-func countDropped(fates []fate) map[string]int {
+// countDropped counts the reasons; nil if nothing was dropped.
+func countDropped(outcomes []outcome) map[string]int {
 	var dropped map[string]int
-	for _, f := range fates {
-		if f.reason == "" {
+	for _, o := range outcomes {
+		if o.reason == "" {
 			continue
 		}
 		if dropped == nil {
 			dropped = map[string]int{}
 		}
-		dropped[f.reason]++
+		dropped[o.reason]++
 	}
 	return dropped
 }

@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -221,7 +220,7 @@ func TestEvaluate(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			set := mustSet(t, "- "+tc.rule)
-			e := NewEvaluator(set, load(t, tc.series), nil, nil, nil, EvaluatorOptions{})
+			e := NewEvaluator(set, load(t, tc.series), nil, nil, nil, limits(EvaluatorOptions{}))
 			for range 2 { // the second time with what the first left behind
 				points, dropped := evaluate(t, e, 0, 50*time.Second)
 				slices.Sort(tc.points)
@@ -248,7 +247,7 @@ func TestStaticMetricsHaveTheirLabels(t *testing.T) {
 	e := NewEvaluator(set, load(t, `
 		x{device="a"} 1x10
 		x{device="b"} 1x10
-		x{device="c"} 1x10`), nil, nil, nil, EvaluatorOptions{})
+		x{device="c"} 1x10`), nil, nil, nil, limits(EvaluatorOptions{}))
 	points, dropped := evaluate(t, e, 0, 50*time.Second)
 	if diff := cmp.Diff([]string{"vm;<host> disk_c = 1"}, points); diff != "" {
 		t.Error(diff)
@@ -270,7 +269,7 @@ func TestMetricLimit(t *testing.T) {
 		x{d="b"} 1 1 1 1 1
 		x{d="a"} _ _ _ 1 1
 		x{d="e"} _ _ 1 1 1`)
-	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 2})
+	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{MaxMetricsPerRule: 2}))
 	for _, step := range []struct {
 		after  time.Duration
 		points []string
@@ -318,7 +317,7 @@ func TestMetricOfAValueThatIsGone(t *testing.T) {
 		x{d="b"} 1x5 stale
 		x{d="c"} _x5 1x60
 		x{d="d"} _x5 1x28 stale`)
-	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 2})
+	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{MaxMetricsPerRule: 2}))
 	const a, b, c, d = "vm;<host> d_a = 1", "vm;<host> d_b = 1", "vm;<host> d_c = 1", "vm;<host> d_d = 1"
 	for _, step := range []struct {
 		after  time.Duration
@@ -366,7 +365,7 @@ func TestMetricOfAValueThatIsGone(t *testing.T) {
 // however long ago the one before was.
 func TestMetricOfASlowRule(t *testing.T) {
 	rules, list := parseText(t, `[{metric: 'd_${d}', label: '${d}', expr: x, node: host}]`,
-		Options{Interval: func([]*labels.Matcher) time.Duration { return 2 * time.Minute }})
+		every(2*time.Minute))
 	if err := list.Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +373,7 @@ func TestMetricOfASlowRule(t *testing.T) {
 	store := load(t, `
 		x{d="a"} 1 stale _x46 1
 		x{d="b"} _x24 1x24`)
-	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 1})
+	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{MaxMetricsPerRule: 1}))
 	for _, step := range []struct {
 		after  time.Duration
 		points []string
@@ -401,7 +400,7 @@ func TestRefusalEnds(t *testing.T) {
 		x{d="a"} 1 stale
 		x{d="b"} _ 1x30
 		y{e="a"} 1x30`)
-	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 1})
+	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{MaxMetricsPerRule: 1}))
 	for _, step := range []struct {
 		after  time.Duration
 		points []string
@@ -427,7 +426,7 @@ func TestMetricLimitOrder(t *testing.T) {
 		x{d="c"} 1
 		x{d="b"} 1
 		x{d="a"} 1`)
-	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 2})
+	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{MaxMetricsPerRule: 2}))
 	points, _ := evaluate(t, e, 0, 0)
 	if diff := cmp.Diff([]string{"vm;<host> d_a = 1", "vm;<host> d_b = 1"}, points); diff != "" {
 		t.Error(diff)
@@ -441,7 +440,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	for i := range 100 {
 		store.Append(labels.FromStrings("__name__", "x", "d", string(rune(0x4e00+i))), start.Add(time.Duration(i)*time.Minute), parser.SequenceValue{Value: 1})
 	}
-	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxMetricsPerRule: 3})
+	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{MaxMetricsPerRule: 3}))
 	for i := range 100 {
 		points, dropped := evaluate(t, e, 0, time.Duration(i)*time.Minute)
 		if (i == 0) != (len(points) == 1) || i > 0 && dropped[DropIDCollision] != 1 {
@@ -461,7 +460,7 @@ func TestNodeLimit(t *testing.T) {
 		x{pid="2",m="a"} 1x10
 		x{pid="2",m="b"} 1x10
 		x{pid="3",m="b"} 1x10`)
-	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxNodes: 2})
+	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{MaxNodes: 2}))
 	points, dropped := evaluate(t, e, 0, 50*time.Second)
 	if diff := cmp.Diff([]string{"vm;1 m_a = 1", "vm;2 m_a = 1", "vm;2 m_b = 1"}, points); diff != "" {
 		t.Error(diff)
@@ -495,7 +494,7 @@ func TestDeadNodes(t *testing.T) {
 	store := load(t, `
 		x{pid="1"} 1x10
 		x{pid="2"} 1x10`)
-	e := NewEvaluator(set, store, living{"Process 2": true}, nil, nil, EvaluatorOptions{})
+	e := NewEvaluator(set, store, living{"Process 2": true}, nil, nil, limits(EvaluatorOptions{}))
 	points, dropped := evaluate(t, e, 0, 50*time.Second)
 	if diff := cmp.Diff([]string{"vm;2 p = 1"}, points); diff != "" {
 		t.Error(diff)
@@ -515,7 +514,7 @@ func TestRegexCacheIsBounded(t *testing.T) {
 	for i := range 100 {
 		store.Append(labels.FromStrings("__name__", "x", "pid", fmt.Sprintf("pid-%d", i+1)), start.Add(time.Duration(i)*time.Minute), parser.SequenceValue{Value: 1})
 	}
-	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxNodes: 4})
+	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{MaxNodes: 4}))
 	for i := range 100 {
 		points, _ := evaluate(t, e, 0, time.Duration(i)*time.Minute)
 		if want := []string{fmt.Sprintf("vm;%d m = 1", i+1)}; !slices.Equal(points, want) {
@@ -549,7 +548,7 @@ func TestFailures(t *testing.T) {
 		y{job="1",a="1"} 1x10
 		y{job="1",a="2"} 1x10`)
 	reg := prometheus.NewRegistry()
-	e := NewEvaluator(set, store, nil, promslog.NewNopLogger(), reg, EvaluatorOptions{})
+	e := NewEvaluator(set, store, nil, promslog.NewNopLogger(), reg, limits(EvaluatorOptions{}))
 	_, err := e.Evaluate(t.Context(), 0, start.Add(50*time.Second))
 	if err == nil || !strings.HasPrefix(err.Error(), "evaluating process/join: found duplicate series") {
 		t.Errorf("got error %v", err)
@@ -598,7 +597,7 @@ func TestFailureReasons(t *testing.T) {
 		{"execution", func() storage.SeriesSet { return storage.ErrSeriesSet(errors.New("disk on fire")) }},
 		{"timeout", func() storage.SeriesSet { time.Sleep(30 * time.Millisecond); return storage.EmptySeriesSet() }},
 	} {
-		e := NewEvaluator(set, failing{do: tc.do}, nil, nil, nil, EvaluatorOptions{Timeout: 20 * time.Millisecond})
+		e := NewEvaluator(set, failing{do: tc.do}, nil, nil, nil, limits(EvaluatorOptions{Timeout: 20 * time.Millisecond}))
 		_, err := e.Evaluate(t.Context(), 0, start)
 		if err == nil {
 			t.Errorf("%s: no error", tc.reason)
@@ -608,7 +607,7 @@ func TestFailureReasons(t *testing.T) {
 			t.Errorf("reason %q of %v, want %q", got, err, tc.reason)
 		}
 	}
-	e := NewEvaluator(set, load(t, "x 1x10\nx{a=\"1\"} 1x10"), nil, nil, nil, EvaluatorOptions{MaxSamples: 1})
+	e := NewEvaluator(set, load(t, "x 1x10\nx{a=\"1\"} 1x10"), nil, nil, nil, limits(EvaluatorOptions{MaxSamples: 1}))
 	if _, err := e.Evaluate(t.Context(), 0, start); err == nil || failureReason(err) != "too_many_samples" {
 		t.Errorf("got %v", err)
 	}
@@ -617,7 +616,7 @@ func TestFailureReasons(t *testing.T) {
 func TestDroppedElementsAreCounted(t *testing.T) {
 	set := mustSet(t, `[{metric: m, label: M, expr: x, node: host}]`)
 	reg := prometheus.NewRegistry()
-	e := NewEvaluator(set, load(t, "x NaN"), nil, nil, reg, EvaluatorOptions{})
+	e := NewEvaluator(set, load(t, "x NaN"), nil, nil, reg, limits(EvaluatorOptions{}))
 	for range 2 {
 		evaluate(t, e, 0, 0)
 	}
@@ -637,7 +636,7 @@ func TestExplain(t *testing.T) {
 		x{pid="1",a="2"} 0+5x20
 		x{pid="nginx"} 0+5x20
 		x{pid="2"} 0 stale`) // more than 80s ago, when the rule is evaluated at 90s
-	e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{})
+	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{}))
 	evaluate(t, e, 0, 90*time.Second)
 	x, err := e.Explain(t.Context(), 0, time.Time{})
 	if err != nil {
@@ -663,28 +662,6 @@ func TestExplain(t *testing.T) {
 	if e.Status()[0].Evaluations != 1 {
 		t.Error("explaining counted as evaluating")
 	}
-}
-
-// TestConcurrency is for the race detector.
-func TestConcurrency(t *testing.T) {
-	set := mustSet(t, `[{metric: 'm_${a}', label: 'M ${a}', expr: 'sum by (pid, a) (rate(x_total[$__rate_interval]))', node: {process: pid}}]`)
-	e := NewEvaluator(set, load(t, `x_total{pid="1",a="b"} 0+5x20`), nil, nil, prometheus.NewRegistry(), EvaluatorOptions{})
-	var wg sync.WaitGroup
-	for range 3 {
-		wg.Go(func() {
-			for range 50 {
-				if _, err := e.Evaluate(t.Context(), 0, start.Add(time.Minute)); err != nil {
-					t.Error(err)
-				}
-				if _, err := e.Explain(t.Context(), 0, time.Time{}); err != nil {
-					t.Error(err)
-				}
-				_ = e.Status()
-				_ = set.Rules()[0].Expr.String()
-			}
-		})
-	}
-	wg.Wait()
 }
 
 func TestNodeKey(t *testing.T) {

@@ -15,12 +15,6 @@ import (
 )
 
 const (
-	// defaultInterval is taken for the scrape interval when nobody knows it.
-	defaultInterval = 5 * time.Second
-
-	// DefaultMaxWindow bounds the windows of rules when Options do not.
-	DefaultMaxWindow = time.Hour
-
 	// lookbackFactor times the scrape interval is how long a sample stands for its
 	// series: PromQL's lookback delta. Prometheus's five minutes would show a dead
 	// target's values that long.
@@ -76,7 +70,7 @@ func parseExpression(text string, opts Options) (*expression, []problem) {
 		return nil, problems
 	}
 	e.interval = interval
-	problems = e.check(opts.maxWindow())
+	problems = e.check(opts.MaxWindow)
 	if len(problems) > 0 {
 		return nil, problems
 	}

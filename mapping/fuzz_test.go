@@ -51,7 +51,7 @@ func FuzzRules(f *testing.F) {
 		if set == nil {
 			return
 		}
-		e := NewEvaluator(set, store, nil, nil, nil, EvaluatorOptions{MaxSamples: 10_000, Timeout: time.Second})
+		e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{MaxSamples: 10_000, Timeout: time.Second}))
 		for i := range set.Rules() {
 			if i >= 5 {
 				break
@@ -132,7 +132,7 @@ func FuzzExpression(f *testing.F) {
 			t.Errorf("%q looks from %d to %d, kept is %s", text, mint, maxt, longest)
 		}
 		r := &Rule{Topology: Host, Query: e.text, Expr: e.expr, Interval: e.interval, expression: e, metric: pattern{literals: []string{"m"}}}
-		evaluator := NewEvaluator(&Set{rules: []*Rule{r}}, store, nil, nil, nil, EvaluatorOptions{MaxSamples: 10_000, Timeout: time.Second})
+		evaluator := NewEvaluator(&Set{rules: []*Rule{r}}, store, nil, nil, nil, limits(EvaluatorOptions{MaxSamples: 10_000, Timeout: time.Second}))
 		x, err := evaluator.Explain(t.Context(), 0, at)
 		if caught := (*panicError)(nil); errors.As(err, &caught) {
 			t.Fatalf("%q: %v", text, err)

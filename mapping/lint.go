@@ -43,11 +43,8 @@ func (r *Rule) lint(opts Options) (list document.List) {
 type warnFunc func(offset int, message, hint string)
 
 func lintWindow(s selection, opts Options, warn warnFunc) {
-	if opts.Interval == nil || s.rng == 0 {
-		return
-	}
 	interval := opts.Interval(s.node.LabelMatchers)
-	if interval <= 0 || s.rng >= minIntervals*interval {
+	if s.rng == 0 || s.rng >= minIntervals*interval {
 		return
 	}
 	warn(s.rngAt,

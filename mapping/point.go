@@ -1,9 +1,11 @@
 package mapping
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -99,16 +101,32 @@ func newMapper(r *Rule, nodes Nodes, names *namespace, opts EvaluatorOptions) *m
 	return m
 }
 
-// A fate is what became of an element.
-type fate struct {
-	point  int // index in the points, if not dropped
-	reason string
+// copy returns a mapper that does with the next result what m would do, and leaves m
+// and its namespace as they are. It is used once, so it does not need m's regex results.
+func (m *mapper) copy() *mapper {
+	if m.metrics == nil {
+		return newMapper(m.rule, m.nodes, m.names, m.limits)
+	}
+	c := newMapper(m.rule, m.nodes, m.names.copy(), m.limits)
+	for key, own := range m.metrics {
+		metric := *own
+		c.metrics[key] = &metric
+	}
+	maps.Copy(c.refused, m.refused)
+	c.clearedAt = m.clearedAt
+	return c
 }
 
-// points maps a result's elements. It returns the points, and for each element
-// what became of it in fates, whose space it takes.
-func (m *mapper) points(vector promql.Vector, at time.Time, fates []fate) ([]Point, []fate) {
-	fates = slices.Grow(fates[:0], len(vector))[:len(vector)]
+// An outcome is what became of an element of a result.
+type outcome struct {
+	point  int    // index in the points, if not dropped
+	reason string // why it was dropped, else ""
+}
+
+// points maps a result's elements. It returns the points, and the outcome of each
+// element.
+func (m *mapper) points(vector promql.Vector, at time.Time) ([]Point, []outcome) {
+	outcomes := make([]outcome, len(vector))
 	m.admit(vector, at)
 	clear(m.seen)
 	m.elements = m.elements[:0]
@@ -116,24 +134,24 @@ func (m *mapper) points(vector promql.Vector, at time.Time, fates []fate) ([]Poi
 	for i := range vector {
 		id, template, reason := m.place(&vector[i], at)
 		if reason != "" {
-			fates[i] = fate{reason: reason}
+			outcomes[i] = outcome{reason: reason}
 			continue
 		}
 		k := pointKey{id, template}
 		if first, ok := m.seen[k]; ok {
-			fates[i] = fate{reason: DropDuplicate}
+			outcomes[i] = outcome{reason: DropDuplicate}
 			// Which of several elements is shown must not change from one evaluation
 			// to the next, and the engine promises no order: the least labels win.
 			other := m.elements[first]
 			if labels.Compare(vector[i].Metric, vector[other].Metric) < 0 {
-				fates[i], fates[other] = fates[other], fates[i]
+				outcomes[i], outcomes[other] = outcomes[other], outcomes[i]
 				points[first].Value, m.elements[first] = vector[i].F, i
 			}
 			continue
 		}
 		m.seen[k] = len(points)
 		m.elements = append(m.elements, i)
-		fates[i] = fate{point: len(points)}
+		outcomes[i] = outcome{point: len(points)}
 		points = append(points, Point{
 			Topology: m.rule.Topology,
 			ID:       id,
@@ -142,7 +160,7 @@ func (m *mapper) points(vector promql.Vector, at time.Time, fates []fate) ([]Poi
 			Max:      m.rule.Max,
 		})
 	}
-	return m.limitNodes(points, fates)
+	return m.limitNodes(points, outcomes)
 }
 
 // place finds the node and the metric of an element, or the reason why there is
@@ -236,9 +254,9 @@ func (m *mapper) admit(vector promql.Vector, at time.Time) {
 	if m.metrics == nil {
 		return
 	}
-	if m.clearedAt != m.names.released { // what another value had may be free
+	if released := m.names.releases(); m.clearedAt != released { // what another value had may be free
 		clear(m.refused)
-		m.clearedAt = m.names.released
+		m.clearedAt = released
 	}
 	if !m.use(vector, at) || m.full() && m.idle(at) == "" {
 		return
@@ -265,7 +283,7 @@ func (m *mapper) admit(vector promql.Vector, at time.Time) {
 			index = m.metrics[idle].index
 		}
 		t := m.instance(examples[key], index)
-		if reason := m.names.claim(m.rule.Topology, &t, m.rule); reason != "" {
+		if reason := m.names.claim(m.rule.Topology, &t); reason != "" {
 			m.refuse(key, reason)
 			continue
 		}
@@ -338,16 +356,16 @@ func (m *mapper) instance(l labels.Labels, index int) Template {
 
 // limitNodes drops the points of nodes beyond the limit. Which ones stay must
 // not change from one evaluation to the next, so it goes by id.
-func (m *mapper) limitNodes(points []Point, fates []fate) ([]Point, []fate) {
+func (m *mapper) limitNodes(points []Point, outcomes []outcome) ([]Point, []outcome) {
 	if len(points) <= m.limits.MaxNodes {
-		return points, fates
+		return points, outcomes
 	}
 	ids := map[string]bool{}
 	for i := range points {
 		ids[points[i].ID] = true
 	}
 	if len(ids) <= m.limits.MaxNodes {
-		return points, fates
+		return points, outcomes
 	}
 	sorted := make([]string, 0, len(ids))
 	for id := range ids {
@@ -366,56 +384,74 @@ func (m *mapper) limitNodes(points []Point, fates []fate) ([]Point, []fate) {
 			kept = append(kept, points[i])
 		}
 	}
-	for i := range fates {
-		if fates[i].reason != "" {
+	for i := range outcomes {
+		if outcomes[i].reason != "" {
 			continue
 		}
-		if fates[i].point = moved[fates[i].point]; fates[i].point < 0 {
-			fates[i] = fate{reason: DropNodeLimit}
+		if outcomes[i].point = moved[outcomes[i].point]; outcomes[i].point < 0 {
+			outcomes[i] = outcome{reason: DropNodeLimit}
 		}
 	}
-	return kept, fates
+	return kept, outcomes
 }
 
 // A namespace knows the ids and labels that metrics have on each topology, so
-// that those of ${label} rules, which only data tells, collide with none.
+// that those of ${label} rules, which only data tells, collide with none. It is safe for
+// concurrent use.
 type namespace struct {
-	ids, labels map[key]*Rule // the owner; nil for Scope itself
-	released    int           // how many templates were given back
+	mu          sync.Mutex
+	ids, labels map[key]bool // the taken ones
+	released    int          // how many templates were given back
 }
 
 func newNamespace(rules []*Rule) *namespace {
-	n := &namespace{ids: map[key]*Rule{}, labels: map[key]*Rule{}}
+	n := &namespace{ids: map[key]bool{}, labels: map[key]bool{}}
 	for _, t := range Topologies() {
 		for _, own := range t.builtins() {
-			n.ids[key{t, own.id}], n.labels[key{t, own.label}] = nil, nil
+			n.ids[key{t, own.id}], n.labels[key{t, own.label}] = true, true
 		}
 	}
 	for _, r := range rules {
 		if len(r.metric.names) == 0 {
-			n.ids[key{r.Topology, r.Metric}], n.labels[key{r.Topology, r.Label}] = r, r
+			n.ids[key{r.Topology, r.Metric}], n.labels[key{r.Topology, r.Label}] = true, true
 		}
 	}
 	return n
 }
 
-// claim takes a template's id and label for a rule, or returns the reason why it
-// cannot.
-func (n *namespace) claim(topology Topology, t *Template, r *Rule) string {
+func (n *namespace) copy() *namespace {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return &namespace{ids: maps.Clone(n.ids), labels: maps.Clone(n.labels), released: n.released}
+}
+
+// claim takes a template's id and label, or returns the reason why it cannot.
+func (n *namespace) claim(topology Topology, t *Template) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	id, label := key{topology, t.ID}, key{topology, t.Label}
-	if _, taken := n.ids[id]; taken {
+	switch {
+	case n.ids[id]:
 		return DropIDCollision
-	}
-	if _, taken := n.labels[label]; taken {
+	case n.labels[label]:
 		return DropLabelCollision
 	}
-	n.ids[id], n.labels[label] = r, r
+	n.ids[id], n.labels[label] = true, true
 	return ""
 }
 
 // release gives a template's id and label back.
 func (n *namespace) release(topology Topology, t *Template) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	delete(n.ids, key{topology, t.ID})
 	delete(n.labels, key{topology, t.Label})
 	n.released++
+}
+
+// releases returns how many templates were given back so far.
+func (n *namespace) releases() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.released
 }

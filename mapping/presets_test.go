@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/prometheus/prometheus/model/labels"
 )
 
 // allPresets returns the rules of all presets.
@@ -45,7 +43,7 @@ func TestPresetFilesAreListed(t *testing.T) {
 // that somebody may scrape at.
 func TestPresetsGetAlong(t *testing.T) {
 	for _, interval := range []time.Duration{500 * time.Millisecond, time.Second, 5 * time.Second, time.Minute} {
-		opts := Options{Interval: func([]*labels.Matcher) time.Duration { return interval }}
+		opts := every(interval)
 		set, list := NewSet(allPresets(t, opts))
 		if len(list) > 0 {
 			t.Fatalf("at %s: %v", interval, list)

@@ -18,11 +18,12 @@ import (
 	"github.com/promscope/promscope/mapping/document"
 )
 
-// Options say what checking a rule needs to know of the world around it.
+// Options say what checking a rule needs to know of a configuration. Interval and
+// MaxWindow have no defaults.
 type Options struct {
 	// Interval returns the scrape interval of the series that the matchers can
-	// select: the longest, if they may come from several jobs. Nil, or a result of
-	// 0, means that it is not known; five seconds are assumed then.
+	// select: the longest, if they may come from several jobs. A rule without
+	// selectors has the interval of no matchers.
 	Interval func(matchers []*labels.Matcher) time.Duration
 
 	// Fed tells whether any job or collector can have series that the matchers
@@ -31,29 +32,21 @@ type Options struct {
 	Fed func(matchers []*labels.Matcher) (fed bool, hint string)
 
 	// MaxWindow is the longest window (range, offset and enclosing subqueries)
-	// that an expression may look back. 0 means DefaultMaxWindow.
+	// that an expression may look back.
 	MaxWindow time.Duration
 }
 
-func (o Options) maxWindow() time.Duration {
-	if o.MaxWindow <= 0 {
-		return DefaultMaxWindow
-	}
-	return o.MaxWindow
-}
-
-// interval returns the longest interval that feeds the expression.
+// interval returns the longest interval that feeds the expression. The engine counts
+// in milliseconds.
 func (o Options) interval(e *expression) time.Duration {
-	var longest time.Duration
-	if o.Interval != nil {
-		for _, s := range e.selections {
-			longest = max(longest, o.Interval(s.node.LabelMatchers))
-		}
+	if len(e.selections) == 0 {
+		return max(o.Interval(nil), time.Millisecond)
 	}
-	if longest <= 0 {
-		return defaultInterval
+	longest := time.Millisecond
+	for _, s := range e.selections {
+		longest = max(longest, o.Interval(s.node.LabelMatchers))
 	}
-	return max(longest, time.Millisecond)
+	return longest
 }
 
 // A Rule puts the values of a PromQL expression on nodes. Rules are made by

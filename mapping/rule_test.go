@@ -18,8 +18,13 @@ import (
 
 var update = flag.Bool("update", false, "write the expected messages in testdata")
 
-// everyFive is a world in which each target is scraped every five seconds.
-var everyFive = Options{Interval: func([]*labels.Matcher) time.Duration { return 5 * time.Second }}
+// everyFive is a configuration in which each target is scraped every five seconds.
+var everyFive = every(5 * time.Second)
+
+// every is a configuration in which each target has the same scrape interval.
+func every(interval time.Duration) Options {
+	return Options{Interval: func([]*labels.Matcher) time.Duration { return interval }, MaxWindow: time.Hour}
+}
 
 // TestMessages compares what is said about the rule files in testdata with the
 // text beside each: errors of rules and of sets in bad, remarks in warn.
@@ -167,7 +172,7 @@ func TestParse(t *testing.T) {
 
 func TestParseEmpty(t *testing.T) {
 	for _, text := range []string{"", "rules:", "rules: []", "[]"} {
-		rules, list := parseText(t, text, Options{})
+		rules, list := parseText(t, text, everyFive)
 		if len(rules) != 0 || len(list) != 0 {
 			t.Errorf("%q: %d rules, %v", text, len(rules), list)
 		}
@@ -175,7 +180,7 @@ func TestParseEmpty(t *testing.T) {
 }
 
 func TestLoadFileMissing(t *testing.T) {
-	_, list := LoadFile("testdata/nosuch.yml", Options{})
+	_, list := LoadFile("testdata/nosuch.yml", everyFive)
 	want := "testdata/nosuch.yml: error: reading rules: open testdata/nosuch.yml: no such file or directory"
 	if got := list.Error(); got != want {
 		t.Errorf("got %q\nwant %q", got, want)
@@ -184,7 +189,7 @@ func TestLoadFileMissing(t *testing.T) {
 
 // TestRateInterval: the window follows the slowest scrape that feeds the rule.
 func TestRateInterval(t *testing.T) {
-	opts := Options{Interval: func(matchers []*labels.Matcher) time.Duration {
+	opts := Options{MaxWindow: time.Hour, Interval: func(matchers []*labels.Matcher) time.Duration {
 		for _, m := range matchers {
 			if m.Name == "job" {
 				d, err := time.ParseDuration(m.Value)
@@ -194,7 +199,7 @@ func TestRateInterval(t *testing.T) {
 				return d
 			}
 		}
-		return 0
+		return 5 * time.Second
 	}}
 	for _, tc := range []struct {
 		expr, query string
@@ -266,7 +271,8 @@ func TestWindows(t *testing.T) {
 }
 
 func TestFed(t *testing.T) {
-	opts := Options{Fed: func(matchers []*labels.Matcher) (bool, string) { return metricName(matchers) != "y", "there is x" }}
+	opts := everyFive
+	opts.Fed = func(matchers []*labels.Matcher) (bool, string) { return metricName(matchers) != "y", "there is x" }
 	_, list := parseText(t, "[{metric: a, label: A, expr: x + y, node: host}]", opts)
 	want := `rules.yml:1:34: warning: no job and no collector has series for y
     1 | [{metric: a, label: A, expr: x + y, node: host}]
@@ -287,7 +293,7 @@ func TestWindowOverflow(t *testing.T) {
 }
 
 func TestPreset(t *testing.T) {
-	if _, list := Preset("iowiat", Options{}); list.Error() != "presets/iowiat.yml: error: unknown preset \"iowiat\"\ndid you mean iowait?" {
+	if _, list := Preset("iowiat", everyFive); list.Error() != "presets/iowiat.yml: error: unknown preset \"iowiat\"\ndid you mean iowait?" {
 		t.Errorf("got %q", list.Error())
 	}
 }

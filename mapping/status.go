@@ -32,6 +32,8 @@ type Status struct {
 
 // record replaces the status. After a failure it tells of the last success still.
 func (s *ruleState) record(r Result, stats queryStats, took time.Duration, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	next := *s.status.Load()
 	next.At, next.Duration, next.Err = r.At, took, err
 	next.Evaluations++
@@ -78,12 +80,11 @@ type Element struct {
 	Point   Point
 }
 
-// Explain evaluates a rule once more and tells what became of each element. The
-// zero time stands for that of the last evaluation, whose samples are still there.
-// Neither status nor metrics change.
+// Explain evaluates a rule once more and tells what became of each element, or what
+// would become of it. The zero time stands for that of the last evaluation, whose
+// samples are still there. Neither status nor metrics change: values of ${label} that
+// no evaluation has seen are mapped as the next one would, but take nothing.
 func (e *Evaluator) Explain(ctx context.Context, rule int, at time.Time) (Explanation, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if rule < 0 || rule >= len(e.rules) {
 		return Explanation{}, fmt.Errorf("explaining rule %d: there are %d", rule, len(e.rules))
 	}
@@ -104,17 +105,20 @@ func (e *Evaluator) Explain(ctx context.Context, rule int, at time.Time) (Explan
 		}
 		x.Selectors = append(x.Selectors, SelectorMatch{Selector: s, Series: n})
 	}
-	var stats queryStats
-	err := e.query(ctx, state, x.At, func(vector promql.Vector) {
-		points, fates := state.mapper.points(vector, x.At, nil)
+	stats, err := e.query(ctx, state, x.At, func(vector promql.Vector) {
+		state.mu.Lock()
+		mapper := state.mapper.copy()
+		state.mu.Unlock()
+		points, outcomes := mapper.points(vector, x.At)
 		for i, s := range vector {
-			element := Element{Labels: s.Metric, Value: s.F, Dropped: fates[i].reason}
+			element := Element{Labels: s.Metric, Value: s.F, Dropped: outcomes[i].reason}
 			if element.Dropped == "" {
-				element.Point = points[fates[i].point]
+				element.Point = points[outcomes[i].point]
 			}
 			x.Elements = append(x.Elements, element)
 		}
-	}, &x.Warnings, &stats)
+	})
+	x.Warnings = stats.warnings
 	if err != nil {
 		return x, fmt.Errorf("explaining %s: %w", state.rule, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -15,6 +16,9 @@ import (
 // and then the presets. Earlier rules come first on a node.
 func (l *loader) loadRules(c *Config) {
 	opts := mapping.Options{Interval: c.Interval, MaxWindow: c.Limits.MaxWindow}
+	if opts.MaxWindow <= 0 { // it is reported; rules are checked all the same
+		opts.MaxWindow = time.Duration(defaults().Limits.MaxWindow)
+	}
 	if l.found.Err() == nil {
 		opts.Fed = c.Fed // else a job may be missing only because it is wrong
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -169,8 +170,10 @@ func idlePreset(set *mapping.Set, subject string) string {
 	for _, r := range set.Rules() {
 		used[r.Preset] = true
 	}
+	// The names of rules do not depend on these.
+	opts := mapping.Options{Interval: func([]*labels.Matcher) time.Duration { return time.Second }, MaxWindow: time.Hour}
 	for _, preset := range mapping.Presets() {
-		rules, _ := mapping.Preset(preset, mapping.Options{}) // presets have no errors
+		rules, _ := mapping.Preset(preset, opts) // presets have no errors
 		for _, r := range rules {
 			if r.String() != subject && r.Metric != subject && !strings.EqualFold(r.Label, subject) {
 				continue

@@ -20,6 +20,13 @@ import (
 // defaultInterval is the scrape interval of a test file that names none.
 const defaultInterval = 5 * time.Second
 
+// maxWindow and limits are those of a configuration that says nothing.
+const maxWindow = time.Hour
+
+func limits() mapping.EvaluatorOptions {
+	return mapping.EvaluatorOptions{MaxNodes: 5_000, MaxMetricsPerRule: 20, MaxSamples: 1_000_000, Timeout: 5 * time.Second}
+}
+
 // Report is the outcome of a test file.
 type Report struct {
 	Tests, Failed int
@@ -130,7 +137,8 @@ func (r *runner) runFile(ctx context.Context) error {
 // loadRules makes the set under test.
 func (r *runner) loadRules(raw rawFile) bool {
 	opts := mapping.Options{
-		Interval: func([]*labels.Matcher) time.Duration { return r.interval },
+		Interval:  func([]*labels.Matcher) time.Duration { return r.interval },
+		MaxWindow: maxWindow,
 	}
 	var rules []*mapping.Rule
 	add := func(more []*mapping.Rule, list document.List) {
@@ -186,7 +194,7 @@ func (r *runner) runTest(ctx context.Context, node *yaml.Node) error {
 	if len(r.report.Problems) > before {
 		return nil
 	}
-	evaluator := mapping.NewEvaluator(r.set, store, nil, nil, nil, mapping.EvaluatorOptions{})
+	evaluator := mapping.NewEvaluator(r.set, store, nil, nil, nil, limits())
 	for i := range raw.Expect {
 		if err := r.compare(ctx, evaluator, document.Resolve(&raw.Expect[i])); err != nil {
 			return err
