@@ -59,7 +59,7 @@ func viewLimits(cfg *config.Config) view.Limits {
 
 // absentNode tells why a node is not in the report; nil if the subject is no node.
 func (s *status) absentNode(ctx context.Context, w *view.World, subject string) *web.NodeExplanation {
-	topology, id := view.NodeID(subject, w.HostName)
+	topology, id := mapping.ParseNode(subject, w.HostName)
 	if topology == "" {
 		return nil
 	}

@@ -674,6 +674,26 @@ func TestNodeKey(t *testing.T) {
 	}
 }
 
+func TestParseNode(t *testing.T) {
+	for text, want := range map[string]string{
+		"host": "Host ", "vm": "Host ", "vm;<host>": "Host ",
+		"17": "Process 17", "vm;17": "Process 17", "4194304": "Process 4194304",
+		idA: "Container " + idA, idA + ";<container>": "Container " + idA,
+		uid: "Pod " + uid, uid + ";<pod>": "Pod " + uid,
+		"0b21f5f06d1b4d5e9f3c0a2b5e0e9d11": "Pod 0b21f5f06d1b4d5e9f3c0a2b5e0e9d11",
+		"":                                 " ", "nginx": " ", "0": " ", "017": " ", "4194305": " ", "other;17": " ", "other;<host>": " ", "other": " ",
+		idA[:12]: " ", strings.ToUpper(idA): " ", idA + ";<pod>": " ", uid[:35] + "x": " ", ";<container>": " ",
+	} {
+		topology, id := ParseNode(text, "vm")
+		if got := string(topology) + " " + id; got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+	if topology, _ := ParseNode("host", ""); topology != "" {
+		t.Errorf("without a host name there is a %s", topology)
+	}
+}
+
 func TestMaxValue(t *testing.T) {
 	// What the limit is for: Scope's own truncation must survive it.
 	if v := int64(math.Trunc(MaxValue * 100)); v <= 0 {

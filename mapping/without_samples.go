@@ -2,12 +2,12 @@ package mapping
 
 import "github.com/prometheus/prometheus/promql/parser"
 
-// Standing reports whether the rule can have values while no series that it selects
+// NeedsNoSamples reports whether the rule can have values while no series that it selects
 // has any, as with absent() or "or vector(0)": it is then to be evaluated also where
 // no sample arrives.
-func (r *Rule) Standing() bool { return standing(r.Expr) }
+func (r *Rule) NeedsNoSamples() bool { return needsNoSamples(r.Expr) }
 
-func standing(expr parser.Expr) bool {
+func needsNoSamples(expr parser.Expr) bool {
 	switch e := expr.(type) {
 	case *parser.NumberLiteral, *parser.StringLiteral:
 		return true
@@ -20,7 +20,7 @@ func standing(expr parser.Expr) bool {
 		}
 		// Without a vector, a function is of the time or of numbers.
 		for _, arg := range e.Args {
-			if !standing(arg) {
+			if !needsNoSamples(arg) {
 				return false
 			}
 		}
@@ -28,21 +28,21 @@ func standing(expr parser.Expr) bool {
 	case *parser.BinaryExpr:
 		switch e.Op {
 		case parser.LOR:
-			return standing(e.LHS) || standing(e.RHS)
+			return needsNoSamples(e.LHS) || needsNoSamples(e.RHS)
 		case parser.LUNLESS:
-			return standing(e.LHS)
+			return needsNoSamples(e.LHS)
 		}
-		return standing(e.LHS) && standing(e.RHS)
+		return needsNoSamples(e.LHS) && needsNoSamples(e.RHS)
 	case *parser.AggregateExpr:
-		return standing(e.Expr)
+		return needsNoSamples(e.Expr)
 	case *parser.SubqueryExpr:
-		return standing(e.Expr)
+		return needsNoSamples(e.Expr)
 	case *parser.ParenExpr:
-		return standing(e.Expr)
+		return needsNoSamples(e.Expr)
 	case *parser.UnaryExpr:
-		return standing(e.Expr)
+		return needsNoSamples(e.Expr)
 	case *parser.StepInvariantExpr:
-		return standing(e.Expr)
+		return needsNoSamples(e.Expr)
 	}
 	return false
 }
