@@ -133,11 +133,11 @@ func FuzzExpression(f *testing.F) {
 		}
 		r := &Rule{Topology: Host, Query: e.text, Expr: e.expr, Interval: e.interval, expression: e, metric: pattern{literals: []string{"m"}}}
 		evaluator := NewEvaluator(&Set{rules: []*Rule{r}}, store, nil, nil, nil, limits(EvaluatorOptions{MaxSamples: 10_000, Timeout: time.Second}))
-		x, err := evaluator.Explain(t.Context(), 0, at)
+		elements, err := evaluator.Explain(t.Context(), 0, at)
 		if caught := (*panicError)(nil); errors.As(err, &caught) {
 			t.Fatalf("%q: %v", text, err)
 		}
-		for _, element := range x.Elements {
+		for _, element := range elements {
 			element.Labels.Range(func(l labels.Label) {
 				if drop := labelDropped(e.expr, l.Name); drop != nil {
 					t.Errorf("%q gave %s, but %q was called dropped: %s", text, element.Labels, l.Name, drop.reason)

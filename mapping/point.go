@@ -23,11 +23,10 @@ type Point struct {
 
 // Result is what a rule's evaluation gave.
 type Result struct {
-	Rule     int       // index in the set's rules
-	At       time.Time // the time it was evaluated for, which is its samples' timestamp
-	Points   []Point   // at most one for each node and template
-	Dropped  map[string]int
-	Warnings []string // PromQL's remarks on the data
+	Rule    int            // index in the set's rules
+	At      time.Time      // the time it was evaluated for, which is its samples' timestamp
+	Points  []Point        // at most one for each node and template
+	Dropped map[string]int // elements that became no point, by reason
 }
 
 // Reasons for which an element of a rule's result becomes no point, as in

@@ -56,8 +56,8 @@ type World struct {
 
 // result is what an evaluation for an explanation gave.
 type result struct {
-	mapping.Explanation
-	err error
+	Elements []mapping.Element
+	err      error
 }
 
 // result evaluates a rule once more, or returns what that gave before.
@@ -66,7 +66,7 @@ func (w *World) result(ctx context.Context, rule int) *result {
 		return r
 	}
 	r := &result{}
-	r.Explanation, r.err = w.Rules.Explain(ctx, rule, time.Time{})
+	r.Elements, r.err = w.Rules.Explain(ctx, rule, time.Time{})
 	if w.results == nil {
 		w.results = map[int]*result{}
 	}
