@@ -21,7 +21,7 @@ const minIntervals = 4
 func (r *Rule) lint(opts Options) (list document.List) {
 	warn := func(offset int, message, hint string) {
 		d := r.atExpr(problem{offset, message, hint})
-		d.Severity = document.Warning
+		d.Warning = true
 		list = append(list, d)
 	}
 	for _, s := range r.expression.selectors {

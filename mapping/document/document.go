@@ -71,7 +71,7 @@ func (d *Document) Errorf(node *yaml.Node, format string, args ...any) Diagnosti
 // Warnf returns a warning at a node, with nil as for Errorf.
 func (d *Document) Warnf(node *yaml.Node, format string, args ...any) Diagnostic {
 	w := d.Errorf(node, format, args...)
-	w.Severity = Warning
+	w.Warning = true
 	return w
 }
 
