@@ -529,13 +529,13 @@ func TestRegexCacheIsBounded(t *testing.T) {
 // failing is a storage whose queriers do what a test says.
 type failing struct {
 	storage.LabelQuerier
-	do func() storage.SeriesSet
+	do func(context.Context) storage.SeriesSet
 }
 
 func (f failing) Querier(int64, int64) (storage.Querier, error) { return f, nil }
 func (f failing) Close() error                                  { return nil }
-func (f failing) Select(context.Context, bool, *storage.SelectHints, ...*labels.Matcher) storage.SeriesSet {
-	return f.do()
+func (f failing) Select(ctx context.Context, _ bool, _ *storage.SelectHints, _ ...*labels.Matcher) storage.SeriesSet {
+	return f.do(ctx)
 }
 
 func TestFailures(t *testing.T) {
@@ -591,11 +591,11 @@ func TestFailureReasons(t *testing.T) {
 	set := mustSet(t, `[{metric: m, label: M, expr: x, node: host}]`)
 	for _, tc := range []struct {
 		reason string
-		do     func() storage.SeriesSet
+		do     func(context.Context) storage.SeriesSet
 	}{
-		{"panic", func() storage.SeriesSet { panic("broken") }},
-		{"execution", func() storage.SeriesSet { return storage.ErrSeriesSet(errors.New("disk on fire")) }},
-		{"timeout", func() storage.SeriesSet { time.Sleep(30 * time.Millisecond); return storage.EmptySeriesSet() }},
+		{"panic", func(context.Context) storage.SeriesSet { panic("broken") }},
+		{"execution", func(context.Context) storage.SeriesSet { return storage.ErrSeriesSet(errors.New("disk on fire")) }},
+		{"timeout", func(ctx context.Context) storage.SeriesSet { <-ctx.Done(); return storage.EmptySeriesSet() }},
 	} {
 		e := NewEvaluator(set, failing{do: tc.do}, nil, nil, nil, limits(EvaluatorOptions{Timeout: 20 * time.Millisecond}))
 		_, err := e.Evaluate(t.Context(), 0, start)

@@ -18,9 +18,9 @@ type labelDrop struct {
 	hint   string      // what to write instead; may be empty
 }
 
-// labelDropped reports whether no element of the expression's result can ever carry the
-// label, whatever the data, and then why. It returns nil as soon as one could:
-// an expression that works must not be refused.
+// labelDropped tells why no element of the expression's result can ever carry the
+// label. It returns nil as soon as one could: an expression that works must not be
+// refused.
 //
 // It follows the PromQL engine's treatment of labels node by node; a test compares
 // both on random expressions.

@@ -17,7 +17,7 @@ import (
 // missed scrape leaves a rate without its second sample.
 const minIntervals = 4
 
-// lint finds what is allowed but probably not what was meant.
+// lint finds what is allowed but probably a mistake.
 func (r *Rule) lint(opts Options) (list document.List) {
 	warn := func(offset int, message, hint string) {
 		d := r.atExpr(problem{offset, message, hint})
@@ -53,8 +53,8 @@ func lintWindow(s vectorSelector, opts Options, warn warnFunc) {
 			model.Duration(rateIntervalFactor*interval), model.Duration(minIntervals*interval)))
 }
 
-// lintCounter looks for rates of what is no counter by its name. Inside of a
-// histogram function the name says nothing: native histograms have no suffix.
+// lintCounter looks for rates of metrics whose names are not those of counters. Inside
+// a histogram function the name says nothing: native histograms have no suffix.
 func lintCounter(s vectorSelector, warn warnFunc) {
 	name := metricName(s.node.LabelMatchers)
 	if name == "" || len(s.calls) == 0 || isCounterName(name) {

@@ -103,8 +103,8 @@ func (r *Rule) Lookback() time.Duration { return r.expression.lookback() }
 // LabelNames returns the labels which Metric and Label mention as ${name}, sorted.
 func (r *Rule) LabelNames() []string { return r.metric.labelNames() }
 
-// Warnings returns what is doubtful about the rule but does not refuse it. NewSet
-// adds what shows only when rules meet.
+// Warnings returns the warnings about the rule alone. NewSet gives those about rules
+// beside others.
 func (r *Rule) Warnings() document.List { return r.warnings }
 
 // rawRule is a rule as YAML has it.

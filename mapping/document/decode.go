@@ -201,8 +201,7 @@ func (dec *decoder) uniqueEntries(node *yaml.Node) []entry {
 	return unique
 }
 
-// shownKeys is how many keys are worth listing for somebody who wrote one that
-// is like none of them.
+// shownKeys is how many known keys the error about an unknown one lists at most.
 const shownKeys = 12
 
 func (dec *decoder) reportUnknown(key *yaml.Node, owner reflect.Type, known []string) {

@@ -95,8 +95,8 @@ func window(line []rune, caret int) ([]rune, int) {
 	return shown, caret - from
 }
 
-// indent returns what brings a caret under the given character: a tab stays a
-// tab, whatever width the reader's terminal gives it.
+// indent returns the blanks that bring a caret under the given character. A tab stays
+// a tab, since its width depends on the reader's terminal.
 func indent(line []rune, caret int) string {
 	pad := make([]rune, caret)
 	for i := range pad {
