@@ -147,13 +147,13 @@ func TestExplainTakesNothing(t *testing.T) {
 		y{e="a"} 1 _x4 1 1 1 stale
 		y{e="b"} _x13 1x3`)
 	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{MaxMetricsPerRule: 1}))
-	explain := func(rule int, after time.Duration) (element Element) {
+	explain := func(rule int, after time.Duration) Element {
 		t.Helper()
-		x, err := e.Explain(t.Context(), rule, start.Add(after))
-		if err != nil || len(x.Elements) != 1 {
-			t.Fatalf("%v, %d elements", err, len(x.Elements))
+		elements, err := e.Explain(t.Context(), rule, start.Add(after))
+		if err != nil || len(elements) != 1 {
+			t.Fatalf("%v, %d elements", err, len(elements))
 		}
-		return x.Elements[0]
+		return elements[0]
 	}
 	for range 2 {
 		if x := explain(0, 0); x.Point.Template.ID != "d_a" || x.Dropped != "" {

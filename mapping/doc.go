@@ -8,9 +8,9 @@
 //
 // The package works in three steps:
 //
-//   - [Parse], [LoadFile] and [Preset] check rules. Whatever can be known without
-//     data is checked here: syntax, windows that no store can serve, a node label
-//     that the expression drops. Complaints carry file, line, column and a caret.
+//   - [Parse], [LoadFile] and [Preset] check rules as far as that needs no data:
+//     syntax, windows that no store can serve, a node label that the expression
+//     drops. Diagnostics carry file, line, column and a caret.
 //   - [NewSet] puts rules together: collisions, replaced presets, priorities. A
 //     [Set] knows the selectors that have to be kept, and for how long, and the
 //     metric templates that a report always carries.

@@ -74,7 +74,7 @@ func NewEvaluator(set *Set, q storage.Queryable, nodes Nodes, logger *slog.Logge
 	}
 	names := newNamespace(set.rules)
 	engines := map[time.Duration]*promql.Engine{}
-	for i, r := range set.rules {
+	for _, r := range set.rules {
 		if engines[r.Interval] == nil {
 			engines[r.Interval] = newEngine(r.Interval, opts)
 		}
@@ -84,7 +84,7 @@ func NewEvaluator(set *Set, q storage.Queryable, nodes Nodes, logger *slog.Logge
 			opts:   promql.NewPrometheusQueryOpts(false, r.Lookback(), nil),
 			mapper: newMapper(r, nodes, names, opts),
 		}
-		state.status.Store(&Status{Rule: i})
+		state.status.Store(&Status{})
 		e.rules = append(e.rules, state)
 	}
 	return e
@@ -117,7 +117,6 @@ func (e *Evaluator) Evaluate(ctx context.Context, rule int, at time.Time) (Resul
 		result.Points, outcomes = state.mapper.points(vector, at)
 		result.Dropped = countDropped(outcomes)
 	})
-	result.Warnings = stats.warnings
 	took := time.Since(start)
 	if err != nil && ctx.Err() != nil {
 		return Result{}, fmt.Errorf("evaluating %s: %w", state.rule, context.Cause(ctx)) // we are to stop; the rule is not to blame
@@ -132,9 +131,9 @@ func (e *Evaluator) Evaluate(ctx context.Context, rule int, at time.Time) (Resul
 
 // queryStats is how much data a query looked at, and PromQL's remarks on it.
 type queryStats struct {
-	series, samples int64
-	elements        int
-	warnings        []string
+	series   int64
+	elements int
+	warnings []string
 }
 
 // query runs a rule's expression and hands its elements to use, which must not
@@ -159,7 +158,7 @@ func (e *Evaluator) query(ctx context.Context, state *ruleState, at time.Time, u
 		return stats, result.Err
 	}
 	if samples := query.Stats().Samples; samples != nil {
-		stats.series, stats.samples = samples.TotalSeries, samples.TotalSamples
+		stats.series = samples.TotalSeries
 	}
 	stats.warnings = remarks(result.Warnings.AsStrings(state.rule.Query, maxRemarks, maxRemarks))
 	var vector promql.Vector

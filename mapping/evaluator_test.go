@@ -466,11 +466,11 @@ func TestNodeLimit(t *testing.T) {
 	if dropped[DropNodeLimit] != 2 {
 		t.Errorf("dropped %v", dropped)
 	}
-	x, err := e.Explain(t.Context(), 0, time.Time{})
+	elements, err := e.Explain(t.Context(), 0, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, element := range x.Elements {
+	for _, element := range elements {
 		if (element.Labels.Get("pid") == "3") != (element.Dropped == DropNodeLimit) {
 			t.Errorf("%s: dropped %q", element.Labels, element.Dropped)
 		}
@@ -527,13 +527,13 @@ func TestRegexCacheIsBounded(t *testing.T) {
 // failing is a storage whose queriers do what a test says.
 type failing struct {
 	storage.LabelQuerier
-	do func() storage.SeriesSet
+	do func(context.Context) storage.SeriesSet
 }
 
 func (f failing) Querier(int64, int64) (storage.Querier, error) { return f, nil }
 func (f failing) Close() error                                  { return nil }
-func (f failing) Select(context.Context, bool, *storage.SelectHints, ...*labels.Matcher) storage.SeriesSet {
-	return f.do()
+func (f failing) Select(ctx context.Context, _ bool, _ *storage.SelectHints, _ ...*labels.Matcher) storage.SeriesSet {
+	return f.do(ctx)
 }
 
 func TestFailures(t *testing.T) {
@@ -589,11 +589,11 @@ func TestFailureReasons(t *testing.T) {
 	set := mustSet(t, `[{metric: m, label: M, expr: x, node: host}]`)
 	for _, tc := range []struct {
 		reason string
-		do     func() storage.SeriesSet
+		do     func(context.Context) storage.SeriesSet
 	}{
-		{"panic", func() storage.SeriesSet { panic("broken") }},
-		{"execution", func() storage.SeriesSet { return storage.ErrSeriesSet(errors.New("disk on fire")) }},
-		{"timeout", func() storage.SeriesSet { time.Sleep(30 * time.Millisecond); return storage.EmptySeriesSet() }},
+		{"panic", func(context.Context) storage.SeriesSet { panic("broken") }},
+		{"execution", func(context.Context) storage.SeriesSet { return storage.ErrSeriesSet(errors.New("disk on fire")) }},
+		{"timeout", func(ctx context.Context) storage.SeriesSet { <-ctx.Done(); return storage.EmptySeriesSet() }},
 	} {
 		e := NewEvaluator(set, failing{do: tc.do}, nil, nil, nil, limits(EvaluatorOptions{Timeout: 20 * time.Millisecond}))
 		_, err := e.Evaluate(t.Context(), 0, start)
@@ -636,29 +636,24 @@ func TestExplain(t *testing.T) {
 		x{pid="2"} 0 stale`) // more than 80s ago, when the rule is evaluated at 90s
 	e := NewEvaluator(set, store, nil, nil, nil, limits(EvaluatorOptions{}))
 	evaluate(t, e, 0, 90*time.Second)
-	x, err := e.Explain(t.Context(), 0, time.Time{})
+	elements, err := e.Explain(t.Context(), 0, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !x.At.Equal(start.Add(90*time.Second)) || x.Status.Series != 6 || x.Status.Points != 1 {
-		t.Errorf("at %s, status %+v", x.At, x.Status)
-	}
-	if len(x.Selectors) != 1 || x.Selectors[0].Series != 3 || x.Selectors[0].Window != 80*time.Second {
-		t.Errorf("selectors %+v", x.Selectors)
-	}
 	var got []string
-	for _, element := range x.Elements {
+	for _, element := range elements {
 		got = append(got, fmt.Sprintf("%s %.3g %s%s", element.Labels, element.Value, element.Dropped, element.Point.ID))
 	}
 	slices.Sort(got)
 	if diff := cmp.Diff([]string{`{pid="1"} 1 1`, `{pid="nginx"} 1 bad_id`}, got); diff != "" {
 		t.Error(diff)
 	}
-	if len(x.Warnings) != 1 || !strings.Contains(x.Warnings[0], "might not be a counter") {
-		t.Errorf("warnings %q", x.Warnings)
+	status := e.Status()[0]
+	if !status.At.Equal(start.Add(90*time.Second)) || status.Series != 6 || status.Elements != 2 || status.Points != 1 || status.Evaluations != 1 {
+		t.Errorf("status %+v", status)
 	}
-	if e.Status()[0].Evaluations != 1 {
-		t.Error("explaining counted as evaluating")
+	if len(status.Warnings) != 1 || !strings.Contains(status.Warnings[0], "might not be a counter") {
+		t.Errorf("warnings %q", status.Warnings)
 	}
 }
 
@@ -669,6 +664,26 @@ func TestNodeKey(t *testing.T) {
 		if got := topology.NodeKey("vm", "17"); got != want {
 			t.Errorf("%s: got %q, want %q", topology, got, want)
 		}
+	}
+}
+
+func TestParseNode(t *testing.T) {
+	for text, want := range map[string]string{
+		"host": "Host ", "vm": "Host ", "vm;<host>": "Host ",
+		"17": "Process 17", "vm;17": "Process 17", "4194304": "Process 4194304",
+		idA: "Container " + idA, idA + ";<container>": "Container " + idA,
+		uid: "Pod " + uid, uid + ";<pod>": "Pod " + uid,
+		"0b21f5f06d1b4d5e9f3c0a2b5e0e9d11": "Pod 0b21f5f06d1b4d5e9f3c0a2b5e0e9d11",
+		"":                                 " ", "nginx": " ", "0": " ", "017": " ", "4194305": " ", "other;17": " ", "other;<host>": " ", "other": " ",
+		idA[:12]: " ", strings.ToUpper(idA): " ", idA + ";<pod>": " ", uid[:35] + "x": " ", ";<container>": " ",
+	} {
+		topology, id := ParseNode(text, "vm")
+		if got := string(topology) + " " + id; got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+	if topology, _ := ParseNode("host", ""); topology != "" {
+		t.Errorf("without a host name there is a %s", topology)
 	}
 }
 

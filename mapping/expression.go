@@ -31,8 +31,8 @@ type problem struct {
 	hint    string
 }
 
-// A selection is one selector of an expression, and how far back it looks.
-type selection struct {
+// A vectorSelector is one selector of an expression, and how far back it looks.
+type vectorSelector struct {
 	node   *parser.VectorSelector
 	window time.Duration // range, offset and enclosing subqueries; without lookback
 	rng    time.Duration // range of [] around the selector; 0 for an instant selector
@@ -42,10 +42,10 @@ type selection struct {
 
 // An expression is a checked PromQL expression.
 type expression struct {
-	text       string        // with variables filled in, of the length of what was written
-	expr       parser.Expr   // durations resolved, so that Range and OriginalOffset are what runs
-	interval   time.Duration // the longest scrape interval that feeds it
-	selections []selection
+	text      string        // with variables filled in, of the length of what was written
+	expr      parser.Expr   // durations resolved, so that Range and OriginalOffset are what runs
+	interval  time.Duration // the longest scrape interval that feeds it
+	selectors []vectorSelector
 }
 
 // lookback is for how long a sample stands for its series in this expression.
@@ -136,7 +136,7 @@ func (e *expression) collect() {
 		if !ok {
 			return nil
 		}
-		s := selection{node: vs, window: vs.OriginalOffset}
+		s := vectorSelector{node: vs, window: vs.OriginalOffset}
 		for _, n := range path {
 			switch n := n.(type) {
 			case *parser.SubqueryExpr:
@@ -151,7 +151,7 @@ func (e *expression) collect() {
 				s.calls = append(s.calls, n.Op.String())
 			}
 		}
-		e.selections = append(e.selections, s)
+		e.selectors = append(e.selectors, s)
 		return nil
 	})
 }
@@ -199,7 +199,7 @@ func (e *expression) check(maxWindow time.Duration) []problem {
 	if len(c.problems) > 0 {
 		return c.problems
 	}
-	for _, s := range e.selections {
+	for _, s := range e.selectors {
 		if s.window > maxWindow {
 			at := int(s.node.PosRange.Start)
 			if s.rng > 0 {

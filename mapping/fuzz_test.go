@@ -91,7 +91,7 @@ func FuzzFillVariables(f *testing.F) {
 }
 
 // FuzzExpression: an expression that is accepted gives what was said about it:
-// it wants no sample that is not kept, and no label that is called lost comes out.
+// it wants no sample that is not kept, and no label that is called dropped comes out.
 func FuzzExpression(f *testing.F) {
 	for _, r := range allPresets(f, everyFive) {
 		f.Add(r.Query)
@@ -124,23 +124,23 @@ func FuzzExpression(f *testing.F) {
 		lintBuckets(e, func(int, string, string) {})
 		passesHundred(e.expr)
 		var longest time.Duration
-		for _, s := range e.selections {
+		for _, s := range e.selectors {
 			longest = max(longest, s.window)
 		}
 		mint, maxt := promql.FindMinMaxTime(&parser.EvalStmt{Expr: e.expr, Start: at, End: at, LookbackDelta: e.lookback()})
-		if len(e.selections) > 0 && (maxt > at.UnixMilli() || mint <= at.Add(-longest-e.lookback()).UnixMilli()) {
+		if len(e.selectors) > 0 && (maxt > at.UnixMilli() || mint <= at.Add(-longest-e.lookback()).UnixMilli()) {
 			t.Errorf("%q looks from %d to %d, kept is %s", text, mint, maxt, longest)
 		}
 		r := &Rule{Topology: Host, Query: e.text, Expr: e.expr, Interval: e.interval, expression: e, metric: pattern{literals: []string{"m"}}}
 		evaluator := NewEvaluator(&Set{rules: []*Rule{r}}, store, nil, nil, nil, limits(EvaluatorOptions{MaxSamples: 10_000, Timeout: time.Second}))
-		x, err := evaluator.Explain(t.Context(), 0, at)
+		elements, err := evaluator.Explain(t.Context(), 0, at)
 		if caught := (*panicError)(nil); errors.As(err, &caught) {
 			t.Fatalf("%q: %v", text, err)
 		}
-		for _, element := range x.Elements {
+		for _, element := range elements {
 			element.Labels.Range(func(l labels.Label) {
-				if loss := lost(e.expr, l.Name); loss != nil {
-					t.Errorf("%q gave %s, but %q was called lost: %s", text, element.Labels, l.Name, loss.reason)
+				if drop := labelDropped(e.expr, l.Name); drop != nil {
+					t.Errorf("%q gave %s, but %q was called dropped: %s", text, element.Labels, l.Name, drop.reason)
 				}
 			})
 		}

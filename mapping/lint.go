@@ -17,14 +17,14 @@ import (
 // missed scrape leaves a rate without its second sample.
 const minIntervals = 4
 
-// lint finds what is allowed but probably not what was meant.
+// lint finds what is allowed but probably a mistake.
 func (r *Rule) lint(opts Options) (list document.List) {
 	warn := func(offset int, message, hint string) {
 		d := r.atExpr(problem{offset, message, hint})
-		d.Severity = document.Warning
+		d.Warning = true
 		list = append(list, d)
 	}
-	for _, s := range r.expression.selections {
+	for _, s := range r.expression.selectors {
 		lintWindow(s, opts, warn)
 		lintCounter(s, warn)
 		lintName(s, warn)
@@ -42,7 +42,7 @@ func (r *Rule) lint(opts Options) (list document.List) {
 
 type warnFunc func(offset int, message, hint string)
 
-func lintWindow(s selection, opts Options, warn warnFunc) {
+func lintWindow(s vectorSelector, opts Options, warn warnFunc) {
 	interval := opts.Interval(s.node.LabelMatchers)
 	if s.rng == 0 || s.rng >= minIntervals*interval {
 		return
@@ -53,9 +53,9 @@ func lintWindow(s selection, opts Options, warn warnFunc) {
 			model.Duration(rateIntervalFactor*interval), model.Duration(minIntervals*interval)))
 }
 
-// lintCounter looks for rates of what is no counter by its name. Inside of a
-// histogram function the name says nothing: native histograms have no suffix.
-func lintCounter(s selection, warn warnFunc) {
+// lintCounter looks for rates of metrics whose names are not those of counters. Inside
+// a histogram function the name says nothing: native histograms have no suffix.
+func lintCounter(s vectorSelector, warn warnFunc) {
 	name := metricName(s.node.LabelMatchers)
 	if name == "" || len(s.calls) == 0 || isCounterName(name) {
 		return
@@ -82,7 +82,7 @@ func isCounterName(name string) bool {
 
 // lintName looks for selectors that do not narrow down the metric: each series
 // of the targets has to be parsed and kept for them.
-func lintName(s selection, warn warnFunc) {
+func lintName(s vectorSelector, warn warnFunc) {
 	for _, m := range s.node.LabelMatchers {
 		if m.Name == model.MetricNameLabel && !m.Matches("") && m.Value != ".+" {
 			return
@@ -93,7 +93,7 @@ func lintName(s selection, warn warnFunc) {
 }
 
 // lintFed looks for selectors that nothing feeds.
-func lintFed(s selection, opts Options, warn warnFunc) {
+func lintFed(s vectorSelector, opts Options, warn warnFunc) {
 	if opts.Fed == nil {
 		return
 	}
@@ -111,7 +111,7 @@ func lintBuckets(e *expression, warn warnFunc) {
 			return nil
 		}
 		vector := call.Args[len(call.Args)-1]
-		l := lost(vector, labels.BucketLabel)
+		l := labelDropped(vector, labels.BucketLabel)
 		if l == nil || !selectsBuckets(vector) {
 			return nil
 		}

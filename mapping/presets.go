@@ -40,8 +40,8 @@ func PresetSource(name string) ([]byte, bool) {
 	return content, err == nil
 }
 
-// Preset returns the rules of a preset. What is doubtful about them is our
-// business, so there are no warnings in the list.
+// Preset returns the rules of a preset. The list has no warnings: users cannot change a
+// preset.
 func Preset(name string, opts Options) ([]*Rule, document.List) {
 	content, ok := PresetSource(name)
 	if !ok {

@@ -39,11 +39,11 @@ type Options struct {
 // interval returns the longest interval that feeds the expression. The engine counts
 // in milliseconds.
 func (o Options) interval(e *expression) time.Duration {
-	if len(e.selections) == 0 {
+	if len(e.selectors) == 0 {
 		return max(o.Interval(nil), time.Millisecond)
 	}
 	longest := time.Millisecond
-	for _, s := range e.selections {
+	for _, s := range e.selectors {
 		longest = max(longest, o.Interval(s.node.LabelMatchers))
 	}
 	return longest
@@ -103,8 +103,8 @@ func (r *Rule) Lookback() time.Duration { return r.expression.lookback() }
 // LabelNames returns the labels which Metric and Label mention as ${name}, sorted.
 func (r *Rule) LabelNames() []string { return r.metric.labelNames() }
 
-// Warnings returns what is doubtful about the rule but does not refuse it. NewSet
-// adds what shows only when rules meet.
+// Warnings returns the warnings about the rule alone. NewSet gives those about rules
+// beside others.
 func (r *Rule) Warnings() document.List { return r.warnings }
 
 // rawRule is a rule as YAML has it.
@@ -403,14 +403,14 @@ func (r *Rule) readExpr(text string, opts Options) (list document.List) {
 	r.expression = e
 	r.Query, r.Expr, r.Interval = e.text, e.expr, e.interval
 	if r.NodeLabel != "" {
-		if l := lost(e.expr, r.NodeLabel); l != nil {
-			list = append(list, r.atLoss(l, "the label %q, which names the %s, does not survive: %s",
+		if l := labelDropped(e.expr, r.NodeLabel); l != nil {
+			list = append(list, r.atLabelDrop(l, "the label %q, which names the %s, does not survive: %s",
 				r.NodeLabel, r.Topology.keyword(), l.reason))
 		}
 	}
 	for _, name := range r.metric.labelNames() {
-		if l := lost(e.expr, name); l != nil {
-			list = append(list, r.atLoss(l, "the label %q, which ${%s} stands for, does not survive: %s", name, name, l.reason))
+		if l := labelDropped(e.expr, name); l != nil {
+			list = append(list, r.atLabelDrop(l, "the label %q, which ${%s} stands for, does not survive: %s", name, name, l.reason))
 		}
 	}
 	return list
@@ -425,7 +425,7 @@ func (r *Rule) atExpr(p problem) document.Diagnostic {
 	return d
 }
 
-func (r *Rule) atLoss(l *loss, format string, args ...any) document.Diagnostic {
+func (r *Rule) atLabelDrop(l *labelDrop, format string, args ...any) document.Diagnostic {
 	return r.atExpr(problem{
 		offset:  int(l.at.PositionRange().Start),
 		message: fmt.Sprintf(format, args...),

@@ -255,7 +255,7 @@ func TestWindows(t *testing.T) {
 			t.Errorf("%s: %v", tc.expr, problems)
 			continue
 		}
-		if got := e.selections[0].window; got != tc.window {
+		if got := e.selectors[0].window; got != tc.window {
 			t.Errorf("%s: window %s, want %s", tc.expr, got, tc.window)
 		}
 		at := time.Unix(1_700_000_000, 0)

@@ -99,7 +99,7 @@ func (r *Rule) template() Template {
 func selectorsOf(index int, r *Rule) []Selector {
 	var selectors []Selector
 	known := map[string]int{}
-	for _, s := range r.expression.selections {
+	for _, s := range r.expression.selectors {
 		text := fmt.Sprint(s.node.LabelMatchers)
 		window := s.window + r.Lookback()
 		if i, ok := known[text]; ok {

@@ -1,6 +1,9 @@
 package mapping
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Topology is one of Scope's node kinds, spelled as the report's JSON key.
 type Topology string
@@ -32,6 +35,23 @@ func (t Topology) NodeKey(host, id string) string {
 		return id + ";<pod>"
 	}
 	return ""
+}
+
+// ParseNode reads the key or the id of a node by its form alone, as a person may write
+// it. Host is the host name that the probe uses; "host" stands for it. The topology is
+// "" if the text has no node's form.
+func ParseNode(text, host string) (t Topology, id string) {
+	if host != "" && (text == host || text == "host" || text == Host.NodeKey(host, "")) {
+		return Host, ""
+	}
+	for _, t := range []Topology{Process, Container, Pod} {
+		before, after, _ := strings.Cut(t.NodeKey(host, "\x00"), "\x00")
+		id := strings.TrimSuffix(strings.TrimPrefix(text, before), after)
+		if t.validID(id) {
+			return t, id
+		}
+	}
+	return "", ""
 }
 
 // keyword is the topology's name in a rule's node mapping.

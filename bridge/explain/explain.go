@@ -63,8 +63,8 @@ type Facts struct {
 
 // result is what an evaluation for an explanation gave.
 type result struct {
-	mapping.Explanation
-	err error
+	elements []mapping.Element
+	err      error
 }
 
 // result evaluates a rule once more, or returns what that gave before.
@@ -73,7 +73,7 @@ func (f *Facts) result(ctx context.Context, rule int) *result {
 		return r
 	}
 	r := &result{}
-	r.Explanation, r.err = f.Rules.Explain(ctx, rule, time.Time{})
+	r.elements, r.err = f.Rules.Explain(ctx, rule, time.Time{})
 	if f.results == nil {
 		f.results = map[int]*result{}
 	}
@@ -258,11 +258,11 @@ func (f *Facts) follow(ctx context.Context, s *view.Selection, index int, series
 		s.Error = secret.Text(status.Cause(r.err).Error())
 		return
 	}
-	for _, i := range elementsOf(r.Elements, series) {
+	for _, i := range elementsOf(r.elements, series) {
 		if len(s.Elements) == explainedNodes {
 			break
 		}
-		e := f.element(index, &r.Elements[i])
+		e := f.element(index, &r.elements[i])
 		s.Elements = append(s.Elements, e)
 		if e.Node != "" && !slices.Contains(s.Nodes, e.Node) {
 			s.Nodes = append(s.Nodes, e.Node)
@@ -332,8 +332,8 @@ func (f *Facts) explainRule(ctx context.Context, index int) view.RuleExplanation
 		return x
 	}
 	dropped := 0
-	for i := range r.Elements {
-		e := f.element(index, &r.Elements[i])
+	for i := range r.elements {
+		e := f.element(index, &r.elements[i])
 		if e.Dropped != "" {
 			dropped++
 		}

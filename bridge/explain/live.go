@@ -72,7 +72,7 @@ func (l *Live) facts(ctx context.Context) *Facts {
 
 // absentNode tells why a node is not in the report; nil if the subject is no node.
 func (l *Live) absentNode(ctx context.Context, f *Facts, subject string) *view.NodeExplanation {
-	topology, id := NodeID(subject, f.HostName)
+	topology, id := mapping.ParseNode(subject, f.HostName)
 	if topology == "" {
 		return nil
 	}

@@ -136,7 +136,7 @@ func Selectors(set *mapping.Set) []store.Selector {
 func standing(set *mapping.Set) []time.Duration {
 	intervals := make([]time.Duration, len(set.Rules()))
 	for i, r := range set.Rules() {
-		if r.Standing() {
+		if r.NeedsNoSamples() {
 			intervals[i] = r.Interval
 		}
 	}

@@ -19,12 +19,9 @@ func (d *Document) Decode(node *yaml.Node, out any) List {
 	return d.DecodeWith(node, out, nil)
 }
 
-// UnknownKey may explain a key that a mapping has and its type has not. If ok
-// is false, the usual message is given.
-type UnknownKey func(owner reflect.Type, key string) (message, hint string, ok bool)
-
-// DecodeWith is Decode with a say in how unknown keys are reported.
-func (d *Document) DecodeWith(node *yaml.Node, out any, unknown UnknownKey) List {
+// DecodeWith is Decode with a function that may explain keys which a mapping has and
+// its type has not. If ok is false, the usual message is given.
+func (d *Document) DecodeWith(node *yaml.Node, out any, unknown func(owner reflect.Type, key string) (message, hint string, ok bool)) List {
 	if node == nil {
 		return nil
 	}
@@ -44,7 +41,7 @@ const maxExpanded = 100_000
 // decoder decodes one node and all below it.
 type decoder struct {
 	doc     *Document
-	unknown UnknownKey
+	unknown func(owner reflect.Type, key string) (message, hint string, ok bool)
 	found   List
 
 	active   map[*yaml.Node]bool // alias targets being decoded: one within itself has no end
@@ -204,8 +201,7 @@ func (dec *decoder) uniqueEntries(node *yaml.Node) []entry {
 	return unique
 }
 
-// shownKeys is how many keys are worth listing for somebody who wrote one that
-// is like none of them.
+// shownKeys is how many known keys the error about an unknown one lists at most.
 const shownKeys = 12
 
 func (dec *decoder) reportUnknown(key *yaml.Node, owner reflect.Type, known []string) {

@@ -34,31 +34,14 @@ func (p Position) compare(q Position) int {
 	return p.Column - q.Column
 }
 
-// Severity tells whether a diagnostic refuses the document or only remarks on it.
-type Severity int
-
-// The severities, the graver first.
-const (
-	Error Severity = iota
-	Warning
-)
-
-// String returns the word that diagnostics carry.
-func (s Severity) String() string {
-	if s == Warning {
-		return "warning"
-	}
-	return "error"
-}
-
 // Diagnostic is one thing wrong, or doubtful, at one place.
 type Diagnostic struct {
 	Position
 
-	Severity Severity
-	Message  string
-	Hint     string // what to do about it; may be empty
-	Source   string // the offending line, secrets masked; may be empty
+	Warning bool // only remarks on the document, else refuses it
+	Message string
+	Hint    string // what to do about it; may be empty
+	Source  string // the offending line without secrets; may be empty
 
 	// caret is the place of Column within Source, which masking may have
 	// moved: in characters, from 0.
@@ -79,7 +62,11 @@ const shownWidth = 140
 // the hint, over several lines and without a newline at the end.
 func (d Diagnostic) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s: %s", d.Position, d.Severity, d.Message)
+	severity := "error"
+	if d.Warning {
+		severity = "warning"
+	}
+	fmt.Fprintf(&b, "%s: %s: %s", d.Position, severity, d.Message)
 	if d.Source != "" {
 		source, caret := window([]rune(d.Source), d.caret)
 		fmt.Fprintf(&b, "\n%5d | %s\n      | %s^", d.Line, string(source), indent(source, caret))
@@ -108,8 +95,8 @@ func window(line []rune, caret int) ([]rune, int) {
 	return shown, caret - from
 }
 
-// indent returns what brings a caret under the given character: a tab stays a
-// tab, whatever width the reader's terminal gives it.
+// indent returns the blanks that bring a caret under the given character. A tab stays
+// a tab, since its width depends on the reader's terminal.
 func indent(line []rune, caret int) string {
 	pad := make([]rune, caret)
 	for i := range pad {
@@ -142,15 +129,15 @@ func (l List) Sorted() List {
 }
 
 // Errors returns the diagnostics that refuse the document.
-func (l List) Errors() List { return l.only(Error) }
+func (l List) Errors() List { return l.only(false) }
 
 // Warnings returns the diagnostics that do not.
-func (l List) Warnings() List { return l.only(Warning) }
+func (l List) Warnings() List { return l.only(true) }
 
-func (l List) only(s Severity) List {
+func (l List) only(warnings bool) List {
 	var out List
 	for _, d := range l {
-		if d.Severity == s {
+		if d.Warning == warnings {
 			out = append(out, d)
 		}
 	}

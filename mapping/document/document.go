@@ -22,8 +22,8 @@ type Document struct {
 	lines []string // without their line breaks
 }
 
-// Parse reads one document. The error, if any, is a List: what is wrong with
-// the syntax, more than one document, or a root that is but a scalar.
+// Parse reads one document. The error is a List: of an error of syntax, of a second
+// document, or of a root that is only a scalar.
 func Parse(name string, content []byte) (*Document, error) {
 	content = bytes.TrimPrefix(content, []byte("\ufeff"))
 	d := &Document{Name: name, lines: splitLines(string(content))}
@@ -71,13 +71,13 @@ func (d *Document) Errorf(node *yaml.Node, format string, args ...any) Diagnosti
 // Warnf returns a warning at a node, with nil as for Errorf.
 func (d *Document) Warnf(node *yaml.Node, format string, args ...any) Diagnostic {
 	w := d.Errorf(node, format, args...)
-	w.Severity = Warning
+	w.Warning = true
 	return w
 }
 
-// ErrorAt returns an error at a byte of a scalar's value. Whatever the
-// scalar's style (plain, quoted, literal or folded, over several lines or with
-// escapes), it points to where that byte comes from.
+// ErrorAt returns an error at a byte of a scalar's value. It points to the place in
+// the text where that byte comes from, in every style of a scalar: plain, quoted,
+// literal or folded, over several lines or with escapes.
 func (d *Document) ErrorAt(node *yaml.Node, offset int, format string, args ...any) Diagnostic {
 	diagnostic := d.Errorf(node, format, args...)
 	if node == nil {
@@ -92,7 +92,7 @@ func (d *Document) ErrorAt(node *yaml.Node, offset int, format string, args ...a
 // at returns an error at a line and column of the document.
 func (d *Document) at(p Position, format string, args ...any) Diagnostic {
 	p.File = d.Name
-	if last := len(d.lines); p.Line > last { // what is missing at the end
+	if last := len(d.lines); p.Line > last { // something is missing at the end
 		p.Line, p.Column = last, utf8.RuneCountInString(d.lines[last-1])+1
 	}
 	diagnostic := Diagnostic{Position: p, Message: secret.Text(fmt.Sprintf(format, args...))}

@@ -98,10 +98,10 @@ func TestPositionOfNothing(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	at := func(file string, line int, s Severity) Diagnostic {
-		return Diagnostic{Position: Position{file, line, 1}, Severity: s, Message: "m"}
+	at := func(file string, line int, warning bool) Diagnostic {
+		return Diagnostic{Position: Position{file, line, 1}, Warning: warning, Message: "m"}
 	}
-	list := List{at("b", 1, Error), at("a", 2, Warning), at("a", 1, Error), at("a", 1, Error)}
+	list := List{at("b", 1, false), at("a", 2, true), at("a", 1, false), at("a", 1, false)}
 	want := "a:1:1: error: m\na:2:1: warning: m\nb:1:1: error: m"
 	if diff := cmp.Diff(want, list.Error()); diff != "" {
 		t.Error(diff)

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -141,11 +142,9 @@ func unescape(s string) (rune, int) {
 	if digits == 0 {
 		return namedEscape(s[1]), 2
 	}
-	var r rune
-	for i := 2; i < min(2+digits, len(s)); i++ {
-		r = r<<4 | rune(hexDigit(s[i]))
-	}
-	return r, min(2+digits, len(s))
+	end := min(2+digits, len(s))
+	r, _ := strconv.ParseUint(s[2:end], 16, 32) // the parser has read it already
+	return rune(r), end
 }
 
 // namedEscape returns the character of an escape sequence without digits.
@@ -155,17 +154,6 @@ func namedEscape(c byte) rune {
 		return []rune(characters)[i]
 	}
 	return rune(c) // a space, a tab, a quote, a slash, a backslash
-}
-
-func hexDigit(c byte) byte {
-	switch {
-	case c >= 'a':
-		return c - 'a' + 10
-	case c >= 'A':
-		return c - 'A' + 10
-	default:
-		return c - '0'
-	}
 }
 
 func isBlank(r rune) bool {

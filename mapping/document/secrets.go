@@ -14,8 +14,8 @@ var (
 	// keyPattern finds keys on a line, in block and in flow style. After a quoted
 	// one no space is needed.
 	keyPattern = regexp.MustCompile(`([A-Za-z0-9_.-]+)(?:["']\s*:\s*|\s*:(?:\s+|$))`)
-	// sectionPattern matches keys of mappings with secrets in them. Somebody who
-	// does not know that writes the secret itself there.
+	// sectionPattern matches keys of mappings with secrets in them. By mistake people
+	// write the secret itself there.
 	sectionPattern = regexp.MustCompile(`(?i)^(authorization|basic_auth|oauth2)$`)
 	// headersPattern matches keys of mappings all of whose values are secret.
 	headersPattern = regexp.MustCompile(`^(http_headers|proxy_connect_header)$`)

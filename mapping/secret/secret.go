@@ -19,7 +19,7 @@ const Mark = "<secret>"
 var (
 	// secretPattern matches the names of secrets.
 	secretPattern = regexp.MustCompile(`(?i)passw|passphrase|pwd|secret|token|credential|cookie|auth|signature|api.?key|[_-]key$|^key$|^sig$`)
-	// aboutPattern matches the names of what is about a secret, but none itself.
+	// aboutPattern matches names whose values are about a secret, but not secret.
 	aboutPattern = regexp.MustCompile(`(?i)_(file|ref|url|algorithm)$`)
 	// parameterPattern finds the parameters of URLs.
 	parameterPattern = regexp.MustCompile(`[?&][A-Za-z0-9_.%+-]+=(?:` + Mark + `|[^&\s"'<>#]*)`)

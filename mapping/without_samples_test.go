@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-func TestStanding(t *testing.T) {
+func TestNeedsNoSamples(t *testing.T) {
 	for expr, want := range map[string]bool{
 		`42`:                                 true,
 		`vector(1)`:                          true,
@@ -35,7 +35,7 @@ func TestStanding(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := standing(parsed); got != want {
+		if got := needsNoSamples(parsed); got != want {
 			t.Errorf("%s: %v, want %v", expr, got, want)
 		}
 	}

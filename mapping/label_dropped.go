@@ -11,44 +11,44 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// A loss tells where and why an expression loses a label.
-type loss struct {
+// A labelDrop tells where and why an expression loses a label.
+type labelDrop struct {
 	at     parser.Node // what drops it
 	reason string      // continues the sentence "… does not survive: "
 	hint   string      // what to write instead; may be empty
 }
 
-// lost reports whether no element of the expression's result can ever carry the
-// label, whatever the data, and then why. It returns nil as soon as one could:
-// an expression that works must not be refused.
+// labelDropped tells why no element of the expression's result can ever carry the
+// label. It returns nil as soon as one could: an expression that works must not be
+// refused.
 //
 // It follows the PromQL engine's treatment of labels node by node; a test compares
 // both on random expressions.
-func lost(expr parser.Expr, label string) *loss {
+func labelDropped(expr parser.Expr, label string) *labelDrop {
 	switch e := expr.(type) {
 	case *parser.VectorSelector:
-		return lostInSelector(e, label)
+		return droppedInSelector(e, label)
 	case *parser.MatrixSelector:
-		return lost(e.VectorSelector, label)
+		return labelDropped(e.VectorSelector, label)
 	case *parser.SubqueryExpr:
-		return lost(e.Expr, label)
+		return labelDropped(e.Expr, label)
 	case *parser.ParenExpr:
-		return lost(e.Expr, label)
+		return labelDropped(e.Expr, label)
 	case *parser.StepInvariantExpr:
-		return lost(e.Expr, label)
+		return labelDropped(e.Expr, label)
 	case *parser.UnaryExpr:
 		if e.Op == parser.SUB && isMetadata(label) {
-			return metadataLoss(e, "a negation")
+			return metadataDropped(e, "a negation")
 		}
-		return lost(e.Expr, label)
+		return labelDropped(e.Expr, label)
 	case *parser.AggregateExpr:
-		return lostInAggregation(e, label)
+		return droppedInAggregation(e, label)
 	case *parser.BinaryExpr:
-		return lostInBinary(e, label)
+		return droppedInBinary(e, label)
 	case *parser.Call:
-		return lostInCall(e, label)
+		return droppedInCall(e, label)
 	}
-	return &loss{at: expr, reason: "a number has no labels"}
+	return &labelDrop{at: expr, reason: "a number has no labels"}
 }
 
 // isMetadata reports whether the label is one of those that describe what is
@@ -61,14 +61,14 @@ func isMetadata(label string) bool {
 	return false
 }
 
-func metadataLoss(at parser.Node, what string) *loss {
-	return &loss{at: at, reason: what + " drops the metric name"}
+func metadataDropped(at parser.Node, what string) *labelDrop {
+	return &labelDrop{at: at, reason: what + " drops the metric name"}
 }
 
-func lostInSelector(e *parser.VectorSelector, label string) *loss {
+func droppedInSelector(e *parser.VectorSelector, label string) *labelDrop {
 	for _, m := range e.LabelMatchers {
 		if m.Name == label && matchesOnlyEmpty(m) {
-			return &loss{at: e, reason: fmt.Sprintf("the matcher %s selects series without it", m)}
+			return &labelDrop{at: e, reason: fmt.Sprintf("the matcher %s selects series without it", m)}
 		}
 	}
 	return nil
@@ -88,10 +88,10 @@ func matchesOnlyEmpty(m *labels.Matcher) bool {
 	}
 }
 
-func lostInAggregation(e *parser.AggregateExpr, label string) *loss {
+func droppedInAggregation(e *parser.AggregateExpr, label string) *labelDrop {
 	switch e.Op {
 	case parser.TOPK, parser.BOTTOMK, parser.LIMITK, parser.LIMIT_RATIO:
-		return lost(e.Expr, label) // they choose elements and leave them as they are
+		return labelDropped(e.Expr, label) // they choose elements and leave them as they are
 	case parser.COUNT_VALUES:
 		value, ok := stringValue(e.Param)
 		if ok && value == label && (!e.Without || !isMetadata(label) && !slices.Contains(e.Grouping, label)) {
@@ -101,57 +101,57 @@ func lostInAggregation(e *parser.AggregateExpr, label string) *loss {
 	op := e.Op.String()
 	switch {
 	case e.Without && isMetadata(label):
-		return metadataLoss(e, op)
+		return metadataDropped(e, op)
 	case e.Without && slices.Contains(e.Grouping, label):
-		return &loss{
+		return &labelDrop{
 			at:     e,
 			reason: fmt.Sprintf("%s without (%s) drops it", op, strings.Join(e.Grouping, ", ")),
 			hint:   fmt.Sprintf("leave %s out of the without clause", label),
 		}
 	case !e.Without && len(e.Grouping) == 0:
-		return &loss{
+		return &labelDrop{
 			at:     e,
 			reason: op + " without a by clause drops all labels",
 			hint:   fmt.Sprintf("write %s by (%s) (…)", op, label),
 		}
 	case !e.Without && !slices.Contains(e.Grouping, label):
-		return &loss{
+		return &labelDrop{
 			at:     e,
 			reason: fmt.Sprintf("%s by (%s) drops all other labels", op, strings.Join(e.Grouping, ", ")),
 			hint:   fmt.Sprintf("write %s by (%s) (…)", op, strings.Join(append(slices.Clone(e.Grouping), label), ", ")),
 		}
 	}
-	return lost(e.Expr, label)
+	return labelDropped(e.Expr, label)
 }
 
-func lostInBinary(e *parser.BinaryExpr, label string) *loss {
+func droppedInBinary(e *parser.BinaryExpr, label string) *labelDrop {
 	left, right := e.LHS.Type() == parser.ValueTypeVector, e.RHS.Type() == parser.ValueTypeVector
 	if !left && !right {
-		return &loss{at: e, reason: "a number has no labels"}
+		return &labelDrop{at: e, reason: "a number has no labels"}
 	}
 	if isMetadata(label) && (e.ReturnBool || changesSchema(e.Op)) {
 		// Both sides drop it, except when group_left or group_right fetches it back.
 		if e.VectorMatching == nil || !slices.Contains(e.VectorMatching.Include, label) {
-			return metadataLoss(e, e.Op.String())
+			return metadataDropped(e, e.Op.String())
 		}
 	}
 	switch {
 	case !right:
-		return lost(e.LHS, label)
+		return labelDropped(e.LHS, label)
 	case !left:
-		return lost(e.RHS, label)
+		return labelDropped(e.RHS, label)
 	}
 	switch e.Op {
 	case parser.LAND, parser.LUNLESS:
-		return lost(e.LHS, label)
+		return labelDropped(e.LHS, label)
 	case parser.LOR:
-		l := lost(e.LHS, label)
-		if l == nil || lost(e.RHS, label) == nil {
+		l := labelDropped(e.LHS, label)
+		if l == nil || labelDropped(e.RHS, label) == nil {
 			return nil
 		}
 		return l
 	}
-	return lostInJoin(e, label)
+	return droppedInJoin(e, label)
 }
 
 // changesSchema is the engine's changesMetricSchema: operators whose result is no
@@ -164,11 +164,11 @@ func changesSchema(op parser.ItemType) bool {
 	return false
 }
 
-// lostInJoin is about an operator between two vectors that are matched one to one
+// droppedInJoin is about an operator between two vectors that are matched one to one
 // or many to one. The result has the labels of the "many" side (of the left one,
 // if one to one), minus what on() or ignoring() takes, plus what group_left() or
 // group_right() fetches from the "one" side.
-func lostInJoin(e *parser.BinaryExpr, label string) *loss {
+func droppedInJoin(e *parser.BinaryExpr, label string) *labelDrop {
 	m := e.VectorMatching
 	listed := slices.Contains(m.MatchingLabels, label)
 	many, one := e.LHS, e.RHS
@@ -178,21 +178,21 @@ func lostInJoin(e *parser.BinaryExpr, label string) *loss {
 	switch {
 	case slices.Contains(m.Include, label):
 		if isMatched(m, label) {
-			if l := lost(many, label); l != nil {
+			if l := labelDropped(many, label); l != nil {
 				return l
 			}
 		}
-		return lost(one, label)
+		return labelDropped(one, label)
 	case m.Card == parser.CardOneToOne && m.On != listed:
-		return &loss{
+		return &labelDrop{
 			at:     e,
 			reason: fmt.Sprintf("%s %s drops it", e.Op, matchClause(m)),
 			hint:   fmt.Sprintf("keep the left side's labels with %s %s group_left ()", e.Op, matchClause(m)),
 		}
 	case isMatched(m, label):
-		return lostInMatch(e, many, one, label)
+		return droppedInMatch(e, many, one, label)
 	}
-	return lost(many, label)
+	return labelDropped(many, label)
 }
 
 // isMatched reports whether the label must be equal on both sides. Metric names are
@@ -205,28 +205,28 @@ func isMatched(m *parser.VectorMatching, label string) bool {
 	return !listed && !isMetadata(label)
 }
 
-// lostInMatch is about a label that must be equal on both sides: one that a side
+// droppedInMatch is about a label that must be equal on both sides: one that a side
 // can never have is absent from all pairs. But where a fill value stands for a side
 // that is missing, the other one is enough.
-func lostInMatch(e *parser.BinaryExpr, many, one parser.Expr, label string) *loss {
+func droppedInMatch(e *parser.BinaryExpr, many, one parser.Expr, label string) *labelDrop {
 	m := e.VectorMatching
-	manyLoss, oneLoss := lost(many, label), lost(one, label)
+	manyDrop, oneDrop := labelDropped(many, label), labelDropped(one, label)
 	if m.FillValues.LHS != nil || m.FillValues.RHS != nil {
-		if oneLoss == nil {
+		if oneDrop == nil {
 			return nil
 		}
-		return manyLoss
+		return manyDrop
 	}
-	if manyLoss != nil || oneLoss == nil {
-		return manyLoss
+	if manyDrop != nil || oneDrop == nil {
+		return manyDrop
 	}
 	side := "right"
 	if m.Card == parser.CardOneToMany {
 		side = "left"
 	}
-	return &loss{
-		at:     oneLoss.at,
-		reason: fmt.Sprintf("the %s side of %s has none (%s), but %s compares it", side, e.Op, oneLoss.reason, compares(m)),
+	return &labelDrop{
+		at:     oneDrop.at,
+		reason: fmt.Sprintf("the %s side of %s has none (%s), but %s compares it", side, e.Op, oneDrop.reason, compares(m)),
 		hint:   fmt.Sprintf("keep it on that side too, or match on the common labels only: %s on (…) %s ()", e.Op, grouping(m)),
 	}
 }
@@ -254,31 +254,31 @@ func grouping(m *parser.VectorMatching) string {
 	return "group_left"
 }
 
-func lostInCall(e *parser.Call, label string) *loss {
+func droppedInCall(e *parser.Call, label string) *labelDrop {
 	name := e.Func.Name
 	switch name {
 	case "label_replace":
-		return lostInLabelReplace(e, label)
+		return droppedInLabelReplace(e, label)
 	case "label_join":
-		return lostInLabelJoin(e, label)
+		return droppedInLabelJoin(e, label)
 	case "absent", "absent_over_time":
-		return lostInAbsent(e, label)
+		return droppedInAbsent(e, label)
 	case "vector", "scalar":
-		return &loss{at: e, reason: name + "() has no labels"}
+		return &labelDrop{at: e, reason: name + "() has no labels"}
 	case "histogram_quantile", "histogram_fraction":
 		if label == labels.BucketLabel {
-			return &loss{at: e, reason: name + "() drops it"}
+			return &labelDrop{at: e, reason: name + "() drops it"}
 		}
 	}
 	if isMetadata(label) && !keepsName(name) {
-		return metadataLoss(e, name+"()")
+		return metadataDropped(e, name+"()")
 	}
 	for _, arg := range e.Args {
 		if t := arg.Type(); t == parser.ValueTypeVector || t == parser.ValueTypeMatrix {
-			return lost(arg, label)
+			return labelDropped(arg, label)
 		}
 	}
-	return &loss{at: e, reason: name + "() has no labels"}
+	return &labelDrop{at: e, reason: name + "() has no labels"}
 }
 
 // keepsName lists the functions whose result is still what the name says.
@@ -290,7 +290,7 @@ func keepsName(function string) bool {
 	return false
 }
 
-func lostInLabelReplace(e *parser.Call, label string) *loss {
+func droppedInLabelReplace(e *parser.Call, label string) *labelDrop {
 	destination, ok1 := stringValue(e.Args[1])
 	replacement, ok2 := stringValue(e.Args[2])
 	source, ok3 := stringValue(e.Args[3])
@@ -298,7 +298,7 @@ func lostInLabelReplace(e *parser.Call, label string) *loss {
 	if !ok1 || !ok2 || !ok3 || !ok4 {
 		return nil
 	}
-	before := lost(e.Args[0], label)
+	before := labelDropped(e.Args[0], label)
 	if destination != label {
 		return before
 	}
@@ -306,7 +306,7 @@ func lostInLabelReplace(e *parser.Call, label string) *loss {
 	if err != nil {
 		return nil // another check's business
 	}
-	if lost(e.Args[0], source) != nil { // the source is always the empty string
+	if labelDropped(e.Args[0], source) != nil { // the source is always the empty string
 		match := re.FindStringSubmatchIndex("")
 		if match == nil {
 			return before
@@ -314,25 +314,25 @@ func lostInLabelReplace(e *parser.Call, label string) *loss {
 		if len(re.ExpandString(nil, replacement, "", match)) > 0 {
 			return nil
 		}
-		return &loss{at: e, reason: fmt.Sprintf("label_replace() sets it to nothing, as there is no %q", source)}
+		return &labelDrop{at: e, reason: fmt.Sprintf("label_replace() sets it to nothing, as there is no %q", source)}
 	}
 	if replacement != "" {
 		return nil
 	}
 	if before != nil || regex == ".*" {
-		return &loss{at: e, reason: "label_replace() with an empty replacement drops it"}
+		return &labelDrop{at: e, reason: "label_replace() with an empty replacement drops it"}
 	}
 	return nil
 }
 
-func lostInLabelJoin(e *parser.Call, label string) *loss {
+func droppedInLabelJoin(e *parser.Call, label string) *labelDrop {
 	destination, ok1 := stringValue(e.Args[1])
 	separator, ok2 := stringValue(e.Args[2])
 	if !ok1 || !ok2 {
 		return nil
 	}
 	if destination != label {
-		return lost(e.Args[0], label)
+		return labelDropped(e.Args[0], label)
 	}
 	sources := e.Args[3:]
 	if separator != "" && len(sources) > 1 {
@@ -340,16 +340,16 @@ func lostInLabelJoin(e *parser.Call, label string) *loss {
 	}
 	for _, arg := range sources {
 		source, ok := stringValue(arg)
-		if !ok || lost(e.Args[0], source) == nil {
+		if !ok || labelDropped(e.Args[0], source) == nil {
 			return nil
 		}
 	}
-	return &loss{at: e, reason: "label_join() joins labels that are not there"}
+	return &labelDrop{at: e, reason: "label_join() joins labels that are not there"}
 }
 
-// lostInAbsent: what absent() gives carries the labels that its selector demands
+// droppedInAbsent: what absent() gives carries the labels that its selector demands
 // by equality, once each.
-func lostInAbsent(e *parser.Call, label string) *loss {
+func droppedInAbsent(e *parser.Call, label string) *labelDrop {
 	name := e.Func.Name
 	var matchers []*labels.Matcher
 	switch arg := unwrapParens(e.Args[0]).(type) {
@@ -358,7 +358,7 @@ func lostInAbsent(e *parser.Call, label string) *loss {
 	case *parser.MatrixSelector:
 		matchers = arg.VectorSelector.(*parser.VectorSelector).LabelMatchers
 	default:
-		return &loss{at: e, reason: name + "() of an expression has no labels"}
+		return &labelDrop{at: e, reason: name + "() of an expression has no labels"}
 	}
 	seen, value := false, ""
 	for _, m := range matchers {
@@ -374,7 +374,7 @@ func lostInAbsent(e *parser.Call, label string) *loss {
 	if value != "" {
 		return nil
 	}
-	return &loss{
+	return &labelDrop{
 		at:     e,
 		reason: name + "() knows only labels that its selector demands with =",
 	}

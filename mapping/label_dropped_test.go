@@ -21,7 +21,7 @@ func mustParse(t testing.TB, text string) parser.Expr {
 	return expr
 }
 
-func TestLost(t *testing.T) {
+func TestLabelDropped(t *testing.T) {
 	for _, tc := range []struct {
 		expr, label string
 		reason      string // "" if the label survives
@@ -124,20 +124,20 @@ func TestLost(t *testing.T) {
 		{`sum(x) or y`, "pid", ""},
 		{`sum(x) or vector(0)`, "pid", "sum without a by clause drops all labels"},
 	} {
-		l := lost(mustParse(t, tc.expr), tc.label)
+		l := labelDropped(mustParse(t, tc.expr), tc.label)
 		got := ""
 		if l != nil {
 			got = l.reason
 		}
 		if got != tc.reason {
-			t.Errorf("lost(%s, %s):\n got %q\nwant %q", tc.expr, tc.label, got, tc.reason)
+			t.Errorf("labelDropped(%s, %s):\n got %q\nwant %q", tc.expr, tc.label, got, tc.reason)
 		}
 	}
 }
 
-// TestLostAgreesWithEngine runs random expressions on random series: a label
-// that is called lost must never come out of the engine.
-func TestLostAgreesWithEngine(t *testing.T) {
+// TestLabelDroppedAgreesWithEngine runs random expressions on random series: a label
+// that is called dropped must never come out of the engine.
+func TestLabelDroppedAgreesWithEngine(t *testing.T) {
 	const expressions = 4000
 	rng := rand.New(rand.NewPCG(1, 2))
 	start := time.Unix(1_700_000_000, 0)
@@ -159,7 +159,7 @@ func TestLostAgreesWithEngine(t *testing.T) {
 	}
 	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1e6, Timeout: 10 * time.Second,
 		NoStepSubqueryIntervalFn: func(int64) int64 { return 5000 }})
-	var evaluated, nonEmpty, lostLabels, foundLabels int
+	var evaluated, nonEmpty, droppedLabels, foundLabels int
 	for range expressions {
 		text := randomExpr(rng, 4)
 		expr, err := newParser().ParseExpr(text)
@@ -181,15 +181,15 @@ func TestLostAgreesWithEngine(t *testing.T) {
 		}
 		nonEmpty++
 		for _, label := range append([]string{"__name__", "le"}, exprLabels...) {
-			l := lost(expr, label)
+			l := labelDropped(expr, label)
 			if l != nil {
-				lostLabels++
+				droppedLabels++
 			}
 			for _, s := range vector {
 				if value := s.Metric.Get(label); value != "" {
 					foundLabels++
 					if l != nil {
-						t.Errorf("%s\nlost %q (%s), but gave %s", text, label, l.reason, s.Metric)
+						t.Errorf("%s\ndropped %q (%s), but gave %s", text, label, l.reason, s.Metric)
 					}
 					break
 				}
@@ -197,8 +197,8 @@ func TestLostAgreesWithEngine(t *testing.T) {
 		}
 		query.Close()
 	}
-	t.Logf("%d of %d expressions evaluated, %d gave something; labels: %d lost, %d found", evaluated, expressions, nonEmpty, lostLabels, foundLabels)
-	if nonEmpty < expressions/4 || lostLabels < expressions/4 || foundLabels < expressions/4 {
+	t.Logf("%d of %d expressions evaluated, %d gave something; labels: %d dropped, %d found", evaluated, expressions, nonEmpty, droppedLabels, foundLabels)
+	if nonEmpty < expressions/4 || droppedLabels < expressions/4 || foundLabels < expressions/4 {
 		t.Error("the generator's expressions prove too little")
 	}
 }

@@ -1,0 +1,335 @@
+package mapping
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
+)
+
+// minIdle is how long a value of ${label} has to be gone at least before another
+// one may take its place: well above the 15 s for which Scope shows what was there.
+const minIdle = time.Minute
+
+// A mapper maps the elements of one rule's results to points. What it remembers
+// between evaluations: ids that a regex found, and the metrics of ${label}.
+type mapper struct {
+	rule      *Rule
+	nodes     Nodes
+	names     *namespace
+	limits    EvaluatorOptions
+	static    Template                // of a rule without ${label}
+	metrics   map[string]*valueMetric // of a rule with, by the labels' values; none if refused
+	refused   map[string]string       // and why, with the same keys
+	clearedAt int                     // names.released when refused was last cleared
+	ids       map[string]string       // regex results by label value; "" for no match
+
+	// Scratch space: the places of elements, the element that has a place, and a key of
+	// metrics.
+	placed []place
+	seen   map[place]int
+	key    []byte
+}
+
+// A valueMetric is the metric that a set of values of ${label} has.
+type valueMetric struct {
+	template Template
+	index    int       // below MaxMetricsPerRule; no other metric of the rule has it
+	used     time.Time // when the value was last there
+}
+
+// A place is where a value can be: the metric of a node.
+type place struct {
+	id       string // of the node, as in Point
+	template *Template
+}
+
+func newMapper(r *Rule, nodes Nodes, names *namespace, opts EvaluatorOptions) *mapper {
+	m := &mapper{
+		rule: r, nodes: nodes, names: names, limits: opts,
+		static: r.template(),
+		seen:   map[place]int{},
+	}
+	if len(r.metric.names) > 0 {
+		m.metrics, m.refused = map[string]*valueMetric{}, map[string]string{}
+	}
+	if r.Regex != nil {
+		m.ids = map[string]string{}
+	}
+	return m
+}
+
+// copy returns a mapper that does with the next result what m would do, and leaves m
+// and its namespace as they are. It is used once, so it does not need m's regex results.
+func (m *mapper) copy() *mapper {
+	if m.metrics == nil {
+		return newMapper(m.rule, m.nodes, m.names, m.limits)
+	}
+	c := newMapper(m.rule, m.nodes, m.names.copy(), m.limits)
+	for key, own := range m.metrics {
+		metric := *own
+		c.metrics[key] = &metric
+	}
+	maps.Copy(c.refused, m.refused)
+	c.clearedAt = m.clearedAt
+	return c
+}
+
+// An outcome is what became of an element of a result.
+type outcome struct {
+	point  int    // index in the points, if not dropped
+	reason string // why it was dropped, else ""
+}
+
+// points maps a result's elements. It returns the points, and the outcome of each
+// element.
+func (m *mapper) points(vector promql.Vector, at time.Time) ([]Point, []outcome) {
+	m.admit(vector, at)
+	outcomes := make([]outcome, len(vector))
+	m.placed = slices.Grow(m.placed[:0], len(vector))[:len(vector)]
+	clear(m.seen)
+	for i := range vector {
+		p, reason := m.place(&vector[i], at)
+		m.placed[i], outcomes[i].reason = p, reason
+		if reason != "" {
+			continue
+		}
+		// Which of several elements is shown must not change from one evaluation to the
+		// next, and the engine promises no order: the least labels win.
+		other, taken := m.seen[p]
+		switch {
+		case taken && labels.Compare(vector[i].Metric, vector[other].Metric) >= 0:
+			outcomes[i].reason = DropDuplicate
+			continue
+		case taken:
+			outcomes[other].reason = DropDuplicate
+		}
+		m.seen[p] = i
+	}
+	m.limitNodes(outcomes)
+	points := make([]Point, 0, len(m.seen))
+	for i := range vector {
+		if outcomes[i].reason != "" {
+			continue
+		}
+		outcomes[i].point = len(points)
+		points = append(points, Point{
+			Topology: m.rule.Topology,
+			ID:       m.placed[i].id,
+			Template: *m.placed[i].template,
+			Value:    vector[i].F,
+			Max:      m.rule.Max,
+		})
+	}
+	return points, outcomes
+}
+
+// limitNodes drops the elements of nodes beyond the limit. Which nodes stay must not
+// change from one evaluation to the next, so it goes by id.
+func (m *mapper) limitNodes(outcomes []outcome) {
+	if len(m.seen) <= m.limits.MaxNodes {
+		return
+	}
+	ids := map[string]bool{}
+	for p := range m.seen {
+		ids[p.id] = true
+	}
+	if len(ids) <= m.limits.MaxNodes {
+		return
+	}
+	first := slices.Sorted(maps.Keys(ids))[m.limits.MaxNodes]
+	for p, i := range m.seen {
+		if p.id >= first {
+			outcomes[i].reason = DropNodeLimit
+		}
+	}
+}
+
+// place finds the node and the metric of an element, or the reason why there is
+// none. Aliveness comes last: it may be the dearest question.
+func (m *mapper) place(s *promql.Sample, at time.Time) (p place, reason string) {
+	switch {
+	case s.H != nil:
+		return place{}, DropHistogram
+	case !(math.Abs(s.F) <= MaxValue): // NaN is not <= anything
+		return place{}, DropValue
+	}
+	if m.rule.NodeLabel != "" {
+		if p.id, reason = m.nodeID(s.Metric.Get(m.rule.NodeLabel)); reason != "" {
+			return place{}, reason
+		}
+	}
+	p.template = &m.static
+	if m.metrics != nil {
+		key, ok := m.metricKey(s.Metric)
+		if !ok {
+			return place{}, DropNoLabel
+		}
+		own := m.metrics[string(key)]
+		if own == nil {
+			if reason = m.refused[string(key)]; reason == "" {
+				reason = DropMetricLimit
+			}
+			return place{}, reason
+		}
+		p.template = &own.template
+	}
+	if m.rule.Topology != Host && m.nodes != nil && !m.nodes.Alive(m.rule.Topology, p.id, at) {
+		return place{}, DropDead
+	}
+	return p, ""
+}
+
+// nodeID makes a node's id of its label's value.
+func (m *mapper) nodeID(value string) (id, reason string) {
+	if value == "" {
+		return "", DropNoLabel
+	}
+	id = value
+	if m.rule.Regex != nil {
+		if id = m.match(value); id == "" {
+			return "", DropNoMatch
+		}
+	}
+	if !m.rule.Topology.validID(id) {
+		return "", DropBadID
+	}
+	return id, ""
+}
+
+// match returns what the regex's first group finds in a value. Results are kept,
+// as a regex over a cgroup path costs more than all else about an element.
+func (m *mapper) match(value string) string {
+	if id, ok := m.ids[value]; ok {
+		return id
+	}
+	id := ""
+	if groups := m.rule.Regex.FindStringSubmatch(value); groups != nil {
+		id = groups[1]
+	}
+	if len(m.ids) >= 2*m.limits.MaxNodes {
+		clear(m.ids) // values come and go; those in use are found again at once
+	}
+	m.ids[value] = id
+	return id
+}
+
+// metricKey joins the values of the ${label}s, in scratch space. It is false if
+// one is missing.
+func (m *mapper) metricKey(l labels.Labels) ([]byte, bool) {
+	m.key = m.key[:0]
+	for _, name := range m.rule.metric.names {
+		value := l.Get(name)
+		if value == "" {
+			return nil, false
+		}
+		m.key = append(append(m.key, value...), 0xff) // no byte of UTF-8
+	}
+	return m.key, true
+}
+
+// admit gives values of ${label} that are new a metric of their own, as long as
+// there is room, or a value that has been gone for long makes some. Until then a
+// metric stays, so that Scope does not see a template come and go. New values are
+// taken in order, since elements come in none.
+func (m *mapper) admit(vector promql.Vector, at time.Time) {
+	if m.metrics == nil {
+		return
+	}
+	if released := m.names.releases(); m.clearedAt != released { // what another value had may be free
+		clear(m.refused)
+		m.clearedAt = released
+	}
+	if !m.use(vector, at) || m.full() && m.idle(at) == "" {
+		return
+	}
+	unknown := map[string]labels.Labels{} // one element of each
+	for i := range vector {
+		key, ok := m.metricKey(vector[i].Metric)
+		if ok && m.metrics[string(key)] == nil && m.refused[string(key)] == "" {
+			unknown[string(key)] = vector[i].Metric
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(unknown)) {
+		index, idle := len(m.metrics), ""
+		if m.full() {
+			if idle = m.idle(at); idle == "" {
+				return
+			}
+			index = m.metrics[idle].index
+		}
+		t := m.instance(unknown[key], index)
+		if reason := m.names.claim(m.rule.Topology, &t); reason != "" {
+			m.refuse(key, reason)
+			continue
+		}
+		if idle != "" {
+			m.names.release(m.rule.Topology, &m.metrics[idle].template)
+			delete(m.metrics, idle)
+		}
+		m.metrics[key] = &valueMetric{template: t, index: index, used: at}
+	}
+}
+
+// use notes which values are there, and reports whether one has no metric that
+// could have one.
+func (m *mapper) use(vector promql.Vector, at time.Time) (unknown bool) {
+	for i := range vector {
+		key, ok := m.metricKey(vector[i].Metric)
+		if !ok {
+			continue
+		}
+		if own := m.metrics[string(key)]; own != nil {
+			own.used = at
+		} else if m.refused[string(key)] == "" {
+			unknown = true
+		}
+	}
+	return unknown
+}
+
+func (m *mapper) full() bool { return len(m.metrics) >= m.limits.MaxMetricsPerRule }
+
+// idle returns the value that has been gone for longest, if that is long enough for
+// another to take its place, else "". A rule that is seldom evaluated may miss one
+// for as long as a sample stands for its series.
+func (m *mapper) idle(at time.Time) string {
+	longest := ""
+	for key, own := range m.metrics {
+		if at.Sub(own.used) <= max(minIdle, m.rule.Lookback()) {
+			continue
+		}
+		if longest != "" {
+			if c := own.used.Compare(m.metrics[longest].used); c > 0 || c == 0 && key > longest {
+				continue
+			}
+		}
+		longest = key
+	}
+	return longest
+}
+
+// refuse remembers why a value has no metric. Collisions last, but the memory of
+// them is bounded like everything that values can make grow.
+func (m *mapper) refuse(key, reason string) {
+	if len(m.refused) >= m.limits.MaxMetricsPerRule {
+		clear(m.refused)
+	}
+	m.refused[key] = reason
+}
+
+// instance makes the template of the index-th set of values. All share the
+// rule's step of priorities.
+func (m *mapper) instance(l labels.Labels, index int) Template {
+	r := m.rule
+	return Template{
+		ID:       r.metric.expand(l, idPart),
+		Label:    strings.TrimSpace(r.label.expand(l, labelPart)),
+		Format:   r.Format,
+		Priority: r.Priority + priorityStep*float64(index)/float64(m.limits.MaxMetricsPerRule),
+	}
+}
