@@ -189,7 +189,7 @@ func TestOtherProtocolOpenBefore(t *testing.T) {
 // inKernel returns the processes that the kernel counts.
 func inKernel(t *testing.T, c *Collector) []counted {
 	t.Helper()
-	all, err := readProcesses(c.programs.Collection.Maps[bpfMapProcesses])
+	all, err := readProcesses(c.programs.Collection.Maps[mapProcesses])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func TestMemory(t *testing.T) {
 			}
 			t.Logf("%s: %d bytes", name, bytes)
 			total += bytes
-			prealloc = prealloc || name == bpfMapAddresses && m.Flags()&1 == 0
+			prealloc = prealloc || name == mapAddresses && m.Flags()&1 == 0
 		}
 		cpus, err := ebpf.PossibleCPU()
 		if err != nil {
