@@ -82,22 +82,23 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 // counted is what the kernel has counted for an owner.
 type counted struct {
 	owner
-	process
+	*process
 }
 
 // readProcesses returns what is counted of all processes.
 func readProcesses(m *ebpf.Map) ([]counted, error) {
-	const batch = 256
+	// The kernel, too, allocates room for a batch: 64 are 43 kB.
+	const batch = 64
 	var (
 		all    []counted
 		cursor ebpf.MapBatchCursor
-		keys   = make([]owner, min(batch, m.MaxEntries()))
-		values = make([]process, len(keys))
+		keys   = make([]owner, batch)
 	)
 	for {
+		values := make([]process, batch)
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
 		for i := range n {
-			all = append(all, counted{keys[i], values[i]})
+			all = append(all, counted{keys[i], &values[i]})
 		}
 		switch {
 		case errors.Is(err, ebpf.ErrKeyNotExist):

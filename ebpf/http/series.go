@@ -133,7 +133,7 @@ func (s *series) processes(all []counted, rare func(func(rareCode, uint64)) erro
 			&sample{side.inFlight, labels, prometheus.GaugeValue, float64(p.inFlight())},
 			&sample{side.unanswered, labels, prometheus.CounterValue, float64(p.Unanswered)},
 			&sample{side.pipelined, labels, prometheus.CounterValue, float64(p.Pipelined)},
-			newHistogram(side.duration, labels, &s.bounds, &p.process),
+			newHistogram(side.duration, labels, &s.bounds, p.process),
 		)
 		for column, count := range p.Codes {
 			if count > 0 && s.codes[column] != nil {
