@@ -117,7 +117,7 @@ struct bpf_iter__task_file {
 };
 
 struct pt_regs___x86 {
-	unsigned long di, si, dx, cx, r8;
+	unsigned long di, si, cx, r8;
 };
 
 struct pt_regs___arm64 {
@@ -171,6 +171,5 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
 ARGUMENT(1, di)
 ARGUMENT(2, si)
-ARGUMENT(3, dx)
 ARGUMENT(4, cx)
 ARGUMENT(5, r8)

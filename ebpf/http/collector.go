@@ -86,7 +86,7 @@ func (c *Collector) gather() ([]prometheus.Metric, error) {
 		return nil, nil
 	}
 	maps := c.programs.Collection.Maps
-	all, err := readProcesses(maps[bpfMapProcesses])
+	all, err := readProcesses(maps[mapProcesses])
 	if err != nil {
 		return nil, err
 	}
@@ -96,15 +96,15 @@ func (c *Collector) gather() ([]prometheus.Metric, error) {
 	}
 	at := now()
 	metrics, err := c.series.processes(c.retention.reported(all, at), func(each func(rareCode, uint64)) error {
-		return rareCodes(maps[bpfMapRareCodes], each)
-	}, own[bpfVarLostCodes] > 0)
+		return rareCodes(maps[mapRareCodes], each)
+	}, own[varLostCodes] > 0)
 	if err != nil {
 		return metrics, err
 	}
-	gone, evicted := c.retention.gone(all, at, own[bpfVarLostRequests] > c.lost)
-	c.lost = own[bpfVarLostRequests]
+	gone, evicted := c.retention.gone(all, at, own[varLostRequests] > c.lost)
+	c.lost = own[varLostRequests]
 	c.evictions += uint64(evicted)
-	if err := dropProcesses(maps[bpfMapProcesses], maps[bpfMapRareCodes], gone); err != nil {
+	if err := dropProcesses(maps[mapProcesses], maps[mapRareCodes], gone); err != nil {
 		return metrics, err
 	}
 	metrics = append(metrics, c.series.own(own)...)
@@ -139,7 +139,7 @@ func (c *Collector) Status() collector.Status {
 	if err != nil {
 		c.logger.Warn("The kernel does not say what it missed", "err", err)
 	}
-	all, err := readProcesses(c.programs.Collection.Maps[bpfMapProcesses])
+	all, err := readProcesses(c.programs.Collection.Maps[mapProcesses])
 	if err != nil {
 		c.logger.Warn("The collector cannot read its processes", "err", err)
 	}

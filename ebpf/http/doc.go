@@ -1,12 +1,11 @@
 // Package http counts the HTTP/1.x requests that each process of the machine serves, as the
 // kernel sees them: nothing is asked of the application.
 //
-// Two BPF programs look at the first bytes of what TCP sockets read and write. A state machine per
-// connection, in the socket's own storage, pairs a request with the status line that answers it;
-// counters per process and CPU lie in an array that this process maps. No event is copied per
-// request, and a gather reads the counters where they are: it makes a few system calls, for its
-// series about itself and the clock, however many processes and requests there are. Only statuses
-// so rare that they have no counter in that array are read by system calls, two a status and process.
+// BPF programs look at the first bytes of what TCP sockets read and write. A state machine per
+// connection pairs a request with the status line that answers it. A hash map has the counters of each
+// process; a gather reads it in batches. No event is copied per request.
+//
+// Three sets of hooks serve, see hookSets. They share the state machine (bpf/connection.h).
 //
 // What is counted, and where its edges are:
 //   - A request counts when it is answered. What looks like a request of HTTP, but is answered by
@@ -16,5 +15,5 @@
 //   - A response beyond the requests seen is taken as the answer to a pipelined request, its
 //     latency counted from the batch's first byte. So a body that a server writes on its own,
 //     and that begins with a status line, counts as one more.
-//   - Not seen: TLS, HTTP/2 and later, unix sockets, and status lines that go out by splice.
+//   - Not seen: TLS, HTTP/2 and later, unix sockets, MPTCP, and status lines that go out by splice.
 package http

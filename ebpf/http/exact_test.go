@@ -4,6 +4,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -12,7 +13,7 @@ import (
 // them, on the server's processes and nowhere else.
 func TestExact(t *testing.T) {
 	eachHookSet(t, func(t *testing.T, hookSet string) {
-		c := newCollector(t, Options{hookSet: hookSet})
+		c := newCollectorEvery(t, time.Second, Options{hookSet: hookSet})
 		for _, s := range realServers() {
 			t.Run(s.name, func(t *testing.T) {
 				upstream := freeAddress(t)
@@ -34,7 +35,7 @@ func TestExact(t *testing.T) {
 
 func testExact(t *testing.T, c *Collector, m mode, address string, pid, upstream int) {
 	n := scaled(1000)
-	before := gather(t, c, servers)
+	before, missedBefore := gather(t, c, servers), missed(t, c)
 	sent, err := m.send(address, n, 4)
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +44,10 @@ func testExact(t *testing.T, c *Collector, m mode, address string, pid, upstream
 
 	pids := family(t, pid)
 	got := difference(total(after, pids), total(before, pids))
+	// Where the programs can be preempted, what is lost is reported.
+	if reported := missed(t, c) - missedBefore; len(c.programs.Warnings) > 0 && got.Requests < n && n-got.Requests <= reported {
+		t.Skipf("%d of %d requests, and %d events reported as missed", got.Requests, n, reported)
+	}
 	if got.Requests != n || !cmp.Equal(got.Codes, sent) {
 		t.Errorf("processes %v: %d requests, codes %v; sent %d, codes %v", pids, got.Requests, got.Codes, n, sent)
 	}

@@ -28,29 +28,34 @@ func hookSets() []collector.HookSet {
 	return []collector.HookSet{
 		{
 			// The cheapest. It sees the segments of a reader, whoever reads.
-			Name:     tracepoints,
-			Programs: []string{bpfProgOnDestroy, bpfProgOnExit, bpfProgOnReceive, bpfProgOnSend, bpfProgAdoptOpen},
-			Kfuncs:   []string{"bpf_dynptr_from_skb", "bpf_dynptr_slice", "bpf_rdonly_cast"},
-			Kernel:   "6.16",
+			Name:          tracepoints,
+			Programs:      []string{"on_destroy", "on_exit", "on_receive", "on_send", "adopt_open"},
+			Architectures: littleEndian(),
+			Kfuncs:        []string{"bpf_dynptr_from_skb", "bpf_dynptr_slice", "bpf_rdonly_cast"},
+			Kernel:        "6.16",
 		},
 		{
 			// No program of these is preempted, and their hooks are on all kernels.
 			Name: "kprobes",
 			Programs: []string{
-				bpfProgKprobeDestroy, bpfProgKprobeExit, bpfProgKprobeSplice, bpfProgKprobeGetsockopt,
-				bpfProgKprobeReceive, bpfProgKprobeReceived, bpfProgKprobeSend, bpfProgAdoptOpen,
+				"kprobe_destroy", "kprobe_exit", "kprobe_splice", "kprobe_getsockopt",
+				"kprobe_receive", "kprobe_received", "kprobe_send", "adopt_open",
 			},
 			Kernel:        "5.10",
 			Architectures: []string{"amd64", "arm64"},
 		},
 		{
 			// For kernels without kprobes.
-			Name:     "trampolines",
-			Programs: []string{bpfProgOnDestroy, bpfProgOnExit, bpfProgFexitReceive, bpfProgFentrySend, bpfProgAdoptOpen},
-			Kernel:   "5.10 (arm64: 6.4)",
+			Name:          "trampolines",
+			Programs:      []string{"on_destroy", "on_exit", "fexit_receive", "fentry_send", "adopt_open"},
+			Kernel:        "5.10 (arm64: 6.4)",
+			Architectures: littleEndian(),
 		},
 	}
 }
+
+// littleEndian returns the architectures that the object can be loaded on.
+func littleEndian() []string { return []string{"amd64", "arm64", "loong64", "ppc64le", "riscv64"} }
 
 // tracepoints is the name of the hook set whose programs are given typed pointers.
 const tracepoints = "tracepoints"

@@ -21,12 +21,12 @@ func loadPrograms(o *Options) (*load.Programs, error) {
 	if o.hookSet != "" {
 		sets = slices.DeleteFunc(sets, func(s collector.HookSet) bool { return s.Name != o.hookSet })
 	}
-	p, err := load.Open(load.Object{Spec: loadBpf, HookSets: sets, Configure: o.configure})
+	p, err := load.Open(load.Object{Spec: loadSpec, HookSets: sets, Configure: o.configure})
 	if err != nil {
 		return nil, err
 	}
 	// All that was open before has its state now.
-	if err := p.Collection.Variables[bpfVarAdopted].Set(true); err != nil {
+	if err := p.Collection.Variables["adopted"].Set(true); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -34,18 +34,18 @@ func loadPrograms(o *Options) (*load.Programs, error) {
 
 // configure sets the sizes of the maps, and what is constant to the programs.
 func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k *load.Kernel) error {
-	if got := spec.Maps[bpfMapProcesses].ValueSize; uintptr(got) != unsafe.Sizeof(process{}) {
-		return fmt.Errorf("values of map %s have %d bytes, not %d", bpfMapProcesses, got, unsafe.Sizeof(process{}))
+	if got := spec.Maps[mapProcesses].ValueSize; uintptr(got) != unsafe.Sizeof(process{}) {
+		return fmt.Errorf("values of map %s have %d bytes, not %d", mapProcesses, got, unsafe.Sizeof(process{}))
 	}
 	typed := set.Name == tracepoints
-	spec.Maps[bpfMapProcesses].MaxEntries = uint32(o.MaxProcesses)
+	spec.Maps[mapProcesses].MaxEntries = uint32(o.MaxProcesses)
 	if typed {
-		spec.Maps[bpfMapReadings].MaxEntries = 1 // neither is used
+		spec.Maps[mapReadings].MaxEntries = 1 // neither is used
 	} else {
-		spec.Maps[bpfMapAddresses].MaxEntries = uint32(o.MaxConnections)
+		spec.Maps[mapAddresses].MaxEntries = uint32(o.MaxConnections)
 	}
 	if k.AllocatesOnDemand() {
-		for _, name := range []string{bpfMapProcesses, bpfMapAddresses, bpfMapReadings, bpfMapRareCodes} {
+		for _, name := range []string{mapProcesses, mapAddresses, mapReadings, mapRareCodes} {
 			spec.Maps[name].Flags |= unix.BPF_F_NO_PREALLOC
 		}
 	}
@@ -63,14 +63,14 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 	}
 	flags, parameters := k.Parameter("tcp_recvmsg", "flags")
 	for name, value := range map[string]any{
-		bpfVarTyped:            typed,
-		bpfVarBucketBounds:     nanoseconds,
-		bpfVarCodeColumns:      columns,
-		bpfVarExcludedPorts:    o.Ports.excluded(),
-		bpfVarMaxConnections:   uint32(o.MaxConnections),
-		bpfVarClients:          o.Clients,
-		bpfVarRecvmsgFlags:     uint32(flags),
-		bpfVarRecvmsgArguments: uint32(parameters),
+		"typed":             typed,
+		"bucket_bounds":     nanoseconds,
+		"code_columns":      columns,
+		"excluded_ports":    o.Ports.excluded(),
+		"max_connections":   uint32(o.MaxConnections),
+		"clients":           o.Clients,
+		"recvmsg_flags":     uint32(flags),
+		"recvmsg_arguments": uint32(parameters),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("setting %s: %w", name, err)
@@ -82,22 +82,23 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 // counted is what the kernel has counted for an owner.
 type counted struct {
 	owner
-	process
+	*process
 }
 
 // readProcesses returns what is counted of all processes.
 func readProcesses(m *ebpf.Map) ([]counted, error) {
-	const batch = 256
+	// The kernel, too, allocates room for a batch: 64 are 43 kB.
+	const batch = 64
 	var (
 		all    []counted
 		cursor ebpf.MapBatchCursor
-		keys   = make([]owner, min(batch, m.MaxEntries()))
-		values = make([]process, len(keys))
+		keys   = make([]owner, batch)
 	)
 	for {
+		values := make([]process, batch)
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
 		for i := range n {
-			all = append(all, counted{keys[i], values[i]})
+			all = append(all, counted{keys[i], &values[i]})
 		}
 		switch {
 		case errors.Is(err, ebpf.ErrKeyNotExist):

@@ -28,16 +28,16 @@ type owner struct {
 
 // process has the counters of an owner.
 type process struct {
-	Exited     uint64 // monotonic clock, nanoseconds; 0 while it lives
-	Last       uint64 // when a response was counted last
-	Comm       [16]byte
+	Last       uint64 // when a response was counted last: monotonic clock, nanoseconds
+	Started    uint64
+	Sum        uint64 // nanoseconds
+	Buckets    [bucketBounds + 1]uint64
+	Codes      [codeColumns]uint64
 	Pipelined  uint64
 	Unanswered uint64
 	Withdrawn  uint64
-	Buckets    [bucketBounds + 1]uint64
-	Codes      [codeColumns]uint64
-	Sum        uint64 // nanoseconds
-	Started    uint64
+	Exited     uint64 // monotonic clock, nanoseconds; 0 while it lives
+	Comm       [16]byte
 }
 
 // rareCode is a key of the map of codes that have no column.

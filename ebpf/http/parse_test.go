@@ -1,6 +1,8 @@
 package http
 
 import (
+	"bytes"
+	_ "embed"
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
@@ -10,6 +12,14 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
+
+// The parser alone, for its unit tests.
+
+//go:generate clang-19 -target bpfel -mcpu=v3 -O2 -g -Wall -Werror -fno-ident -fdebug-compilation-dir=. -I../bpf -c bpf/parse_test.bpf.c -o parse_test.bpf.o
+//go:generate llvm-strip-19 -g parse_test.bpf.o
+
+//go:embed parse_test.bpf.o
+var parser []byte
 
 // The verdicts of parse.h.
 const (
@@ -47,18 +57,21 @@ type parseContext struct {
 // newParser returns the parser as it runs in the kernel.
 func newParser(t *testing.T) func(first, second string) parseContext {
 	t.Helper()
-	var objects parserObjects
-	err := loadParserObjects(&objects, nil)
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(parser))
+	if err != nil {
+		t.Fatal(err)
+	}
+	collection, err := ebpf.NewCollection(spec)
 	if errors.Is(err, unix.EINVAL) {
 		t.Skip("this kernel runs no programs for tests: SEC(\"syscall\") is of 5.14:", err)
 	}
 	requireBPF(t, required(""), err)
-	t.Cleanup(func() { objects.Close() })
+	t.Cleanup(func() { collection.Close() })
 	return func(first, second string) parseContext {
 		t.Helper()
 		in := parseContext{First: headOf(first), Second: headOf(second)}
 		var out parseContext
-		if _, err := objects.Parse.Run(&ebpf.RunOptions{Context: in, ContextOut: &out}); err != nil {
+		if _, err := collection.Programs["parse"].Run(&ebpf.RunOptions{Context: in, ContextOut: &out}); err != nil {
 			t.Fatal(err)
 		}
 		return out

@@ -18,7 +18,7 @@ func TestPaced(t *testing.T) {
 	t.Logf("hook set %s, %d warnings", c.programs.HookSet.Name, len(c.programs.Warnings))
 	pid := startGo(t, address)
 	n := scaled(3000)
-	missedBefore := own(t, c, "promscope_http_hook_runs_missed_total")
+	missedBefore := missed(t, c)
 	sent := 0
 	for range 10 {
 		var group sync.WaitGroup
@@ -39,11 +39,11 @@ func TestPaced(t *testing.T) {
 		group.Wait()
 		sent += n
 		counted := gather(t, c, servers)[pid].Requests
-		missed := int(own(t, c, "promscope_http_hook_runs_missed_total") - missedBefore)
-		if lost := sent - counted; lost < 0 || lost > missed {
-			t.Errorf("%d of %d counted, and %d events reported as missed", counted, sent, missed)
+		reported := missed(t, c) - missedBefore
+		if lost := sent - counted; lost < 0 || lost > reported {
+			t.Errorf("%d of %d counted, and %d events reported as missed", counted, sent, reported)
 		}
-		t.Logf("%d of %d counted, %d events missed", counted, sent, missed)
+		t.Logf("%d of %d counted, %d events missed", counted, sent, reported)
 	}
 }
 
@@ -72,7 +72,7 @@ func TestMemory(t *testing.T) {
 			}
 			t.Logf("%s: %d bytes", name, bytes)
 			total += bytes
-			prealloc = prealloc || name == bpfMapAddresses && m.Flags()&1 == 0
+			prealloc = prealloc || name == mapAddresses && m.Flags()&1 == 0
 		}
 		cpus, err := ebpf.PossibleCPU()
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 
 // web returns a server that has answered two requests, in a second each. Process 1 was idle the longest.
 func web(pid uint32, exited time.Duration) counted {
-	c := counted{owner{TGID: pid, Role: roleServer, StartTime: uint64(pid)}, process{
+	c := counted{owner{TGID: pid, Role: roleServer, StartTime: uint64(pid)}, &process{
 		Started: 2, Last: uint64(pid), Sum: 2e9, Exited: uint64(exited), Comm: [16]byte{'w', 'e', 'b'},
 	}}
 	c.Buckets[3], c.Codes[1] = 2, 2
@@ -41,7 +41,7 @@ func TestInFlightOf(t *testing.T) {
 		{"an answer whose request is not there yet", func(p *process) { p.Started = 1 }, 0},
 	} {
 		p := web(1, 0).process
-		tt.change(&p)
+		tt.change(p)
 		if got := p.inFlight(); got != tt.want {
 			t.Errorf("%s: %d", tt.name, got)
 		}
@@ -230,7 +230,7 @@ func BenchmarkGather(b *testing.B) {
 			c := newCollector(b, Options{MaxProcesses: n + 1024})
 			for pid := range uint32(n) {
 				p := web(pid, 0)
-				if err := c.programs.Collection.Maps[bpfMapProcesses].Put(p.owner, p.process); err != nil {
+				if err := c.programs.Collection.Maps[mapProcesses].Put(p.owner, *p.process); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -247,7 +247,7 @@ func BenchmarkGather(b *testing.B) {
 			c := newCollector(b, Options{MaxProcesses: n + 1024})
 			for pid := range uint32(n) {
 				p := web(pid, 0)
-				if err := c.programs.Collection.Maps[bpfMapProcesses].Put(p.owner, p.process); err != nil {
+				if err := c.programs.Collection.Maps[mapProcesses].Put(p.owner, *p.process); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -41,14 +41,14 @@ type figure struct {
 
 func ownFigures() []figure {
 	return []figure{
-		{bpfVarOpenConnections, "connections", "Connections that are tracked.", "connections", ""},
+		{varOpenConnections, "connections", "Connections that are tracked.", "connections", ""},
 		{"processes", "processes", "Processes that are tracked, servers and clients.", "processes", ""},
 		{"evictions", "process_evictions_total", "Processes that made room for others.", "processes that made room", ""},
-		{bpfVarLostConnectionsLimit, "connections_lost_total", "Connections that could not be tracked.", "connections lost: too many", "limit"},
-		{bpfVarLostConnectionsMemory, "connections_lost_total", "Connections that could not be tracked.", "connections lost: no memory", "memory"},
-		{bpfVarLostRequests, "requests_lost_total", "Requests that were not counted because too many processes are tracked.", "requests lost: too many processes", ""},
-		{bpfVarLostCodes, "codes_lost_total", `Responses that are counted with code "other" because there are too many rare codes.`, "codes lost", ""},
-		{bpfVarUnreadable, "reads_failed_total", "Starts of messages that could not be read.", "starts of messages not readable", ""},
+		{varLostConnectionsLimit, "connections_lost_total", "Connections that could not be tracked.", "connections lost: too many", "limit"},
+		{varLostConnectionsMemory, "connections_lost_total", "Connections that could not be tracked.", "connections lost: no memory", "memory"},
+		{varLostRequests, "requests_lost_total", "Requests that were not counted because too many processes are tracked.", "requests lost: too many processes", ""},
+		{varLostCodes, "codes_lost_total", `Responses that are counted with code "other" because there are too many rare codes.`, "codes lost", ""},
+		{varUnreadable, "reads_failed_total", "Starts of messages that could not be read.", "starts of messages not readable", ""},
 	}
 }
 
@@ -133,7 +133,7 @@ func (s *series) processes(all []counted, rare func(func(rareCode, uint64)) erro
 			&sample{side.inFlight, labels, prometheus.GaugeValue, float64(p.inFlight())},
 			&sample{side.unanswered, labels, prometheus.CounterValue, float64(p.Unanswered)},
 			&sample{side.pipelined, labels, prometheus.CounterValue, float64(p.Pipelined)},
-			newHistogram(side.duration, labels, &s.bounds, &p.process),
+			newHistogram(side.duration, labels, &s.bounds, p.process),
 		)
 		for column, count := range p.Codes {
 			if count > 0 && s.codes[column] != nil {

@@ -47,19 +47,19 @@ struct owner {
 };
 
 // process has the counters of one owner. All CPUs add to them, atomically: so they are right where one
-// program preempts another, and take the same memory on any number of CPUs. A reader copies them from
-// the first to the last: what ends a request comes before what begins one, and a bucket before the code.
+// program preempts another, and take the same memory on any number of CPUs. What every request changes
+// lies together.
 struct process {
-	__u64 exited; // nanoseconds of the monotonic clock; 0 while it lives
-	__u64 last;   // when a response was counted last
-	char comm[16];
-	__u64 pipelined;            // responses beyond the requests that were pending
-	__u64 unanswered;           // requests whose connection ended first
-	__u64 withdrawn;            // requests that another process took over, or that were not HTTP
+	__u64 last;    // when a response was counted last: nanoseconds of the monotonic clock
+	__u64 started; // requests that became pending
+	__u64 sum;     // nanoseconds from request to response, of all responses
 	__u64 buckets[BUCKETS + 1]; // all of them together are the responses
 	__u64 codes[CODE_COLUMNS];
-	__u64 sum;     // nanoseconds from request to response, of all responses
-	__u64 started; // requests that became pending
+	__u64 pipelined;  // responses beyond the requests that were pending
+	__u64 unanswered; // requests whose connection ended first
+	__u64 withdrawn;  // requests that another process took over, or that were not HTTP
+	__u64 exited;     // nanoseconds of the monotonic clock; 0 while it lives
+	char comm[16];
 };
 
 struct {
@@ -348,7 +348,7 @@ static __always_inline void request(struct connection *c, enum role role, enum v
 	c->role = role;
 	if (likely(c->owner.tgid == tgid))
 		process = owner_of(c);
-	if (unlikely(!process || process->exited))
+	if (unlikely(!process))
 		process = bind(c, tgid);
 	if (likely(process))
 		count(process->started);

@@ -217,7 +217,7 @@ int BPF_PROG(on_receive, struct sk_buff *skb)
 	if (unlikely(offset >= skb->len))
 		return 0;
 	// A GET has no body: what follows its response begins a request. One of the same length, as pollers and
-	// load generators send, is taken for another GET unread. That saves 150 of 670 ns per request
+	// load generators send, is taken for another GET unread. That saves 120 of 690 ns per request
 	// (BenchmarkRoundTrip, http against http-unlike). The response counts in any case, under its status.
 	if (c && c->get_bytes == skb->len - offset) {
 		c->started = bpf_ktime_get_ns();
@@ -501,7 +501,8 @@ static __always_inline int sends(struct sock *sk, const struct msghdr *msg, bool
 }
 
 // answers takes the usual case: a request waits, and the write begins with a whole status line. It returns
-// false in all others.
+// false in all others. Together with asks it saves 150 of 850 ns per request (BenchmarkRoundTrip): no call, and a
+// stack of less than 64 bytes, beyond which the kernel gives the program a stack of its own.
 static __always_inline bool answers(struct sock *sk, const struct msghdr *msg, struct connection *c)
 {
 	const struct iov_iter *iter = &msg->msg_iter;
