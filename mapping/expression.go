@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/promscope/promscope/mapping/expr"
 )
 
 const (
@@ -65,7 +67,7 @@ func parseExpression(text string, opts Options) (*expression, []problem) {
 		return nil, problems
 	}
 	interval := opts.interval(draft)
-	e, problems := parseWithWindow(text, rateIntervalFactor*interval)
+	e, problems := parseWithWindow(text, expr.RateIntervals*interval)
 	if len(problems) > 0 {
 		return nil, problems
 	}
@@ -78,11 +80,11 @@ func parseExpression(text string, opts Options) (*expression, []problem) {
 }
 
 func parseWithWindow(text string, window time.Duration) (*expression, []problem) {
-	filled, err := fillVariables(text, window)
+	filled, err := expr.FillVariables(text, window)
 	if err != nil {
-		v := &variableError{}
+		v := &expr.VariableError{}
 		if errors.As(err, &v) {
-			return nil, []problem{{v.offset, v.Error(), "the only variable is $__rate_interval: five scrape intervals"}}
+			return nil, []problem{{v.Offset, v.Error(), "the only variable is $__rate_interval: five scrape intervals"}}
 		}
 		return nil, []problem{{0, err.Error(), ""}}
 	}
@@ -143,7 +145,7 @@ func (e *expression) collect() {
 				s.window = add(s.window, add(n.Range, n.OriginalOffset))
 			case *parser.MatrixSelector:
 				s.rng = n.Range
-				s.rngAt = findCode(e.text, int(vs.PosRange.End), "[")
+				s.rngAt = expr.FindCode(e.text, int(vs.PosRange.End), "[")
 				s.window = add(s.window, n.Range)
 			case *parser.Call:
 				s.calls = append(s.calls, n.Func.Name)
@@ -182,7 +184,7 @@ func (e *expression) check(maxWindow time.Duration) []problem {
 			start := int(n.PosRange.Start)
 			c.checkTime(start, n.Timestamp, n.StartOrEnd, n.OriginalOffset)
 			if n.Smoothed {
-				c.complain(findCode(e.text, start, "smoothed"), "smoothed needs samples from after the evaluation, which do not exist yet", "")
+				c.complain(expr.FindCode(e.text, start, "smoothed"), "smoothed needs samples from after the evaluation, which do not exist yet", "")
 			}
 		case *parser.SubqueryExpr:
 			c.checkTime(int(n.Expr.PositionRange().End), n.Timestamp, n.StartOrEnd, n.OriginalOffset)
@@ -190,7 +192,7 @@ func (e *expression) check(maxWindow time.Duration) []problem {
 		case *parser.Call:
 			c.checkCall(n)
 		case *parser.AggregateExpr:
-			if name, ok := stringValue(n.Param); ok && n.Op == parser.COUNT_VALUES {
+			if name, ok := expr.StringValue(n.Param); ok && n.Op == parser.COUNT_VALUES {
 				c.checkLabelName(n.Param, name)
 			}
 		}
@@ -226,10 +228,10 @@ func (c *checker) complain(offset int, message, hint string) {
 // own time. Its caret goes to the modifier, behind offset from.
 func (c *checker) checkTime(from int, timestamp *int64, startOrEnd parser.ItemType, offset time.Duration) {
 	if timestamp != nil || startOrEnd != 0 {
-		c.complain(findCode(c.text, from, "@"), "@ is not available: a rule is evaluated when samples arrive, at their time", "")
+		c.complain(expr.FindCode(c.text, from, "@"), "@ is not available: a rule is evaluated when samples arrive, at their time", "")
 	}
 	if offset < 0 {
-		c.complain(findCode(c.text, from, "offset"), "a negative offset asks for samples from the future", "")
+		c.complain(expr.FindCode(c.text, from, "offset"), "a negative offset asks for samples from the future", "")
 	}
 }
 
@@ -240,7 +242,7 @@ func (c *checker) checkSteps(n *parser.SubqueryExpr) {
 		n.Step = c.interval
 	}
 	if steps := int64(n.Range / n.Step); steps > maxSubquerySteps {
-		c.complain(findCode(c.text, int(n.Expr.PositionRange().End), "["),
+		c.complain(expr.FindCode(c.text, int(n.Expr.PositionRange().End), "["),
 			fmt.Sprintf("the subquery takes %d steps, at most %d are evaluated", steps, maxSubquerySteps),
 			"give a longer step: [range:step]")
 	}
@@ -250,17 +252,17 @@ func (c *checker) checkSteps(n *parser.SubqueryExpr) {
 func (c *checker) checkCall(n *parser.Call) {
 	switch n.Func.Name {
 	case "label_replace":
-		if name, ok := stringValue(n.Args[1]); ok {
+		if name, ok := expr.StringValue(n.Args[1]); ok {
 			c.checkLabelName(n.Args[1], name)
 		}
-		if regex, ok := stringValue(n.Args[4]); ok {
+		if regex, ok := expr.StringValue(n.Args[4]); ok {
 			if _, err := regexp.Compile("^(?s:" + regex + ")$"); err != nil {
 				c.complain(int(n.Args[4].PositionRange().Start), fmt.Sprintf("label_replace: %v", regexError(err, regex)), "")
 			}
 		}
 	case "label_join":
 		for i, arg := range n.Args {
-			if name, ok := stringValue(arg); ok && i != 2 {
+			if name, ok := expr.StringValue(arg); ok && i != 2 {
 				c.checkLabelName(arg, name)
 			}
 		}

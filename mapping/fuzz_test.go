@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/promscope/promscope/mapping/document"
+	"github.com/promscope/promscope/mapping/expr"
 )
 
 // FuzzRules: whatever a rule file holds, it is either refused at a place within
@@ -59,32 +60,6 @@ func FuzzRules(f *testing.F) {
 			_, err := e.Evaluate(t.Context(), i, start.Add(time.Minute))
 			if caught := (*panicError)(nil); errors.As(err, &caught) {
 				t.Errorf("%s: %v", set.Rules()[i].Query, err)
-			}
-		}
-	})
-}
-
-// FuzzFillVariables: offsets stay what they were, and strings as they are.
-func FuzzFillVariables(f *testing.F) {
-	for _, text := range []string{
-		"rate(x[$__rate_interval])", `x{a="$__rate_interval"}`, "x # $__rate_interval\n+ y", "`$`", `"\"$x"`, "${__rate_interval", "$",
-	} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		filled, err := fillVariables(text, 25*time.Second)
-		if err != nil {
-			if v := (&variableError{}); !errors.As(err, &v) || v.offset >= len(text) || text[v.offset] != '$' {
-				t.Fatalf("%q: error %v", text, err)
-			}
-			return
-		}
-		if len(filled) != len(text) {
-			t.Fatalf("%q became %q", text, filled)
-		}
-		for i := range nextCode(text, 0) {
-			if filled[i] != text[i] {
-				t.Fatalf("%q became %q", text, filled)
 			}
 		}
 	})
@@ -139,8 +114,8 @@ func FuzzExpression(f *testing.F) {
 		}
 		for _, element := range elements {
 			element.Labels.Range(func(l labels.Label) {
-				if drop := labelDropped(e.expr, l.Name); drop != nil {
-					t.Errorf("%q gave %s, but %q was called dropped: %s", text, element.Labels, l.Name, drop.reason)
+				if drop := expr.LabelDropped(e.expr, l.Name); drop != nil {
+					t.Errorf("%q gave %s, but %q was called dropped: %s", text, element.Labels, l.Name, drop.Reason)
 				}
 			})
 		}

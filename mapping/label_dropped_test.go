@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/promscope/promscope/mapping/expr"
 )
 
 func mustParse(t testing.TB, text string) parser.Expr {
@@ -124,10 +126,10 @@ func TestLabelDropped(t *testing.T) {
 		{`sum(x) or y`, "pid", ""},
 		{`sum(x) or vector(0)`, "pid", "sum without a by clause drops all labels"},
 	} {
-		l := labelDropped(mustParse(t, tc.expr), tc.label)
+		l := expr.LabelDropped(mustParse(t, tc.expr), tc.label)
 		got := ""
 		if l != nil {
-			got = l.reason
+			got = l.Reason
 		}
 		if got != tc.reason {
 			t.Errorf("labelDropped(%s, %s):\n got %q\nwant %q", tc.expr, tc.label, got, tc.reason)
@@ -162,7 +164,7 @@ func TestLabelDroppedAgreesWithEngine(t *testing.T) {
 	var evaluated, nonEmpty, droppedLabels, foundLabels int
 	for range expressions {
 		text := randomExpr(rng, 4)
-		expr, err := newParser().ParseExpr(text)
+		parsed, err := newParser().ParseExpr(text)
 		if err != nil {
 			t.Fatalf("the generator made %s: %v", text, err)
 		}
@@ -181,7 +183,7 @@ func TestLabelDroppedAgreesWithEngine(t *testing.T) {
 		}
 		nonEmpty++
 		for _, label := range append([]string{"__name__", "le"}, exprLabels...) {
-			l := labelDropped(expr, label)
+			l := expr.LabelDropped(parsed, label)
 			if l != nil {
 				droppedLabels++
 			}
@@ -189,7 +191,7 @@ func TestLabelDroppedAgreesWithEngine(t *testing.T) {
 				if value := s.Metric.Get(label); value != "" {
 					foundLabels++
 					if l != nil {
-						t.Errorf("%s\ndropped %q (%s), but gave %s", text, label, l.reason, s.Metric)
+						t.Errorf("%s\ndropped %q (%s), but gave %s", text, label, l.Reason, s.Metric)
 					}
 					break
 				}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/promscope/promscope/mapping/document"
+	"github.com/promscope/promscope/mapping/expr"
 )
 
 // minIntervals is how many scrape intervals a window should span: fewer, and one
@@ -50,7 +51,7 @@ func lintWindow(s vectorSelector, opts Options, warn warnFunc) {
 	warn(s.rngAt,
 		fmt.Sprintf("the window of %s is shorter than %d scrape intervals of %s", model.Duration(s.rng), minIntervals, model.Duration(interval)),
 		fmt.Sprintf("write [$__rate_interval], here %s, or at least %s",
-			model.Duration(rateIntervalFactor*interval), model.Duration(minIntervals*interval)))
+			model.Duration(expr.RateIntervals*interval), model.Duration(minIntervals*interval)))
 }
 
 // lintCounter looks for rates of metrics whose names are not those of counters. Inside
@@ -111,12 +112,12 @@ func lintBuckets(e *expression, warn warnFunc) {
 			return nil
 		}
 		vector := call.Args[len(call.Args)-1]
-		l := labelDropped(vector, labels.BucketLabel)
+		l := expr.LabelDropped(vector, labels.BucketLabel)
 		if l == nil || !selectsBuckets(vector) {
 			return nil
 		}
-		warn(int(l.at.PositionRange().Start), fmt.Sprintf("%s() needs the label le: %s", call.Func.Name, l.reason),
-			cmp.Or(l.hint, "it says which bucket a series is: keep it up to there"))
+		warn(int(l.At.PositionRange().Start), fmt.Sprintf("%s() needs the label le: %s", call.Func.Name, l.Reason),
+			cmp.Or(l.Hint, "it says which bucket a series is: keep it up to there"))
 		return nil
 	})
 }

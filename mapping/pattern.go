@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/mapping/expr"
 )
 
 // A pattern is a metric id or label in which ${name} stands for the value of a
@@ -78,7 +80,7 @@ func (p pattern) canBe(text string) bool {
 // written in a rule.
 func validLiteral(text string) bool {
 	for _, r := range text {
-		if !isWord(r) {
+		if !expr.IsWord(r) {
 			return false
 		}
 	}
@@ -90,15 +92,11 @@ func validLiteral(text string) bool {
 // stay. Two values may become one id; the evaluator drops the second.
 func idPart(value string) string {
 	return strings.Map(func(r rune) rune {
-		if isWord(r) || r == '.' || r == '-' || r == ':' {
+		if expr.IsWord(r) || r == '.' || r == '-' || r == ':' {
 			return r
 		}
 		return '_'
 	}, value)
-}
-
-func isWord(r rune) bool {
-	return r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 }
 
 // labelPart makes part of a metric label of a label's value: what a person reads

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/promscope/promscope/mapping/document"
+	"github.com/promscope/promscope/mapping/expr"
 )
 
 // Options say what checking a rule needs to know of a configuration. Interval and
@@ -403,14 +404,14 @@ func (r *Rule) readExpr(text string, opts Options) (list document.List) {
 	r.expression = e
 	r.Query, r.Expr, r.Interval = e.text, e.expr, e.interval
 	if r.NodeLabel != "" {
-		if l := labelDropped(e.expr, r.NodeLabel); l != nil {
+		if l := expr.LabelDropped(e.expr, r.NodeLabel); l != nil {
 			list = append(list, r.atLabelDrop(l, "the label %q, which names the %s, does not survive: %s",
-				r.NodeLabel, r.Topology.keyword(), l.reason))
+				r.NodeLabel, r.Topology.keyword(), l.Reason))
 		}
 	}
 	for _, name := range r.metric.labelNames() {
-		if l := labelDropped(e.expr, name); l != nil {
-			list = append(list, r.atLabelDrop(l, "the label %q, which ${%s} stands for, does not survive: %s", name, name, l.reason))
+		if l := expr.LabelDropped(e.expr, name); l != nil {
+			list = append(list, r.atLabelDrop(l, "the label %q, which ${%s} stands for, does not survive: %s", name, name, l.Reason))
 		}
 	}
 	return list
@@ -425,10 +426,14 @@ func (r *Rule) atExpr(p problem) document.Diagnostic {
 	return d
 }
 
-func (r *Rule) atLabelDrop(l *labelDrop, format string, args ...any) document.Diagnostic {
+func (r *Rule) atLabelDrop(l *expr.LabelDrop, format string, args ...any) document.Diagnostic {
 	return r.atExpr(problem{
-		offset:  int(l.at.PositionRange().Start),
+		offset:  int(l.At.PositionRange().Start),
 		message: fmt.Sprintf(format, args...),
-		hint:    l.hint,
+		hint:    l.Hint,
 	})
 }
+
+// NeedsNoSamples reports whether the rule can have values while no series that it
+// selects has any. Such a rule has to be evaluated also where no sample arrives.
+func (r *Rule) NeedsNoSamples() bool { return expr.NeedsNoSamples(r.Expr) }

@@ -1,4 +1,4 @@
-package mapping
+package expr
 
 import (
 	"testing"
@@ -35,7 +35,7 @@ func TestNeedsNoSamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := needsNoSamples(parsed); got != want {
+		if got := NeedsNoSamples(parsed); got != want {
 			t.Errorf("%s: %v, want %v", expr, got, want)
 		}
 	}

@@ -1,4 +1,6 @@
-package mapping
+// Package expr tells of a PromQL expression what can be told before it is evaluated:
+// which labels it loses, whether it needs samples, and which variables its text has.
+package expr
 
 import (
 	"fmt"
@@ -12,10 +14,10 @@ import (
 )
 
 // A labelDrop tells where and why an expression loses a label.
-type labelDrop struct {
-	at     parser.Node // what drops it
-	reason string      // continues the sentence "… does not survive: "
-	hint   string      // what to write instead; may be empty
+type LabelDrop struct {
+	At     parser.Node // what drops it
+	Reason string      // continues the sentence "… does not survive: "
+	Hint   string      // what to write instead; may be empty
 }
 
 // labelDropped tells why no element of the expression's result can ever carry the
@@ -24,23 +26,23 @@ type labelDrop struct {
 //
 // It follows the PromQL engine's treatment of labels node by node; a test compares
 // both on random expressions.
-func labelDropped(expr parser.Expr, label string) *labelDrop {
+func LabelDropped(expr parser.Expr, label string) *LabelDrop {
 	switch e := expr.(type) {
 	case *parser.VectorSelector:
 		return droppedInSelector(e, label)
 	case *parser.MatrixSelector:
-		return labelDropped(e.VectorSelector, label)
+		return LabelDropped(e.VectorSelector, label)
 	case *parser.SubqueryExpr:
-		return labelDropped(e.Expr, label)
+		return LabelDropped(e.Expr, label)
 	case *parser.ParenExpr:
-		return labelDropped(e.Expr, label)
+		return LabelDropped(e.Expr, label)
 	case *parser.StepInvariantExpr:
-		return labelDropped(e.Expr, label)
+		return LabelDropped(e.Expr, label)
 	case *parser.UnaryExpr:
 		if e.Op == parser.SUB && isMetadata(label) {
 			return metadataDropped(e, "a negation")
 		}
-		return labelDropped(e.Expr, label)
+		return LabelDropped(e.Expr, label)
 	case *parser.AggregateExpr:
 		return droppedInAggregation(e, label)
 	case *parser.BinaryExpr:
@@ -48,7 +50,7 @@ func labelDropped(expr parser.Expr, label string) *labelDrop {
 	case *parser.Call:
 		return droppedInCall(e, label)
 	}
-	return &labelDrop{at: expr, reason: "a number has no labels"}
+	return &LabelDrop{At: expr, Reason: "a number has no labels"}
 }
 
 // isMetadata reports whether the label is one of those that describe what is
@@ -61,14 +63,14 @@ func isMetadata(label string) bool {
 	return false
 }
 
-func metadataDropped(at parser.Node, what string) *labelDrop {
-	return &labelDrop{at: at, reason: what + " drops the metric name"}
+func metadataDropped(at parser.Node, what string) *LabelDrop {
+	return &LabelDrop{At: at, Reason: what + " drops the metric name"}
 }
 
-func droppedInSelector(e *parser.VectorSelector, label string) *labelDrop {
+func droppedInSelector(e *parser.VectorSelector, label string) *LabelDrop {
 	for _, m := range e.LabelMatchers {
 		if m.Name == label && matchesOnlyEmpty(m) {
-			return &labelDrop{at: e, reason: fmt.Sprintf("the matcher %s selects series without it", m)}
+			return &LabelDrop{At: e, Reason: fmt.Sprintf("the matcher %s selects series without it", m)}
 		}
 	}
 	return nil
@@ -88,12 +90,12 @@ func matchesOnlyEmpty(m *labels.Matcher) bool {
 	}
 }
 
-func droppedInAggregation(e *parser.AggregateExpr, label string) *labelDrop {
+func droppedInAggregation(e *parser.AggregateExpr, label string) *LabelDrop {
 	switch e.Op {
 	case parser.TOPK, parser.BOTTOMK, parser.LIMITK, parser.LIMIT_RATIO:
-		return labelDropped(e.Expr, label) // they choose elements and leave them as they are
+		return LabelDropped(e.Expr, label) // they choose elements and leave them as they are
 	case parser.COUNT_VALUES:
-		value, ok := stringValue(e.Param)
+		value, ok := StringValue(e.Param)
 		if ok && value == label && (!e.Without || !isMetadata(label) && !slices.Contains(e.Grouping, label)) {
 			return nil
 		}
@@ -103,31 +105,31 @@ func droppedInAggregation(e *parser.AggregateExpr, label string) *labelDrop {
 	case e.Without && isMetadata(label):
 		return metadataDropped(e, op)
 	case e.Without && slices.Contains(e.Grouping, label):
-		return &labelDrop{
-			at:     e,
-			reason: fmt.Sprintf("%s without (%s) drops it", op, strings.Join(e.Grouping, ", ")),
-			hint:   fmt.Sprintf("leave %s out of the without clause", label),
+		return &LabelDrop{
+			At:     e,
+			Reason: fmt.Sprintf("%s without (%s) drops it", op, strings.Join(e.Grouping, ", ")),
+			Hint:   fmt.Sprintf("leave %s out of the without clause", label),
 		}
 	case !e.Without && len(e.Grouping) == 0:
-		return &labelDrop{
-			at:     e,
-			reason: op + " without a by clause drops all labels",
-			hint:   fmt.Sprintf("write %s by (%s) (…)", op, label),
+		return &LabelDrop{
+			At:     e,
+			Reason: op + " without a by clause drops all labels",
+			Hint:   fmt.Sprintf("write %s by (%s) (…)", op, label),
 		}
 	case !e.Without && !slices.Contains(e.Grouping, label):
-		return &labelDrop{
-			at:     e,
-			reason: fmt.Sprintf("%s by (%s) drops all other labels", op, strings.Join(e.Grouping, ", ")),
-			hint:   fmt.Sprintf("write %s by (%s) (…)", op, strings.Join(append(slices.Clone(e.Grouping), label), ", ")),
+		return &LabelDrop{
+			At:     e,
+			Reason: fmt.Sprintf("%s by (%s) drops all other labels", op, strings.Join(e.Grouping, ", ")),
+			Hint:   fmt.Sprintf("write %s by (%s) (…)", op, strings.Join(append(slices.Clone(e.Grouping), label), ", ")),
 		}
 	}
-	return labelDropped(e.Expr, label)
+	return LabelDropped(e.Expr, label)
 }
 
-func droppedInBinary(e *parser.BinaryExpr, label string) *labelDrop {
+func droppedInBinary(e *parser.BinaryExpr, label string) *LabelDrop {
 	left, right := e.LHS.Type() == parser.ValueTypeVector, e.RHS.Type() == parser.ValueTypeVector
 	if !left && !right {
-		return &labelDrop{at: e, reason: "a number has no labels"}
+		return &LabelDrop{At: e, Reason: "a number has no labels"}
 	}
 	if isMetadata(label) && (e.ReturnBool || changesSchema(e.Op)) {
 		// Both sides drop it, except when group_left or group_right fetches it back.
@@ -137,16 +139,16 @@ func droppedInBinary(e *parser.BinaryExpr, label string) *labelDrop {
 	}
 	switch {
 	case !right:
-		return labelDropped(e.LHS, label)
+		return LabelDropped(e.LHS, label)
 	case !left:
-		return labelDropped(e.RHS, label)
+		return LabelDropped(e.RHS, label)
 	}
 	switch e.Op {
 	case parser.LAND, parser.LUNLESS:
-		return labelDropped(e.LHS, label)
+		return LabelDropped(e.LHS, label)
 	case parser.LOR:
-		l := labelDropped(e.LHS, label)
-		if l == nil || labelDropped(e.RHS, label) == nil {
+		l := LabelDropped(e.LHS, label)
+		if l == nil || LabelDropped(e.RHS, label) == nil {
 			return nil
 		}
 		return l
@@ -168,7 +170,7 @@ func changesSchema(op parser.ItemType) bool {
 // or many to one. The result has the labels of the "many" side (of the left one,
 // if one to one), minus what on() or ignoring() takes, plus what group_left() or
 // group_right() fetches from the "one" side.
-func droppedInJoin(e *parser.BinaryExpr, label string) *labelDrop {
+func droppedInJoin(e *parser.BinaryExpr, label string) *LabelDrop {
 	m := e.VectorMatching
 	listed := slices.Contains(m.MatchingLabels, label)
 	many, one := e.LHS, e.RHS
@@ -178,21 +180,21 @@ func droppedInJoin(e *parser.BinaryExpr, label string) *labelDrop {
 	switch {
 	case slices.Contains(m.Include, label):
 		if isMatched(m, label) {
-			if l := labelDropped(many, label); l != nil {
+			if l := LabelDropped(many, label); l != nil {
 				return l
 			}
 		}
-		return labelDropped(one, label)
+		return LabelDropped(one, label)
 	case m.Card == parser.CardOneToOne && m.On != listed:
-		return &labelDrop{
-			at:     e,
-			reason: fmt.Sprintf("%s %s drops it", e.Op, matchClause(m)),
-			hint:   fmt.Sprintf("keep the left side's labels with %s %s group_left ()", e.Op, matchClause(m)),
+		return &LabelDrop{
+			At:     e,
+			Reason: fmt.Sprintf("%s %s drops it", e.Op, matchClause(m)),
+			Hint:   fmt.Sprintf("keep the left side's labels with %s %s group_left ()", e.Op, matchClause(m)),
 		}
 	case isMatched(m, label):
 		return droppedInMatch(e, many, one, label)
 	}
-	return labelDropped(many, label)
+	return LabelDropped(many, label)
 }
 
 // isMatched reports whether the label must be equal on both sides. Metric names are
@@ -208,9 +210,9 @@ func isMatched(m *parser.VectorMatching, label string) bool {
 // droppedInMatch is about a label that must be equal on both sides: one that a side
 // can never have is absent from all pairs. But where a fill value stands for a side
 // that is missing, the other one is enough.
-func droppedInMatch(e *parser.BinaryExpr, many, one parser.Expr, label string) *labelDrop {
+func droppedInMatch(e *parser.BinaryExpr, many, one parser.Expr, label string) *LabelDrop {
 	m := e.VectorMatching
-	manyDrop, oneDrop := labelDropped(many, label), labelDropped(one, label)
+	manyDrop, oneDrop := LabelDropped(many, label), LabelDropped(one, label)
 	if m.FillValues.LHS != nil || m.FillValues.RHS != nil {
 		if oneDrop == nil {
 			return nil
@@ -224,10 +226,10 @@ func droppedInMatch(e *parser.BinaryExpr, many, one parser.Expr, label string) *
 	if m.Card == parser.CardOneToMany {
 		side = "left"
 	}
-	return &labelDrop{
-		at:     oneDrop.at,
-		reason: fmt.Sprintf("the %s side of %s has none (%s), but %s compares it", side, e.Op, oneDrop.reason, compares(m)),
-		hint:   fmt.Sprintf("keep it on that side too, or match on the common labels only: %s on (…) %s ()", e.Op, grouping(m)),
+	return &LabelDrop{
+		At:     oneDrop.At,
+		Reason: fmt.Sprintf("the %s side of %s has none (%s), but %s compares it", side, e.Op, oneDrop.Reason, compares(m)),
+		Hint:   fmt.Sprintf("keep it on that side too, or match on the common labels only: %s on (…) %s ()", e.Op, grouping(m)),
 	}
 }
 
@@ -254,7 +256,7 @@ func grouping(m *parser.VectorMatching) string {
 	return "group_left"
 }
 
-func droppedInCall(e *parser.Call, label string) *labelDrop {
+func droppedInCall(e *parser.Call, label string) *LabelDrop {
 	name := e.Func.Name
 	switch name {
 	case "label_replace":
@@ -264,10 +266,10 @@ func droppedInCall(e *parser.Call, label string) *labelDrop {
 	case "absent", "absent_over_time":
 		return droppedInAbsent(e, label)
 	case "vector", "scalar":
-		return &labelDrop{at: e, reason: name + "() has no labels"}
+		return &LabelDrop{At: e, Reason: name + "() has no labels"}
 	case "histogram_quantile", "histogram_fraction":
 		if label == labels.BucketLabel {
-			return &labelDrop{at: e, reason: name + "() drops it"}
+			return &LabelDrop{At: e, Reason: name + "() drops it"}
 		}
 	}
 	if isMetadata(label) && !keepsName(name) {
@@ -275,10 +277,10 @@ func droppedInCall(e *parser.Call, label string) *labelDrop {
 	}
 	for _, arg := range e.Args {
 		if t := arg.Type(); t == parser.ValueTypeVector || t == parser.ValueTypeMatrix {
-			return labelDropped(arg, label)
+			return LabelDropped(arg, label)
 		}
 	}
-	return &labelDrop{at: e, reason: name + "() has no labels"}
+	return &LabelDrop{At: e, Reason: name + "() has no labels"}
 }
 
 // keepsName lists the functions whose result is still what the name says.
@@ -290,15 +292,15 @@ func keepsName(function string) bool {
 	return false
 }
 
-func droppedInLabelReplace(e *parser.Call, label string) *labelDrop {
-	destination, ok1 := stringValue(e.Args[1])
-	replacement, ok2 := stringValue(e.Args[2])
-	source, ok3 := stringValue(e.Args[3])
-	regex, ok4 := stringValue(e.Args[4])
+func droppedInLabelReplace(e *parser.Call, label string) *LabelDrop {
+	destination, ok1 := StringValue(e.Args[1])
+	replacement, ok2 := StringValue(e.Args[2])
+	source, ok3 := StringValue(e.Args[3])
+	regex, ok4 := StringValue(e.Args[4])
 	if !ok1 || !ok2 || !ok3 || !ok4 {
 		return nil
 	}
-	before := labelDropped(e.Args[0], label)
+	before := LabelDropped(e.Args[0], label)
 	if destination != label {
 		return before
 	}
@@ -306,7 +308,7 @@ func droppedInLabelReplace(e *parser.Call, label string) *labelDrop {
 	if err != nil {
 		return nil // another check's business
 	}
-	if labelDropped(e.Args[0], source) != nil { // the source is always the empty string
+	if LabelDropped(e.Args[0], source) != nil { // the source is always the empty string
 		match := re.FindStringSubmatchIndex("")
 		if match == nil {
 			return before
@@ -314,42 +316,42 @@ func droppedInLabelReplace(e *parser.Call, label string) *labelDrop {
 		if len(re.ExpandString(nil, replacement, "", match)) > 0 {
 			return nil
 		}
-		return &labelDrop{at: e, reason: fmt.Sprintf("label_replace() sets it to nothing, as there is no %q", source)}
+		return &LabelDrop{At: e, Reason: fmt.Sprintf("label_replace() sets it to nothing, as there is no %q", source)}
 	}
 	if replacement != "" {
 		return nil
 	}
 	if before != nil || regex == ".*" {
-		return &labelDrop{at: e, reason: "label_replace() with an empty replacement drops it"}
+		return &LabelDrop{At: e, Reason: "label_replace() with an empty replacement drops it"}
 	}
 	return nil
 }
 
-func droppedInLabelJoin(e *parser.Call, label string) *labelDrop {
-	destination, ok1 := stringValue(e.Args[1])
-	separator, ok2 := stringValue(e.Args[2])
+func droppedInLabelJoin(e *parser.Call, label string) *LabelDrop {
+	destination, ok1 := StringValue(e.Args[1])
+	separator, ok2 := StringValue(e.Args[2])
 	if !ok1 || !ok2 {
 		return nil
 	}
 	if destination != label {
-		return labelDropped(e.Args[0], label)
+		return LabelDropped(e.Args[0], label)
 	}
 	sources := e.Args[3:]
 	if separator != "" && len(sources) > 1 {
 		return nil
 	}
 	for _, arg := range sources {
-		source, ok := stringValue(arg)
-		if !ok || labelDropped(e.Args[0], source) == nil {
+		source, ok := StringValue(arg)
+		if !ok || LabelDropped(e.Args[0], source) == nil {
 			return nil
 		}
 	}
-	return &labelDrop{at: e, reason: "label_join() joins labels that are not there"}
+	return &LabelDrop{At: e, Reason: "label_join() joins labels that are not there"}
 }
 
 // droppedInAbsent: what absent() gives carries the labels that its selector demands
 // by equality, once each.
-func droppedInAbsent(e *parser.Call, label string) *labelDrop {
+func droppedInAbsent(e *parser.Call, label string) *LabelDrop {
 	name := e.Func.Name
 	var matchers []*labels.Matcher
 	switch arg := unwrapParens(e.Args[0]).(type) {
@@ -358,7 +360,7 @@ func droppedInAbsent(e *parser.Call, label string) *labelDrop {
 	case *parser.MatrixSelector:
 		matchers = arg.VectorSelector.(*parser.VectorSelector).LabelMatchers
 	default:
-		return &labelDrop{at: e, reason: name + "() of an expression has no labels"}
+		return &LabelDrop{At: e, Reason: name + "() of an expression has no labels"}
 	}
 	seen, value := false, ""
 	for _, m := range matchers {
@@ -374,9 +376,9 @@ func droppedInAbsent(e *parser.Call, label string) *labelDrop {
 	if value != "" {
 		return nil
 	}
-	return &labelDrop{
-		at:     e,
-		reason: name + "() knows only labels that its selector demands with =",
+	return &LabelDrop{
+		At:     e,
+		Reason: name + "() knows only labels that its selector demands with =",
 	}
 }
 
@@ -391,7 +393,7 @@ func unwrapParens(e parser.Expr) parser.Expr {
 }
 
 // stringValue returns the value of a string literal.
-func stringValue(e parser.Expr) (string, bool) {
+func StringValue(e parser.Expr) (string, bool) {
 	s, ok := unwrapParens(e).(*parser.StringLiteral)
 	if !ok {
 		return "", false

@@ -1,4 +1,4 @@
-package mapping
+package expr
 
 import (
 	"fmt"
@@ -11,22 +11,22 @@ import (
 // rateIntervalFactor times the scrape interval is $__rate_interval. A rate needs
 // two samples; five intervals survive two missed scrapes and jitter, and smooth
 // a little.
-const rateIntervalFactor = 5
+const RateIntervals = 5
 
 // A variableError is a variable in an expression that does not exist.
-type variableError struct {
-	name   string
-	offset int // in the expression's text
+type VariableError struct {
+	Name   string
+	Offset int // in the expression's text
 }
 
-func (e *variableError) Error() string {
-	return "unknown variable " + e.name
+func (e *VariableError) Error() string {
+	return "unknown variable " + e.Name
 }
 
 // fillVariables puts the window for $__rate_interval. The replacement is padded
 // with spaces, which PromQL allows wherever it allows a duration, so that every
 // offset in the result is the same offset in text.
-func fillVariables(text string, window time.Duration) (string, error) {
+func FillVariables(text string, window time.Duration) (string, error) {
 	var filled strings.Builder
 	done := 0
 	for i := nextCode(text, 0); i < len(text); i = nextCode(text, i+1) {
@@ -35,7 +35,7 @@ func fillVariables(text string, window time.Duration) (string, error) {
 		}
 		name := variableAt(text[i:])
 		if !isRateInterval(name) {
-			return "", &variableError{name: name, offset: i}
+			return "", &VariableError{Name: name, Offset: i}
 		}
 		filled.WriteString(text[done:i])
 		fmt.Fprintf(&filled, "%-*s", len(name), model.Duration(window))
@@ -58,7 +58,7 @@ func variableAt(text string) string {
 			return text[:i+1]
 		}
 	}
-	for end < len(text) && isWord(rune(text[end])) {
+	for end < len(text) && IsWord(rune(text[end])) {
 		end++
 	}
 	return text[:end]
@@ -102,11 +102,16 @@ func skipString(text string, i int) int {
 
 // findCode returns the offset of the first token in the expression's code (not in
 // a string or comment) from offset from on, or from if there is none.
-func findCode(text string, from int, token string) int {
+func FindCode(text string, from int, token string) int {
 	for i := nextCode(text, from); i < len(text); i = nextCode(text, i+1) {
 		if strings.HasPrefix(text[i:], token) {
 			return i
 		}
 	}
 	return from
+}
+
+// IsWord reports whether names of labels and metrics may have the character.
+func IsWord(r rune) bool {
+	return r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 }
