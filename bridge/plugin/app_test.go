@@ -111,7 +111,7 @@ func TestSparklines(t *testing.T) {
 			continue
 		}
 		answer, _ := f.answer(&p, Poller{ProbeID: "x"})
-		lost[n] = n > arrival && f.random.IntN(3) == 0 && !(lost[n-1] && lost[n-2]) && !lost[n-turns]
+		lost[n] = n > arrival && f.random.IntN(3) == 0 && (!lost[n-1] || !lost[n-2]) && !lost[n-turns]
 		if lost[n] {
 			losses++
 			continue

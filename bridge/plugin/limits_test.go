@@ -107,6 +107,9 @@ func TestByteLimit(t *testing.T) {
 	if got := testutil.ToFloat64(h.metrics.leftOut); got != float64(1000-in) {
 		t.Errorf("%v nodes left out, %d are in", got, in)
 	}
+	if got := len(h.Snapshot().Nodes); got != 1001 {
+		t.Errorf("the snapshot has %d nodes", got)
+	}
 	if !strings.Contains(h.log.String(), "The report is full") {
 		t.Error("not a word in the log")
 	}

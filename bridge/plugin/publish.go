@@ -41,19 +41,22 @@ func (r *Report) assemble() *published {
 	}
 	samples, leftOut := 0, 0
 	for _, s := range r.sections {
-		t := publishedTopology{head: s.head, nodes: make([]*publishedNode, 0, len(s.nodes))}
+		t := publishedTopology{head: s.head, nodes: make([]*publishedNode, len(s.nodes))}
+		fits := true
 		for i, n := range s.nodes {
+			t.nodes[i] = n.published
 			comma := min(i, 1)
-			if p.bytes[allSamples]+comma+n.published.bytes[allSamples] > r.opts.MaxBytes {
-				leftOut += len(s.nodes) - i
-				break
+			fits = fits && p.bytes[allSamples]+comma+n.published.bytes[allSamples] <= r.opts.MaxBytes
+			if !fits {
+				leftOut++
+				continue
 			}
 			p.bytes.addToAll(comma)
 			p.bytes.add(&n.published.bytes)
 			samples += n.published.samples
-			t.nodes = append(t.nodes, n.published)
+			t.fit++
 		}
-		r.metrics.nodes.WithLabelValues(string(s.topology)).Set(float64(len(t.nodes)))
+		r.metrics.nodes.WithLabelValues(string(s.topology)).Set(float64(t.fit))
 		if len(s.templates) > 0 {
 			p.topologies = append(p.topologies, t)
 		}

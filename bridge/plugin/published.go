@@ -53,6 +53,7 @@ type published struct {
 type publishedTopology struct {
 	head  []byte // the JSON up to the first node
 	nodes []*publishedNode
+	fit   int // so many of them: the others are not in answers
 }
 
 type publishedNode struct {
@@ -125,7 +126,7 @@ func (p *published) write(w *bufio.Writer, turn int) {
 	_, _ = w.Write(p.opening)
 	for _, t := range p.topologies {
 		_, _ = w.Write(t.head)
-		for i, n := range t.nodes {
+		for i, n := range t.nodes[:t.fit] {
 			_, _ = w.Write(afterFirst(i, n.head))
 			for j := range n.metrics {
 				m := &n.metrics[j]

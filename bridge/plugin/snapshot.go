@@ -38,7 +38,8 @@ type Sample struct {
 // PublishDuration returns how long the last publication took.
 func (r *Report) PublishDuration() time.Duration { return time.Duration(r.lastPublish.Load()) }
 
-// Snapshot returns what was published last, ordered by topology and node.
+// Snapshot returns what was published last, ordered by topology and node. It includes
+// nodes that are left out of answers for want of room.
 func (r *Report) Snapshot() Snapshot {
 	p := r.published.Load()
 	snapshot := Snapshot{Host: p.host, Bytes: p.bytes[allSamples]}
