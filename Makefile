@@ -30,7 +30,7 @@ lint:
 generate:
 	$(GO) generate ./ebpf/...
 
-# The generated parts of README.md and docs/.
+# The generated parts of docs/.
 docs:
 	$(GO) test ./bridge ./cmd/promscope -run TestDocs -update
 

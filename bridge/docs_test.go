@@ -54,8 +54,8 @@ func TestDocs(t *testing.T) {
 	const file = "../docs/metrics.md"
 	got := `# Metrics
 
-What promscope tells of itself on ` + "`/metrics`" + ` of its debug address, besides the usual ` + "`go_*`, `process_*`" + ` and the
-` + "`prometheus_sd_*`" + ` of Prometheus's service discovery. Rules can select all of it by ` + "`{job=\"promscope\"}`" + `.
+promscope's own metrics are on ` + "`/metrics`" + ` of its debug address. Beside them are the usual ` + "`go_*` and `process_*`" + `, and the
+` + "`prometheus_sd_*`" + ` of Prometheus's service discovery. Rules select all of them by ` + "`{job=\"promscope\"}`" + `.
 
 | Metric | Labels | |
 |---|---|---|

@@ -1,7 +1,7 @@
 // Package attribution says whose a series is: it gives a target the labels of the
 // process that serves it and of the process that it speaks of, translates the
 // pids that an exporter exposes, and connects to targets in their network
-// namespaces. docs/discovery.md describes the labels.
+// namespaces. docs/attribution.md describes the labels.
 package attribution
 
 import (

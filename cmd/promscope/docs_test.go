@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,6 +27,7 @@ func TestDocs(t *testing.T) {
 		"flags":      {"command-line.md", flagsSection(t)},
 		"presets":    {"rules.md", presetsSection(t)},
 		"collectors": {"collectors.md", collectorsSection()},
+		"rooms":      {"ARCHITECTURE.md", roomsSection(t)},
 	} {
 		t.Run(section, func(t *testing.T) { checkSection(t, filepath.Join("..", "..", "docs", page.file), section, page.text) })
 	}
@@ -91,6 +94,38 @@ func collectorsSection() string {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | on, each %s | %s | %s |\n", d.Name, d.Help, d.Interval,
 			cmp.Or(strings.Join(rights, ", "), "none"), cmp.Or(strings.Join(hooks, "; "), "any"))
+	}
+	return b.String()
+}
+
+// roomsSection lists promscope's packages: the first sentence of the comment, and
+// which others they import.
+func roomsSection(t *testing.T) string {
+	t.Helper()
+	const module = "github.com/promscope/promscope/"
+	list := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}}|{{.Doc}}|{{join .Imports " "}}`, module+"...")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString("| Room | What lives there | Imports, of ours |\n|---|---|---|\n")
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Split(strings.TrimSpace(line), "|")
+		if len(fields) != 3 {
+			t.Fatalf("cannot read %q", line)
+		}
+		room := strings.TrimPrefix(fields[0], module)
+		doc := strings.NewReplacer("[", "", "]", "").Replace(fields[1])
+		doc = strings.TrimPrefix(doc, "Package "+path.Base(room)+" ")
+		doc = strings.TrimPrefix(doc, "Command "+path.Base(room)+" ")
+		var imports []string
+		for imported := range strings.FieldsSeq(fields[2]) {
+			if name, ours := strings.CutPrefix(imported, module); ours {
+				imports = append(imports, "`"+name+"`")
+			}
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", room, strings.TrimRight(doc, ".:"), cmp.Or(strings.Join(imports, " "), "–"))
 	}
 	return b.String()
 }

@@ -137,7 +137,7 @@ func TestNoConfiguration(t *testing.T) {
 	}
 }
 
-// The configuration of the README's first five minutes, and more of the kind.
+// A configuration like the README's, and more of the kind.
 const nodeRules = `
 global: {scrape_interval: 1s}
 scrape_configs:

@@ -87,7 +87,7 @@ func newApp(env *environment) (*kingpin.Application, map[string]command) {
 		PlaceHolder("DIR").StringVar(&o.PluginsRoot)
 	app.Flag("scope.plugin-id", "Id of the plugin, and the name of its socket (default promscope). Wins over scope.plugin_id of the configuration.").
 		PlaceHolder("ID").StringVar(&o.PluginID)
-	app.Flag("scope.host", "Host name that Scope's probe uses for this machine (default: found out, see the README). Wins over scope.host of the configuration and over the environment variable SCOPE_HOSTNAME.").
+	app.Flag("scope.host", "Host name that Scope's probe uses for this machine (default: found out, see docs/host-name.md). Wins over scope.host of the configuration and over the environment variable SCOPE_HOSTNAME.").
 		PlaceHolder("NAME").StringVar(&o.Host)
 
 	commands := map[string]command{}
