@@ -50,13 +50,15 @@ func guests() []guest {
 		{kernel: "6.16-arm64", tests: everywhere, environment: few},
 		{kernel: "6.12-amd64", append: "preempt=full", tests: preempted, environment: all},
 		{kernel: "7-amd64", append: "preempt=full", tests: preempted, environment: all},
-		{kernel: "6.12-amd64", cpus: "2,maxcpus=128", tests: manyCPUs, environment: "PROMSCOPE_REQUIRE_CPUS=128"},
+		// 6.1 counts the CPUs that QEMU could add as possible ones, 6.12 does not.
+		{kernel: "6.1-amd64", cpus: "2,maxcpus=128", tests: manyCPUs, environment: "PROMSCOPE_REQUIRE_CPUS=128"},
 	}
 }
 
 // name tells the guest from the others, for people.
 func (g guest) name() string {
-	return strings.TrimSpace(strings.Join([]string{strings.Replace(g.kernel, "-", " ", 1), g.append, strings.TrimPrefix(g.cpus, "2,")}, " "))
+	words := strings.Fields(strings.Replace(g.kernel, "-", " ", 1) + " " + g.append + " " + strings.TrimPrefix(g.cpus, "2,"))
+	return strings.Join(words, " ")
 }
 
 // TestMatrix boots every guest, and compares what its tests say with the tables of the documentation.
@@ -210,8 +212,11 @@ func boot(t *testing.T, g guest, files []string) []row {
 	var rows []row
 	for _, name := range packages {
 		output, ok := outputs[name]
-		if !ok || output.exit != "0" {
-			t.Errorf("the tests of %s ended with %q", name, output.exit)
+		switch {
+		case !ok || output.exit != "0" && output.exit != "1":
+			t.Errorf("the tests of %s ended with %q:\n%s", name, output.exit, end(output.text))
+		case output.exit == "1":
+			t.Errorf("tests of %s failed", name)
 		}
 		results := parse(t, output.text)
 		if !slices.ContainsFunc(results, func(r result) bool { return r.outcome == passed }) {

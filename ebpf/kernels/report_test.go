@@ -117,7 +117,8 @@ type sample struct {
 
 func takeSample() (sample, error) {
 	s := sample{at: time.Now(), series: map[string]float64{}}
-	response, err := http.Get("http://" + exporterAddress + "/metrics")
+	client := http.Client{Timeout: 20 * time.Second}
+	response, err := client.Get("http://" + exporterAddress + "/metrics")
 	if err != nil {
 		return s, err
 	}

@@ -136,7 +136,8 @@ func summarize(results []result) (outcome, verified string) {
 			passes = append(passes, test)
 		case skipped:
 			if match := logLine.FindStringSubmatch(r.output); match != nil {
-				reason = strings.Join(strings.Fields(match[1]), " ")
+				// The remedy comes after it.
+				reason, _, _ = strings.Cut(strings.Join(strings.Fields(match[1]), " "), "; ")
 			}
 		}
 		for _, match := range verifiedLine.FindAllStringSubmatch(r.output, -1) {
