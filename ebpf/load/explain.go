@@ -20,12 +20,11 @@ const (
 
 // attachError is a hook that a program could not be put on.
 type attachError struct {
-	hook string
-	kind kind
+	hook hook
 	err  error
 }
 
-func (e *attachError) Error() string { return fmt.Sprintf("attaching to %s: %s", e.hook, e.err) }
+func (e *attachError) Error() string { return fmt.Sprintf("attaching to %s: %s", e.hook.name, e.err) }
 
 func (e *attachError) Unwrap() error { return e.err }
 
@@ -92,17 +91,17 @@ func (k *Kernel) explain(set collector.HookSet, err error) *collector.Error {
 	case denied && !isAttach && k.memlockErr != nil:
 		return explained("RLIMIT_MEMLOCK is too low for the maps, by which this kernel counts them, and may not be raised",
 			"raise it (systemd: LimitMEMLOCK=infinity, Docker: --ulimit memlock=-1) or grant CAP_SYS_RESOURCE")
-	case isAttach && attach.kind == kprobe && !k.kprobes:
+	case isAttach && attach.hook.kind == kprobe && !k.kprobes:
 		return explained("this kernel has no kprobes",
 			"run a kernel built with CONFIG_KPROBES and CONFIG_KPROBE_EVENTS, and mount /sys where promscope runs")
-	case isAttach && attach.kind == kprobe && errors.Is(err, os.ErrNotExist):
-		return explained("this kernel allows no kprobe on "+attach.hook,
+	case isAttach && attach.hook.kind == kprobe && errors.Is(err, os.ErrNotExist):
+		return explained("this kernel allows no kprobe on "+attach.hook.name,
 			"look for the function in /sys/kernel/debug/kprobes/blacklist")
-	case isAttach && attach.kind == kprobe && denied:
+	case isAttach && attach.hook.kind == kprobe && denied:
 		return explained("the kernel forbids kprobes",
 			"look for lockdown in /sys/kernel/security/lockdown, and for a seccomp profile that forbids perf_event_open(2)")
 	case isAttach && errors.Is(err, ebpf.ErrNotSupported), isAttach && errors.Is(err, unix.Errno(524)): // ENOTSUPP
-		return explained(fmt.Sprintf("this kernel cannot attach programs to %s on %s", attach.hook, k.architecture),
+		return explained(fmt.Sprintf("this kernel cannot attach programs to %s on %s", attach.hook.name, k.architecture),
 			"run Linux "+set.Kernel+" or later for this hook set")
 	case denied:
 		// Without the cause's text, which suggests a memory limit that kernels since 5.11 do not have.

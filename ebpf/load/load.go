@@ -38,9 +38,15 @@ type Programs struct {
 	Refused    []collector.Refusal
 	Warnings   []collector.Warning
 	Collection *ebpf.Collection
-	spec       *ebpf.CollectionSpec
+	hooks      map[string]hook // by program
 	// A link detaches its program when it is collected as garbage: they live here.
 	links map[string]link.Link
+}
+
+// hook is where a program is attached.
+type hook struct {
+	kind kind
+	name string
 }
 
 // Open loads and attaches the first hook set that works here. Sets whose programs can be preempted, and
@@ -145,14 +151,15 @@ func (o Object) attach(k *Kernel, spec *ebpf.CollectionSpec, set collector.HookS
 	if err != nil {
 		return nil, err
 	}
-	p := &Programs{HookSet: set, Collection: collection, spec: spec, links: map[string]link.Link{}}
+	p := &Programs{HookSet: set, Collection: collection, hooks: map[string]hook{}, links: map[string]link.Link{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
 		}
 	}()
 	for _, name := range set.Programs {
-		if kindOf(spec.Programs[name]) == iterator {
+		p.hooks[name] = hook{kindOf(spec.Programs[name]), spec.Programs[name].AttachTo}
+		if p.hooks[name].kind == iterator {
 			err = p.iterate(name)
 		} else {
 			err = p.Attach(name)
@@ -168,17 +175,17 @@ func (o Object) attach(k *Kernel, spec *ebpf.CollectionSpec, set collector.HookS
 func (p *Programs) Attach(name string) error {
 	var (
 		program = p.Collection.Programs[name]
-		hook    = p.spec.Programs[name].AttachTo
+		hook    = p.hooks[name]
 		l       link.Link
 		err     error
 	)
-	if kindOf(p.spec.Programs[name]) == kprobe {
-		l, err = link.Kprobe(hook, program, nil)
+	if hook.kind == kprobe {
+		l, err = link.Kprobe(hook.name, program, nil)
 	} else {
 		l, err = link.AttachTracing(link.TracingOptions{Program: program})
 	}
 	if err != nil {
-		return &attachError{hook: hook, kind: kindOf(p.spec.Programs[name]), err: err}
+		return &attachError{hook, err}
 	}
 	p.links[name] = l
 	return nil

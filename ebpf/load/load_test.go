@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
@@ -74,8 +75,8 @@ func TestExplain(t *testing.T) {
 	var (
 		denied   = fmt.Errorf("map create: %w (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", unix.EPERM)
 		verifier = fmt.Errorf("loading: %w", &ebpf.VerifierError{Cause: unix.EACCES, Log: []string{"0: exit", "R2 max value is outside of the allowed memory range"}})
-		onProbe  = func(err error) error { return &attachError{hook: "tcp_recvmsg", kind: kprobe, err: err} }
-		onEntry  = func(err error) error { return &attachError{hook: "tcp_recvmsg", kind: trampoline, err: err} }
+		onProbe  = func(err error) error { return &attachError{hook{kprobe, "tcp_recvmsg"}, err} }
+		onEntry  = func(err error) error { return &attachError{hook{trampoline, "tcp_recvmsg"}, err} }
 	)
 	for _, tt := range []struct {
 		name           string
@@ -208,4 +209,65 @@ func TestPreemption(t *testing.T) {
 		t.Fatalf("%+v", err)
 	}
 	t.Logf("%s, mode %q: tracepoints preempted: %t", kernelVersion(), preemptionMode("/sys/kernel/debug/sched/preempt"), preempted)
+}
+
+// TestOpen opens a collector's object whose best hook set this kernel does not have.
+func TestOpen(t *testing.T) {
+	program := func(hook string) *ebpf.ProgramSpec {
+		return &ebpf.ProgramSpec{
+			Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: hook, License: "GPL",
+			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+		}
+	}
+	o := Object{
+		Spec: func() (*ebpf.CollectionSpec, error) {
+			return &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{
+				"best": program("no_such"), "second": program("sched_process_exit"), "third": program("no_such"),
+			}}, nil
+		},
+		HookSets: []collector.HookSet{
+			{Name: "elsewhere", Programs: []string{"second"}, Architectures: []string{"pdp11"}, Kernel: "1.0"},
+			{Name: "best", Programs: []string{"best"}, Kernel: "99.0"},
+			{Name: "second", Programs: []string{"second"}, Kernel: "5.10"},
+			{Name: "third", Programs: []string{"third"}},
+		},
+		Configure: func(*ebpf.CollectionSpec, collector.HookSet, *Kernel) error { return nil },
+	}
+	p, err := Open(o)
+	if err != nil {
+		if os.Getenv("PROMSCOPE_REQUIRE_BPF") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	status, err := p.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status.HookSet != "second" || len(status.Facts) != 1 {
+		t.Errorf("%+v", status)
+	}
+	want := []string{"elsewhere: the programs are for pdp11", "best: this kernel has no tracepoint no_such"}
+	if len(status.Refused) != len(want) {
+		t.Fatalf("%+v", status.Refused)
+	}
+	for i, r := range status.Refused {
+		if got := r.HookSet + ": " + r.Reason; !strings.HasPrefix(got, want[i]) || r.Remedy == "" {
+			t.Errorf("%+v, want %q", r, want[i])
+		}
+	}
+	metrics, err := NewSeries("x").Of(p)
+	if err != nil || len(metrics) != 4 {
+		t.Errorf("%d metrics, %v", len(metrics), err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+
+	o.HookSets = o.HookSets[:2]
+	_, err = Open(o)
+	var known *collector.Error
+	if !errors.As(err, &known) || !strings.Contains(known.Reason, "no_such") || !strings.Contains(known.Remedy, "Linux 99.0") || !errors.Is(err, ebpf.ErrNotSupported) {
+		t.Errorf("%v", err)
+	}
 }
