@@ -132,7 +132,7 @@ func (r *replay) scrape(ctx context.Context, at time.Time, content []byte) error
 	}
 	got, err := r.scraper.Scrape(ctx, at, bytes.NewReader(content), media)
 	if err != nil {
-		return err
+		return fmt.Errorf("after %d series: %w", got.Samples, err)
 	}
 	for _, rule := range r.due {
 		// An error is part of the rule's status, and explained with it.

@@ -50,7 +50,8 @@ func NewReplay(config *job.Config, public labels.Labels, st *store.Store) *Repla
 }
 
 // Scrape commits an exposition to the store, with the timestamp at. An exposition
-// that fails a scrape is an error, and leaves the store as it was.
+// that fails a scrape is an error, and leaves the store as it was. The result then
+// tells how many samples came before the error.
 func (r *Replay) Scrape(ctx context.Context, at time.Time, body io.Reader, mediaType string) (Replayed, error) {
 	r.series = nil
 	// Series that are remembered are not observed.
@@ -59,7 +60,7 @@ func (r *Replay) Scrape(ctx context.Context, at time.Time, body io.Reader, media
 	r.reader.Reset(body, mediaType, exposition.Options{Parser: r.app.job.ParserOptions()})
 	if err := r.app.exposition(ctx, &r.reader); err != nil {
 		r.app.batch.Reset()
-		return Replayed{}, err
+		return Replayed{Samples: r.app.counts.exposed}, err
 	}
 	r.app.cache.succeed(r.app.stale)
 	r.app.batch.Commit(at, r.interval)
