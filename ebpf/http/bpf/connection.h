@@ -122,9 +122,14 @@ struct {
 	__type(value, struct connection);
 } addresses SEC(".maps");
 
+static __always_inline const struct tcp_sock *typed_tcp_sk(const struct sock *sk)
+{
+	return bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+}
+
 static __always_inline const struct tcp_sock *tcp_sk(const struct sock *sk)
 {
-	return typed ? bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock)) : (const struct tcp_sock *)sk;
+	return typed ? typed_tcp_sk(sk) : (const struct tcp_sock *)sk;
 }
 
 static __always_inline __u16 local_port(const struct sock *sk)
@@ -263,13 +268,17 @@ static __noinline struct connection *of_address(struct sock *sk)
 	return NULL;
 }
 
-// state returns the socket's state, if it has one. Most sockets have nothing from any BPF program:
+// typed_state returns the state in the socket, if it has one. Most sockets have nothing from any BPF program:
 // to see that is a load, where the helper is a call.
+static __always_inline struct connection *typed_state(struct sock *sk)
+{
+	return sk->sk_bpf_storage ? bpf_sk_storage_get(&sockets, sk, NULL, 0) : NULL;
+}
+
+// state returns the socket's state, if it has one.
 static __always_inline struct connection *state(struct sock *sk)
 {
-	if (typed)
-		return sk->sk_bpf_storage ? bpf_sk_storage_get(&sockets, sk, NULL, 0) : NULL;
-	return of_address(sk);
+	return typed ? typed_state(sk) : of_address(sk);
 }
 
 // track gives a socket its state.

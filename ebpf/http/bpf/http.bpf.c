@@ -203,7 +203,7 @@ int BPF_PROG(on_receive, struct sk_buff *skb)
 
 	if (!sk)
 		return 0;
-	c = state(sk); // only TCP's have it
+	c = typed_state(sk); // only TCP's have it
 	if (!c && of_no_interest(sk))
 		return 0;
 	if (c && c->ignore_reads) {
@@ -213,7 +213,7 @@ int BPF_PROG(on_receive, struct sk_buff *skb)
 	}
 	// Nothing tells where in the segment the reader is, but the two sequence numbers do. They
 	// do not for one who peeks beyond the first segment: that is taken as out of its range.
-	offset = tcp_sk(sk)->copied_seq - skb_seq(skb);
+	offset = typed_tcp_sk(sk)->copied_seq - skb_seq(skb);
 	if (unlikely(offset >= skb->len))
 		return 0;
 	// A GET has no body: what follows its response begins a request. One of the same length, as pollers and
@@ -514,10 +514,10 @@ static __always_inline bool answers(struct sock *sk, const struct msghdr *msg, s
 
 	if (c->role != SERVER || !c->pending || c->kept.bytes || iter->iov_offset)
 		return false;
-	if (is_ubuf(iter)) {
+	if (iter->iter_type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
 		base = (__u64)iter->ubuf;
 		len = iter->count;
-	} else if (is_iovec(iter) && iter->nr_segs <= 2) {
+	} else if (iter->iter_type == bpf_core_enum_value(enum iter_type, ITER_IOVEC) && iter->nr_segs <= 2) {
 		struct iovec first;
 
 		read_iovec(iter_iov(iter), &first);
@@ -526,7 +526,7 @@ static __always_inline bool answers(struct sock *sk, const struct msghdr *msg, s
 	} else {
 		return false;
 	}
-	seq = tcp_sk(sk)->write_seq;
+	seq = typed_tcp_sk(sk)->write_seq;
 	if (len < sizeof(words) || iter->count < len || (__s32)(seq - c->sent_until) < 0)
 		return false;
 	// As a string it is read by words, where bpf_probe_read_user copies bytes. It is shorter if it has a zero byte.
@@ -538,7 +538,7 @@ static __always_inline bool answers(struct sock *sk, const struct msghdr *msg, s
 	code = status_code(&h);
 	if (code < 200)
 		return false;
-	if (iter->nr_segs > 1 && (c->head || code == 204 || code == 304) && is_iovec(iter))
+	if (iter->nr_segs > 1 && (c->head || code == 204 || code == 304) && iter->iter_type != bpf_core_enum_value(enum iter_type, ITER_UBUF))
 		return false; // what follows is no body
 	response(c, code);
 	c->sent_until = seq + iter->count;
@@ -553,9 +553,9 @@ static __noinline int sends_other(struct sock *sk, const struct msghdr *msg)
 SEC("tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(on_send, struct sock *sk, const struct msghdr *msg)
 {
-	struct connection *c = state(sk);
+	struct connection *c = typed_state(sk);
 
-	if (!c && (!clients || (adopted && tcp_sk(sk)->bytes_sent)))
+	if (!c && (!clients || (adopted && typed_tcp_sk(sk)->bytes_sent)))
 		return 0;
 	if (c && (c->ignore_writes || likely(answers(sk, msg, c))))
 		return 0;
