@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -57,7 +56,7 @@ func (r *runner) runTest(ctx context.Context, node *yaml.Node) error {
 	for _, s := range r.set.Selectors() {
 		selectors = append(selectors, store.Selector(s))
 	}
-	st := store.New(store.NewSelection(selectors), store.Options{MaxSeries: math.MaxInt}, nil)
+	st := store.New(store.NewSelection(selectors), store.Options{}, nil)
 	p := &play{runner: r, store: st}
 	p.evaluator = mapping.NewEvaluator(r.set, st.Live(), nil, nil, nil, r.limits.Evaluator())
 	p.addSeries(node, raw.InputSeries)

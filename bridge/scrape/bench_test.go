@@ -180,6 +180,7 @@ func benchFilter(b *testing.B, in input, body []byte, media string) {
 }
 
 func selectAfter(b *testing.B, text []byte, sel *store.Selection) {
+	st := store.New(sel, store.Options{}, nil)
 	p, err := textparse.New(text, exposition.MediaText, nil, textparse.ParserOptions{})
 	if err != nil {
 		b.Fatal(err)
@@ -195,7 +196,7 @@ func selectAfter(b *testing.B, text []byte, sel *store.Selection) {
 		}
 		if kind == textparse.EntrySeries {
 			p.Labels(&l)
-			sel.Match(l)
+			st.Series(l)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // seriesSet walks the series of one select.
 type seriesSet struct {
-	series []view
+	series []resultSeries
 	at     int
 }
 
@@ -22,13 +22,13 @@ func (s *seriesSet) Next() bool {
 func (s *seriesSet) At() storage.Series              { return &s.series[s.at] }
 func (*seriesSet) Err() error                        { return nil }
 func (*seriesSet) Warnings() annotations.Annotations { return nil }
-func (v *view) Labels() labels.Labels                { return v.labels }
-func (v *view) Iterator(it chunkenc.Iterator) chunkenc.Iterator {
+func (s *resultSeries) Labels() labels.Labels        { return s.labels }
+func (s *resultSeries) Iterator(it chunkenc.Iterator) chunkenc.Iterator {
 	if it, ok := it.(*iterator); ok {
-		*it = iterator{view: v, i: -1}
+		*it = iterator{series: s, i: -1}
 		return it
 	}
-	return &iterator{view: v, i: -1}
+	return &iterator{series: s, i: -1}
 }
 
 // timestamp is in Unix milliseconds. An alias, because vet takes a method Seek
@@ -37,12 +37,12 @@ type timestamp = int64
 
 // iterator walks the samples of one series.
 type iterator struct {
-	view *view
-	i    int
+	series *resultSeries
+	i      int
 }
 
 func (it *iterator) Next() chunkenc.ValueType {
-	if it.i < len(it.view.samples) {
+	if it.i < len(it.series.samples) {
 		it.i++
 	}
 	return it.kind()
@@ -50,7 +50,7 @@ func (it *iterator) Next() chunkenc.ValueType {
 
 func (it *iterator) Seek(t timestamp) chunkenc.ValueType {
 	it.i = max(it.i, 0)
-	for it.i < len(it.view.samples) && it.view.samples[it.i].t < t {
+	for it.i < len(it.series.samples) && it.series.samples[it.i].t < t {
 		it.i++
 	}
 	return it.kind()
@@ -58,9 +58,9 @@ func (it *iterator) Seek(t timestamp) chunkenc.ValueType {
 
 func (it *iterator) kind() chunkenc.ValueType {
 	switch {
-	case it.i >= len(it.view.samples):
+	case it.i >= len(it.series.samples):
 		return chunkenc.ValNone
-	case it.view.histograms != nil && it.view.histograms[it.i] != nil:
+	case it.series.histograms != nil && it.series.histograms[it.i] != nil:
 		return chunkenc.ValFloatHistogram
 	default:
 		return chunkenc.ValFloat
@@ -68,7 +68,7 @@ func (it *iterator) kind() chunkenc.ValueType {
 }
 
 func (it *iterator) At() (int64, float64) {
-	s := it.view.samples[it.i]
+	s := it.series.samples[it.i]
 	return s.t, s.v
 }
 
@@ -79,7 +79,7 @@ func (it *iterator) AtHistogram(*histogram.Histogram) (int64, *histogram.Histogr
 
 // AtFloatHistogram returns a copy: the engine changes what it is given.
 func (it *iterator) AtFloatHistogram(h *histogram.FloatHistogram) (int64, *histogram.FloatHistogram) {
-	own := it.view.histograms[it.i]
+	own := it.series.histograms[it.i]
 	if h == nil {
 		return it.AtT(), own.Copy()
 	}
@@ -87,6 +87,6 @@ func (it *iterator) AtFloatHistogram(h *histogram.FloatHistogram) (int64, *histo
 	return it.AtT(), h
 }
 
-func (it *iterator) AtT() int64 { return it.view.samples[it.i].t }
+func (it *iterator) AtT() int64 { return it.series.samples[it.i].t }
 func (*iterator) AtST() int64   { return 0 }
 func (*iterator) Err() error    { return nil }

@@ -17,10 +17,10 @@ func (s *Store) Querier(mint, maxt int64) (storage.Querier, error) {
 	return &querier{store: s, mint: mint, maxt: maxt}, nil
 }
 
-// Live returns a view of the store without the series that have ended. Prometheus
-// goes on giving a rate for as long as a window reaches back to samples of a
-// target that is gone; on the live view that target is gone at once, and one that
-// failed for a scrape is back with its samples from before.
+// Live returns the store without the series that have ended. Prometheus gives a rate of
+// a target that is gone for as long as the window reaches back to its samples. From
+// Live, the target is gone at once. One that failed for a scrape is back with its
+// samples from before.
 func (s *Store) Live() storage.Queryable { return liveStore{s} }
 
 type liveStore struct{ *Store }
@@ -43,11 +43,11 @@ type querier struct {
 type arena struct {
 	samples    []sample
 	histograms []*histogram.FloatHistogram
-	series     []view
+	series     []resultSeries
 }
 
-// view is one series of a result: a run of its arena's samples.
-type view struct {
+// resultSeries is one series of a query's result: a run of its arena's samples.
+type resultSeries struct {
 	labels     labels.Labels
 	samples    []sample
 	histograms []*histogram.FloatHistogram // nil, or parallel to samples
@@ -74,7 +74,7 @@ func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.Select
 
 	a.resolve()
 	if sorted {
-		slices.SortFunc(a.series, func(x, y view) int { return labels.Compare(x.labels, y.labels) })
+		slices.SortFunc(a.series, func(x, y resultSeries) int { return labels.Compare(x.labels, y.labels) })
 	}
 	if hints != nil && hints.Limit > 0 && len(a.series) > hints.Limit {
 		a.series = a.series[:hints.Limit]
@@ -93,7 +93,7 @@ func (a *arena) add(s *Series, mint, maxt int64, live bool) {
 	for i := lo; i < hi; i++ {
 		a.samples = append(a.samples, s.sample(i))
 	}
-	v := view{labels: s.labels, samples: a.samples[begin:]}
+	v := resultSeries{labels: s.labels, samples: a.samples[begin:]}
 	if s.histograms != nil {
 		// Kept parallel to samples only from here on; most selects have none.
 		for len(a.histograms) < begin {
@@ -107,7 +107,7 @@ func (a *arena) add(s *Series, mint, maxt int64, live bool) {
 	a.series = append(a.series, v)
 }
 
-// resolve points all views into the arena's final memory: while it grew, the
+// resolve points all series into the arena's final memory: while it grew, the
 // earlier ones were left with the memory that it outgrew, which would be kept
 // alive until the query ends.
 func (a *arena) resolve() {

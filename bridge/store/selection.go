@@ -30,7 +30,7 @@ type Selection struct {
 	byName map[string][]*selector
 	// open holds the selectors that may take metrics of more than one name.
 	open []*selector
-	// matches interns Match values by the set of selectors that made them:
+	// matches interns match values by the set of selectors that made them:
 	// thousands of series share a few of them.
 	matches sync.Map
 }
@@ -44,8 +44,8 @@ type selector struct {
 	rest   []*labels.Matcher
 }
 
-// Match tells what a series is kept for.
-type Match struct {
+// match tells what a series is kept for.
+type match struct {
 	// Rules are the indices, ascending, of the rules that select the series.
 	// The slice is shared and must not be changed.
 	Rules []int
@@ -152,17 +152,9 @@ func (c *selector) mayMatchRest(value func(label string) (string, bool)) bool {
 	return true
 }
 
-// Match tells which rules select the series and how long its samples are kept;
-// false if none does.
-func (s *Selection) Match(l labels.Labels) (Match, bool) {
-	if m := s.match(l); m != nil {
-		return *m, true
-	}
-	return Match{}, false
-}
-
-// match returns nil if no rule selects the series.
-func (s *Selection) match(l labels.Labels) *Match {
+// match tells which rules select a series, and how long its samples are kept. It
+// returns nil if no rule does.
+func (s *Selection) match(l labels.Labels) *match {
 	name := l.Get(model.MetricNameLabel)
 	var taken [16]uint32
 	hits := taken[:0]
@@ -197,18 +189,18 @@ func matches(ms []*labels.Matcher, value string) bool {
 	return true
 }
 
-// intern returns the one Match of a set of selectors. The number of distinct
+// intern returns the one match of a set of selectors. The number of distinct
 // sets is bounded by the rules, not by the series.
-func (s *Selection) intern(hits []uint32) *Match {
+func (s *Selection) intern(hits []uint32) *match {
 	var buf [64]byte
 	key := buf[:0]
 	for _, i := range hits {
 		key = binary.AppendUvarint(key, uint64(i))
 	}
 	if m, ok := s.matches.Load(string(key)); ok {
-		return m.(*Match)
+		return m.(*match)
 	}
-	m := new(Match)
+	m := new(match)
 	for _, i := range hits {
 		c := &s.selectors[i]
 		m.Rules = append(m.Rules, c.rule)
@@ -217,5 +209,5 @@ func (s *Selection) intern(hits []uint32) *Match {
 	slices.Sort(m.Rules)
 	m.Rules = slices.Compact(m.Rules)
 	actual, _ := s.matches.LoadOrStore(string(key), m)
-	return actual.(*Match)
+	return actual.(*match)
 }

@@ -12,7 +12,7 @@ import (
 // back, empty.
 type Series struct {
 	labels labels.Labels
-	match  *Match // shared
+	match  *match // shared
 
 	// Below is guarded by the store's mutex.
 
@@ -22,9 +22,6 @@ type Series struct {
 
 // Labels returns the series's label set.
 func (s *Series) Labels() labels.Labels { return s.labels }
-
-// Match tells what the series is kept for.
-func (s *Series) Match() Match { return *s.match }
 
 // known tells whether the series is in the store's index: if it has samples.
 func (s *Series) known() bool { return s.n > 0 }

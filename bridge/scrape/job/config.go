@@ -95,7 +95,7 @@ const DefaultSampleLimit = 2_000_000
 func DefaultGlobal() Global {
 	return Global{
 		ScrapeInterval:             model.Duration(5 * time.Second),
-		ScrapeTimeout:              model.Duration(5 * time.Second),
+		ScrapeTimeout:              model.Duration(10 * time.Second), // which a shorter interval cuts
 		BodySizeLimit:              256 * units.Mebibyte,
 		SampleLimit:                DefaultSampleLimit,
 		TargetLimit:                2_000,
