@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// MayMatch tells whether anybody may want a series of the metric name. It asks for
+// MayMatch tells whether somebody may want a series of the metric name. It asks for
 // the labels that it needs: value returns a label's value, empty if the series lacks
 // the label, and false if the value cannot be told. It keeps neither argument.
 type MayMatch func(name []byte, value func(label string) (value string, known bool)) bool

@@ -10,10 +10,9 @@ import (
 
 var errFamily = errors.New("malformed protobuf metric family")
 
-// protoFilter filters the delimited protobuf format by metric families. A
-// family that is not wanted is passed over field by field, to count its
-// samples; nothing of it is decoded, and no more of it than one metric need be
-// in memory.
+// protoFilter filters the delimited protobuf format by metric families. It passes over
+// an unwanted family field by field, to count its samples. It decodes nothing of it, and
+// needs no more of it in memory than one metric.
 type protoFilter struct {
 	window
 	options textparse.ParserOptions
@@ -162,9 +161,9 @@ func (f *protoFilter) wantsSuffixed(name []byte) bool {
 	return false
 }
 
-// pass passes over a family of which the window does not hold all. This is the
-// one place that is stricter than the parser: once begun, an odd family cannot
-// be handed on any more.
+// pass passes over a family of which the window does not hold all. Only here is the
+// filter stricter than the parser: it cannot hand on an odd family of which it has
+// passed over a part.
 func (f *protoFilter) pass(size int) error {
 	var c counter
 	for size > 0 {

@@ -2,8 +2,8 @@ package exposition
 
 import "bytes"
 
-// Scanning of single lines. A result of 0 for an end means that b does not
-// hold all of the line. Callers see to it that b holds a newline.
+// These functions scan single lines. An end of 0 means that b does not hold all of the
+// line. The caller makes sure that b holds a newline.
 
 // endOfSample returns where the line of a sample that begins with its name
 // ends: at the first newline that is not inside of a quoted string inside of

@@ -21,11 +21,10 @@ var (
 	errVerbatim = errors.New("exposition has a NUL byte")
 )
 
-// textFilter filters the text format and OpenMetrics by lines, before any
-// lexer sees them. The judge of what is right is textparse, and the rule of
-// this file: leave out a line only if textparse, provided that it accepts the
-// exposition, reads exactly this line as one sample of a metric that is not
-// wanted. Whatever looks odd is handed on.
+// textFilter filters the text format and OpenMetrics by lines, before any lexer sees
+// them. Textparse is the judge of what is right. The filter leaves out a line only if
+// textparse, where it accepts the exposition, reads exactly this line as one sample of
+// an unwanted metric. It hands on all that looks odd.
 //
 // What textparse knows that a scan for newlines does not:
 //   - A newline may stand inside of quotes. To take the rest of a label's value
@@ -35,13 +34,12 @@ var (
 //     decides how the labels le and quantile are written.
 //   - A NUL byte can end an exposition.
 //
-// What it gives up: a malformed line that no rule needs does not fail the
-// scrape.
+// One thing is given up: a malformed line that no rule needs does not fail the scrape.
 type textFilter struct {
 	window
 	openMetrics bool
 	want        func(name []byte) bool // nil wants all
-	labels      *Preselector           // nil wants whatever labels
+	labels      *Preselector           // nil wants all labels
 	pieceSize   int                    // pieceSize if 0
 
 	out      []byte

@@ -255,8 +255,8 @@ func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.
 	return l, settled
 }
 
-// AddTargetLabels puts the labels of a target on a series, as Prometheus does: a label
-// that was exposed too stays with honor, and is renamed to exported_NAME without.
+// AddTargetLabels puts the labels of a target on a series, as Prometheus does. With
+// honor, a label that the series exposes stays. Without, it is renamed exported_NAME.
 func AddTargetLabels(b *labels.Builder, exposed, target labels.Labels, honor bool) {
 	var clashes []labels.Label
 	target.Range(func(l labels.Label) {
@@ -280,7 +280,7 @@ func AddTargetLabels(b *labels.Builder, exposed, target labels.Labels, honor boo
 	}
 }
 
-// checkLabels holds the job's limits against the labels that Prometheus would have.
+// checkLabels holds the labels that Prometheus would see against the job's limits.
 func (a *appender) checkLabels(l labels.Labels) error {
 	name := l.Get(model.MetricNameLabel)
 	if limit := int(a.job.LabelLimit); limit > 0 && l.Len() > limit {

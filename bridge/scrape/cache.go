@@ -70,9 +70,8 @@ func (c *cache) begin() { c.round++ }
 // get returns the entry of an exposed series, or nil.
 func (c *cache) get(exposed []byte) *entry { return c.entries[c.key(exposed)] }
 
-// due tells whether to translate the pids of an entry again: in the next scrape
-// at first, later in one of two, of four and so on, and not in the same ones for
-// all entries.
+// due tells whether to translate the pids of an entry again. At first that is in the
+// next scrape, later in one scrape of two, of four and so on. The entries take turns.
 func (c *cache) due(e *entry, exposed []byte) bool {
 	if e.tries == 0 || e.round == c.round {
 		return false
@@ -103,7 +102,7 @@ func (c *cache) put(exposed []byte, s *store.Series, o outcome, settled bool) *e
 	return e
 }
 
-// orphan leaves it to the end of the scrape to mark series stale.
+// orphan notes series that go stale at the end of the scrape.
 func (c *cache) orphan(series ...*store.Series) { c.orphans = append(c.orphans, series...) }
 
 // relabel forgets all entries, because the labels of the target changed. Those
@@ -117,7 +116,7 @@ func (c *cache) relabel() {
 	clear(c.entries)
 }
 
-// succeed ends a good scrape: what it did not have is forgotten. It calls
+// succeed ends a good scrape and forgets the entries that it did not have. It calls
 // stale for each series that was live and is no longer.
 func (c *cache) succeed(stale func(*store.Series)) {
 	gone := c.orphans

@@ -43,7 +43,8 @@ type peer struct {
 	left   int           // scrapes of the pause that are to come
 }
 
-// maxOriginPause is how long a process that is not known is not asked for, at most.
+// maxOriginPause is the longest pause between two questions for a process that is not
+// known.
 const maxOriginPause = time.Minute
 
 func newClient(t *job.Target, opts Options) (*client, error) {
@@ -82,8 +83,8 @@ func UserAgent() string {
 	return "promscope/" + version.Version
 }
 
-// acceptEncoding asks for gzip where bytes are dear. On this machine they cost
-// less than packing and unpacking them.
+// acceptEncoding asks for gzip where bytes are dear. Bytes that stay on this machine
+// cost less than packing and unpacking them.
 func acceptEncoding(t *job.Target) string {
 	if !t.Job.EnableCompression || t.UnixSocket() != "" || isLoopback(t.URL.Hostname()) {
 		return "identity"
@@ -112,8 +113,8 @@ func (c *client) do(ctx context.Context, query url.Values) (*http.Response, erro
 	return c.http.Do(req)
 }
 
-// connect dials for the transport. Not all that it dials is the target: the
-// client block can name proxies and token endpoints.
+// connect dials for the transport. The transport also dials proxies and token endpoints
+// that the job's HTTP settings name.
 func (c *client) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	own := address == c.address()
 	if path := c.target.UnixSocket(); path != "" && own {

@@ -22,8 +22,8 @@ type result struct {
 	err       error
 }
 
-// collect fetches and appends an exposition: of what rules need, if the target
-// can be asked for it, else of all.
+// collect fetches and appends an exposition. It asks for what rules need, if the target
+// allows that, else for all.
 func (l *loop) collect(ctx context.Context, at time.Time) (res result) {
 	n := l.narrow
 	if query := n.ask(at); query != nil {

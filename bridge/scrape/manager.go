@@ -24,26 +24,25 @@ type Options struct {
 	// InProcess are the targets inside of this process.
 	InProcess []InProcess
 	// Origin returns labels of the process that owns the other end of a
-	// connection, empty if it is not known. It is asked once per connection,
-	// within the timeout of the scrape that needed it, and again in later scrapes,
-	// ever less often, as long as it is not known. They are put on all
-	// series of the target, but for those that the target has of its own. When
-	// they change, the old series go stale within that scrape.
+	// connection, empty if the process is not known. A scrape calls it once for
+	// each new connection, within its timeout. While the process is not known,
+	// later scrapes call it again, ever less often. The labels come onto all series
+	// of the target, unless the target has such a label. When they change, the
+	// old series go stale within that scrape.
 	Origin func(ctx context.Context, conn net.Conn) labels.Labels
-	// Subject returns the labels of an origin with what they say of the process
-	// that the target speaks of brought up to date. It is asked in each scrape,
-	// when the answer has begun.
+	// Subject brings those labels of an origin up to date that say of which process
+	// the target speaks. Each scrape calls it when the answer has begun.
 	Subject func(ctx context.Context, origin labels.Labels) labels.Labels
 	// PIDLabels are the labels of exposed series that hold process ids, as
 	// rules use them.
 	PIDLabels []string
-	// PID translates the value of such a label, as exposed by the target with
-	// these labels (those of its origin included), to the process id as this
-	// process sees it, or returns what is to stand for it. It is not settled if
-	// the process was not found, and may be later.
+	// PID translates the value of such a label to the process id as this process
+	// sees it, or returns what is to stand for it. The target's labels include those
+	// of its origin. The translation is not settled if the process was not found,
+	// and may be found later.
 	PID func(ctx context.Context, target labels.Labels, label, value string) (translated string, settled bool)
-	// Dial connects to a target: all its labels, the internal ones included,
-	// tell in which network namespace that is. Nil is a plain net.Dialer.
+	// Dial connects to a target. The labels, which include the internal ones, tell
+	// in which network namespace the target is. Nil is a plain net.Dialer.
 	Dial func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error)
 }
 

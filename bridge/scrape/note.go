@@ -13,15 +13,15 @@ func (l *loop) Status() TargetStatus {
 	return l.status
 }
 
-// discovered notes what the target is found under now.
+// discovered notes the labels that discovery gives the target now.
 func (l *loop) discovered(d labels.Labels) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.status.Discovered = d
 }
 
-// note keeps what a scrape came to, where people look for it: status, metrics
-// and, if the target's health changed, the log.
+// note puts what a scrape came to into the status, into the metrics and, if the target's
+// health changed, into the log.
 func (l *loop) note(at time.Time, res *result) {
 	job, m := l.target.Job.JobName, l.shared.metrics
 	m.scrapes.WithLabelValues(job).Inc()

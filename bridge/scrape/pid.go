@@ -13,10 +13,10 @@ type pidTranslator func(ctx context.Context, target labels.Labels, lb *labels.Bu
 
 // newPIDTranslator returns nil if there is nothing to translate.
 //
-// The translation is asked for when a series is first seen, not at each
-// scrape, and again only if a process was not found, as happens to those that
-// have just started. What was found stays as long as the series is exposed: a pid
-// that comes to mean another process in between is not noticed.
+// A series is translated when it is first seen, not in each scrape. It is translated
+// again only if a process was not found, as happens to processes that have just
+// started. A process that was found stays for as long as the series is exposed: a pid
+// that comes to mean another process meanwhile is not noticed.
 func newPIDTranslator(opts Options) pidTranslator {
 	if opts.PID == nil || len(opts.PIDLabels) == 0 {
 		return nil

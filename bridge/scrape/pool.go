@@ -65,8 +65,8 @@ func (p *pool) sync(ctx context.Context, wg *sync.WaitGroup, groups []*targetgro
 	}
 }
 
-// logRefused says once of each target that cannot be scraped why that is. Those that
-// relabelling drops are meant to be.
+// logRefused logs, once for each target, why it cannot be scraped. It is silent about
+// targets that relabelling drops, since that is what relabelling is for.
 func (p *pool) logRefused() {
 	refused := make(map[string]bool)
 	for _, d := range p.dropped {

@@ -12,10 +12,10 @@ import (
 	"github.com/promscope/promscope/bridge/store"
 )
 
-// A Replay scrapes a target whose expositions are given to it, for questions that are
-// asked of files. Relabelling, limits and stale markers are those of a scrape. It has
-// no `up` and no `scrape_*` series, since nothing was asked, and does not believe the
-// timestamps in the expositions, since it may be years after them.
+// A Replay scrapes a target whose expositions are given to it, out of files. It
+// relabels, limits and marks series stale as a scrape does. Two things differ. It adds
+// no `up` and no `scrape_*` series, since nobody asked the target. It takes no
+// timestamps from the expositions, since these may be years old.
 type Replay struct {
 	app      *appender
 	reader   exposition.Reader
@@ -54,7 +54,7 @@ func NewReplay(config *job.Config, public labels.Labels, st *store.Store) *Repla
 // tells how many samples came before the error.
 func (r *Replay) Scrape(ctx context.Context, at time.Time, body io.Reader, mediaType string) (Replayed, error) {
 	r.series = nil
-	// Series that are remembered are not observed.
+	// The appender observes only series that it does not remember.
 	r.app.cache.relabel()
 	r.app.begin(at)
 	r.reader.Reset(body, mediaType, exposition.Options{Parser: r.app.job.ParserOptions()})

@@ -13,8 +13,8 @@ import (
 // parsesAll tells why nothing of a job's expositions may be skipped unparsed;
 // empty if it may.
 //
-// Skipping goes by the exposed name and counts what it skips as left after
-// relabelling. Where either could be wrong and be noticed, it is off.
+// Skipping goes by the exposed name, and counts a skipped sample as left after
+// relabelling. It is off for jobs in which either may be wrong and somebody may notice.
 func parsesAll(config *job.Config, sel *store.Selection) string {
 	drops := false
 	for _, rc := range config.MetricRelabelConfigs {

@@ -34,8 +34,8 @@ func syntheticNames() [syntheticCount]string {
 	}
 }
 
-// retarget takes the series to the target's labels. It returns those that have to go
-// stale.
+// retarget gives the series new target labels. It returns the old series, which have to
+// go stale.
 func (s *syntheticSeries) retarget(st *store.Store, job *job.Config, target labels.Labels) (old []*store.Series) {
 	old = s.liveSeries()
 	*s = syntheticSeries{}

@@ -71,8 +71,8 @@ type Config struct {
 	ExtraScrapeMetrics             bool                   `yaml:"extra_scrape_metrics,omitempty"`
 
 	// Narrow asks exporters that support it for only the metrics that rules
-	// need, by the parameters collect[] and name[]. The one key that
-	// Prometheus does not have.
+	// need, by the parameters collect[] and name[]. Prometheus does not
+	// have this key.
 	Narrow bool `yaml:"narrow,omitempty"`
 
 	HTTPClientConfig config.HTTPClientConfig `yaml:",inline"`
@@ -134,8 +134,7 @@ func DefaultConfig(g Global) Config {
 	}
 }
 
-// parserOptions says what becomes of histograms. The parser is told, and the filter
-// that counts what it passes over as the parser would have.
+// ParserOptions returns how the parser treats histograms.
 func (c *Config) ParserOptions() textparse.ParserOptions {
 	return textparse.ParserOptions{
 		IgnoreNativeHistograms:                  !c.ScrapeNativeHistograms,
@@ -217,8 +216,8 @@ func (c *Config) validateTimeout() error {
 	return nil
 }
 
-// validateNames settles which characters metric and label names may have, and
-// what is asked of the exporter about those that they may not.
+// validateNames settles which characters metric and label names may have, and how the
+// exporter is to escape the others.
 func (c *Config) validateNames() error {
 	if c.MetricNameValidationScheme == model.UnsetValidation {
 		c.MetricNameValidationScheme = model.UTF8Validation
