@@ -80,17 +80,17 @@ func parseAll(b []byte, media string, want func([]byte) bool, options textparse.
 }
 
 // parseFiltered parses what a filter hands on.
-func parseFiltered(f filter, media string, want func([]byte) bool, options textparse.ParserOptions) (got []parsed, all int, err error) {
+func parseFiltered(next func() ([]byte, error), w *window, media string, want func([]byte) bool, options textparse.ParserOptions) (got []parsed, all int, err error) {
 	keep := options.KeepClassicOnClassicAndNativeHistograms
 	for {
-		piece, err := f.next()
+		piece, err := next()
 		if errors.Is(err, io.EOF) {
-			return got, all + f.skipped(), nil
+			return got, all + w.skipped, nil
 		}
 		if err != nil {
 			return got, all, err
 		}
-		options.KeepClassicOnClassicAndNativeHistograms = keep && !f.bare()
+		options.KeepClassicOnClassicAndNativeHistograms = keep && !w.bare
 		some, n, err := parseAll(piece, media, want, options)
 		got, all = append(got, some...), all+n
 		if err != nil {
@@ -100,10 +100,10 @@ func parseFiltered(f filter, media string, want func([]byte) bool, options textp
 }
 
 // agree checks what must hold of a filter on any input.
-func agree(t *testing.T, b []byte, f filter, media string, want func([]byte) bool, options textparse.ParserOptions) {
+func agree(t *testing.T, b []byte, next func() ([]byte, error), w *window, media string, want func([]byte) bool, options textparse.ParserOptions) {
 	t.Helper()
 	whole, wholeCount, wholeErr := parseAll(b, media, want, options)
-	kept, keptCount, err := parseFiltered(f, media, want, options)
+	kept, keptCount, err := parseFiltered(next, w, media, want, options)
 	switch {
 	case wholeErr == nil && err != nil:
 		t.Fatalf("refused what the parser accepts: %v\n%q", err, b)
@@ -204,7 +204,7 @@ func checkText(t *testing.T, b []byte, media string) {
 		f := &textFilter{pieceSize: size.piece}
 		f.buf = make([]byte, size.window)
 		f.reset(&slowReader{b, size.read}, media == MediaOpenMetrics, wantSome, nil)
-		agree(t, b, f, media, wantSome, textparse.ParserOptions{})
+		agree(t, b, f.next, &f.window, media, wantSome, textparse.ParserOptions{})
 	}
 }
 
@@ -260,7 +260,7 @@ func TestBadLines(t *testing.T) {
 	} {
 		f := &textFilter{}
 		f.reset(strings.NewReader(c.body), false, wantSome, nil)
-		_, _, err := parseFiltered(f, MediaText, wantSome, textparse.ParserOptions{})
+		_, _, err := parseFiltered(f.next, &f.window, MediaText, wantSome, textparse.ParserOptions{})
 		if (err == nil) != c.ok {
 			t.Errorf("%q: %v", c.body, err)
 		}
@@ -271,7 +271,7 @@ func TestLineTooLong(t *testing.T) {
 	body := "other{a=\"" + strings.Repeat("x", maxLine) + "\"} 1\nsel 1\n"
 	f := &textFilter{}
 	f.reset(strings.NewReader(body), false, wantSome, nil)
-	if _, _, err := parseFiltered(f, MediaText, wantSome, textparse.ParserOptions{}); !errors.Is(err, errTooLong) {
+	if _, _, err := parseFiltered(f.next, &f.window, MediaText, wantSome, textparse.ParserOptions{}); !errors.Is(err, errTooLong) {
 		t.Errorf("error %v", err)
 	}
 	f.release()

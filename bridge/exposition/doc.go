@@ -10,7 +10,6 @@
 //	text.go, scan.go          lines of the text formats
 //	proto.go, proto_count.go  families of protobuf
 //	preselect.go              labels of single series
-//	whole.go                  expositions of which nothing can be skipped
 //
 // The parser is the judge of what is right. A filter leaves out only what the parser
 // would read as series that nobody wants, and counts it as the parser would.

@@ -18,15 +18,13 @@ type protoFilter struct {
 	options textparse.ParserOptions
 	want    func(name []byte) bool // nil wants all
 
-	out    []byte
-	isBare bool   // what bare returns of out
-	name   []byte // scratch
-	skips  int
+	out  []byte
+	name []byte // scratch
 }
 
 func (f *protoFilter) reset(src io.Reader, options textparse.ParserOptions, want func(name []byte) bool) {
 	f.window.reset(src)
-	f.options, f.want, f.skips = options, want, 0
+	f.options, f.want = options, want
 }
 
 func (f *protoFilter) release() {
@@ -34,10 +32,8 @@ func (f *protoFilter) release() {
 	f.out, f.name = emptied(f.out), emptied(f.name)
 }
 
-func (f *protoFilter) bare() bool { return f.isBare }
-
-func (f *protoFilter) skipped() int { return f.skips }
-
+// next returns the next piece, and io.EOF after the last. A piece is valid until the
+// next call.
 func (f *protoFilter) next() ([]byte, error) {
 	f.out = f.out[:0]
 	for more := true; more && len(f.out) < pieceSize; {
@@ -108,7 +104,7 @@ func (f *protoFilter) family(head, size int) (bool, error) {
 			return true, f.pass(size)
 		}
 		if c, ok := f.count(b[:size]); ok {
-			f.skips += c.samples
+			f.skipped += c.samples
 			f.r += head + size
 			return true, nil
 		}
@@ -119,11 +115,11 @@ func (f *protoFilter) family(head, size int) (bool, error) {
 	}
 	b = f.unread()[:head+size]
 	classic := f.unwantedClassic(b[head:])
-	if len(f.out) > 0 && f.isBare != (classic > 0) {
+	if len(f.out) > 0 && f.bare != (classic > 0) {
 		return false, nil
 	}
-	f.isBare = classic > 0
-	f.skips += classic
+	f.bare = classic > 0
+	f.skipped += classic
 	f.out = append(f.out, b...)
 	f.r += head + size
 	return true, nil
@@ -186,7 +182,7 @@ func (f *protoFilter) pass(size int) error {
 	if c.names != 1 {
 		return errFamily
 	}
-	f.skips += c.samples
+	f.skipped += c.samples
 	return nil
 }
 

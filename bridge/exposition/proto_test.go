@@ -48,12 +48,12 @@ func checkProtoWith(t *testing.T, b []byte, options textparse.ParserOptions, wan
 		f.reset(&slowReader{b, size.read}, options, want)
 		if size.window < len(b) {
 			// An odd family that is larger than the window is refused.
-			if _, _, err := parseFiltered(f, MediaProto, want, options); errors.Is(err, errFamily) {
+			if _, _, err := parseFiltered(f.next, &f.window, MediaProto, want, options); errors.Is(err, errFamily) {
 				continue
 			}
 			f.reset(&slowReader{b, size.read}, options, want)
 		}
-		agree(t, b, f, MediaProto, want, options)
+		agree(t, b, f.next, &f.window, MediaProto, want, options)
 	}
 }
 

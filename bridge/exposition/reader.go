@@ -13,10 +13,9 @@ import (
 type Reader struct {
 	text  textFilter
 	proto protoFilter
-	whole wholeFilter
 
-	filter    filter // one of these
-	window    *window
+	next      func() ([]byte, error) // of one of these: returns the next piece, or io.EOF
+	window    *window                // of the same
 	mediaType string
 	options   Options
 }
@@ -31,44 +30,29 @@ type Options struct {
 	Labels *Preselector
 }
 
-// A filter is what a Reader has for a format.
-type filter interface {
-	// next returns the next piece, and io.EOF after the last. A piece is valid
-	// until the next call.
-	next() ([]byte, error)
-	// bare tells that nobody wants the classic series of the piece's histograms
-	// beside the native ones; they count as skipped.
-	bare() bool
-	// skipped returns how many samples were left out so far.
-	skipped() int
-}
-
 // Reset begins an exposition of a media type that [MediaType] returned.
 func (r *Reader) Reset(body io.Reader, mediaType string, options Options) {
 	r.mediaType, r.options = mediaType, options
-	switch {
-	case mediaType == MediaProto:
+	if mediaType == MediaProto {
 		r.proto.reset(body, options.Parser, options.WantName)
-		r.filter, r.window = &r.proto, &r.proto.window
-	case options.Parser.ConvertClassicHistogramsToNHCB:
-		// Buckets are converted together, however many lines they take.
-		r.whole.reset(body)
-		r.filter, r.window = &r.whole, &r.whole.window
-	default:
-		r.text.reset(body, mediaType == MediaOpenMetrics, options.WantName, options.Labels)
-		r.filter, r.window = &r.text, &r.text.window
+		r.next, r.window = r.proto.next, &r.proto.window
+		return
 	}
+	r.text.reset(body, mediaType == MediaOpenMetrics, options.WantName, options.Labels)
+	// Buckets are converted together, however many lines they take.
+	r.text.verbatim = options.Parser.ConvertClassicHistogramsToNHCB
+	r.next, r.window = r.text.next, &r.text.window
 }
 
 // Next returns a parser of the next piece, and io.EOF after the last. The parser is
 // valid until the next call.
 func (r *Reader) Next() (textparse.Parser, error) {
-	piece, err := r.filter.next()
+	piece, err := r.next()
 	if err != nil {
 		return nil, err
 	}
 	options := r.options.Parser
-	if r.filter.bare() {
+	if r.window.bare {
 		options.KeepClassicOnClassicAndNativeHistograms = false
 	}
 	return textparse.New(piece, r.mediaType, nil, options)
@@ -82,7 +66,7 @@ func (r *Reader) Wants(series []byte) bool {
 }
 
 // Skipped returns how many samples were left out so far.
-func (r *Reader) Skipped() int { return r.filter.skipped() }
+func (r *Reader) Skipped() int { return r.window.skipped }
 
 // Size returns how many bytes of the exposition were read so far.
 func (r *Reader) Size() int64 { return r.window.size }
@@ -92,7 +76,6 @@ func (r *Reader) Size() int64 { return r.window.size }
 func (r *Reader) Release() {
 	r.text.release()
 	r.proto.release()
-	r.whole.release()
 	r.options = Options{}
 }
 

@@ -47,7 +47,6 @@ type textFilter struct {
 	typSent  bool   // it is in out, or there is none
 	ended    bool   // # EOF was seen
 	verbatim bool   // the rest is to be parsed as it is
-	skips    int
 
 	// The verdict on the name of the line before: lines of one metric come
 	// together.
@@ -60,7 +59,7 @@ func (f *textFilter) reset(src io.Reader, openMetrics bool, want func(name []byt
 	f.openMetrics, f.want, f.labels = openMetrics, want, labels
 	f.pieceSize = cmp.Or(f.pieceSize, pieceSize)
 	f.out, f.typ, f.name = f.out[:0], f.typ[:0], f.name[:0]
-	f.ended, f.verbatim, f.skips = false, false, 0
+	f.ended, f.verbatim = false, false
 }
 
 func (f *textFilter) release() {
@@ -68,10 +67,8 @@ func (f *textFilter) release() {
 	f.out, f.typ, f.name = emptied(f.out), emptied(f.typ), emptied(f.name)
 }
 
-func (*textFilter) bare() bool { return false }
-
-func (f *textFilter) skipped() int { return f.skips }
-
+// next returns the next piece, and io.EOF after the last. A piece is valid until the
+// next call.
 func (f *textFilter) next() ([]byte, error) {
 	f.out, f.typSent = f.out[:0], len(f.typ) == 0
 	for len(f.out) < f.pieceSize && !f.verbatim {
@@ -150,7 +147,7 @@ func (f *textFilter) line() ([]byte, error) {
 				wanted = f.labels.text(b[:end], len(f.name))
 			}
 			if end > 0 && !wanted {
-				f.skips++
+				f.skipped++
 			}
 		case f.openMetrics && bytes.HasPrefix(b, []byte(eof)):
 			return nil, f.finish(len(eof))
@@ -194,7 +191,7 @@ func (f *textFilter) skip() bool {
 		block, lines := f.block(b, end)
 		if closed(b[:block]) {
 			f.r += block
-			f.skips += lines
+			f.skipped += lines
 		} else if !f.skipEach(block) {
 			return true
 		}
@@ -231,7 +228,7 @@ func (f *textFilter) skipEach(block int) bool {
 			return false
 		}
 		f.r += end
-		f.skips++
+		f.skipped++
 		block -= end
 	}
 	return true

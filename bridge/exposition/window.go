@@ -19,13 +19,18 @@ const (
 var errTooLong = errors.New("exposition has a line or family that is too long")
 
 // window is the part of a body that is in memory: buf[r:w] is read and not yet
-// consumed.
+// consumed. A filter also keeps here what it tells of the body beside its pieces.
 type window struct {
 	src  io.Reader
 	buf  []byte
 	r, w int
 	err  error // of src, io.EOF included; nil while there is more
 	size int64 // bytes read so far
+
+	skipped int // samples that were left out so far
+	// bare: nobody wants the classic series of the piece's histograms beside the
+	// native ones. They count as skipped.
+	bare bool
 }
 
 func (w *window) reset(src io.Reader) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/prometheus/common/model"
@@ -123,42 +124,14 @@ func (a *arena) resolve() {
 	}
 }
 
-// LabelValues implements storage.LabelQuerier.
-func (q *querier) LabelValues(_ context.Context, name string, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	return q.collect(hints, ms, func(l labels.Labels, add func(string)) {
-		if v := l.Get(name); v != "" {
-			add(v)
-		}
-	}), nil, nil
+// LabelValues implements storage.LabelQuerier. PromQL does not call it.
+func (*querier) LabelValues(context.Context, string, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return nil, nil, errors.ErrUnsupported
 }
 
-// LabelNames implements storage.LabelQuerier.
-func (q *querier) LabelNames(_ context.Context, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	return q.collect(hints, ms, func(l labels.Labels, add func(string)) {
-		l.Range(func(l labels.Label) { add(l.Name) })
-	}), nil, nil
-}
-
-func (q *querier) collect(hints *storage.LabelHints, ms []*labels.Matcher, from func(labels.Labels, func(string))) []string {
-	seen := make(map[string]struct{})
-	add := func(s string) { seen[s] = struct{}{} }
-	q.store.mu.RLock()
-	q.store.each(ms, func(s *Series) {
-		if lo, hi := s.find(q.mint, q.maxt); lo < hi {
-			from(s.labels, add)
-		}
-	})
-	q.store.mu.RUnlock()
-
-	list := make([]string, 0, len(seen))
-	for s := range seen {
-		list = append(list, s)
-	}
-	slices.Sort(list)
-	if hints != nil && hints.Limit > 0 && len(list) > hints.Limit {
-		list = list[:hints.Limit]
-	}
-	return list
+// LabelNames implements storage.LabelQuerier. PromQL does not call it.
+func (*querier) LabelNames(context.Context, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return nil, nil, errors.ErrUnsupported
 }
 
 // Close implements storage.Querier. Series of the query must not be used after.

@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
-	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
 	"github.com/promscope/promscope/bridge/store"
@@ -339,24 +338,6 @@ func TestQueryThroughEngine(t *testing.T) {
 			t.Errorf("%s = %q, %v; want %q", expr, res, res.Err, want)
 		}
 		q.Close()
-	}
-}
-
-func TestLabels(t *testing.T) {
-	st := store.New(store.NewSelection(selectors(t, time.Minute, `a`, `b`)), store.Options{}, nil)
-	b := st.Batch()
-	b.Append(series(t, st, "__name__", "a", "x", "1"), 1000, 1)
-	b.Append(series(t, st, "__name__", "b", "x", "2", "y", "3"), 1000, 1)
-	b.Commit(at(1000), time.Second)
-	q, _ := st.Querier(0, 2000)
-	defer q.Close()
-	names, _, err := q.LabelNames(t.Context(), nil)
-	if diff := cmp.Diff([]string{"__name__", "x", "y"}, names); diff != "" || err != nil {
-		t.Errorf("names: %v %s", err, diff)
-	}
-	values, _, err := q.LabelValues(t.Context(), "x", &storage.LabelHints{Limit: 1})
-	if diff := cmp.Diff([]string{"1"}, values); diff != "" || err != nil {
-		t.Errorf("values: %v %s", err, diff)
 	}
 }
 
