@@ -13,14 +13,14 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// A labelDrop tells where and why an expression loses a label.
+// A LabelDrop tells where and why an expression loses a label.
 type LabelDrop struct {
 	At     parser.Node // what drops it
 	Reason string      // continues the sentence "… does not survive: "
 	Hint   string      // what to write instead; may be empty
 }
 
-// labelDropped tells why no element of the expression's result can ever carry the
+// LabelDropped tells why no element of the expression's result can ever carry the
 // label. It returns nil as soon as one could: an expression that works must not be
 // refused.
 //
@@ -392,7 +392,7 @@ func unwrapParens(e parser.Expr) parser.Expr {
 	}
 }
 
-// stringValue returns the value of a string literal.
+// StringValue returns the value of a string literal.
 func StringValue(e parser.Expr) (string, bool) {
 	s, ok := unwrapParens(e).(*parser.StringLiteral)
 	if !ok {

@@ -8,12 +8,12 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// rateIntervalFactor times the scrape interval is $__rate_interval. A rate needs
+// RateIntervals times the scrape interval is $__rate_interval. A rate needs
 // two samples; five intervals survive two missed scrapes and jitter, and smooth
 // a little.
 const RateIntervals = 5
 
-// A variableError is a variable in an expression that does not exist.
+// A VariableError is a variable in an expression that does not exist.
 type VariableError struct {
 	Name   string
 	Offset int // in the expression's text
@@ -23,7 +23,7 @@ func (e *VariableError) Error() string {
 	return "unknown variable " + e.Name
 }
 
-// fillVariables puts the window for $__rate_interval. The replacement is padded
+// FillVariables puts the window for $__rate_interval. The replacement is padded
 // with spaces, which PromQL allows wherever it allows a duration, so that every
 // offset in the result is the same offset in text.
 func FillVariables(text string, window time.Duration) (string, error) {
@@ -100,7 +100,7 @@ func skipString(text string, i int) int {
 	return len(text)
 }
 
-// findCode returns the offset of the first token in the expression's code (not in
+// FindCode returns the offset of the first token in the expression's code (not in
 // a string or comment) from offset from on, or from if there is none.
 func FindCode(text string, from int, token string) int {
 	for i := nextCode(text, from); i < len(text); i = nextCode(text, i+1) {

@@ -2,7 +2,7 @@ package expr
 
 import "github.com/prometheus/prometheus/promql/parser"
 
-// needsNoSamples reports whether an expression can have values while no series that it
+// NeedsNoSamples reports whether an expression can have values while no series that it
 // selects has any, as with absent() or "or vector(0)".
 func NeedsNoSamples(node parser.Node) bool {
 	switch n := node.(type) {

@@ -13,11 +13,11 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 )
 
-// unixSocketLabel holds the path of the unix socket through which the target
+// LabelUnixSocket holds the path of the unix socket through which the target
 // is reached, instead of the network address in __address__.
 const LabelUnixSocket = "__unix_socket__"
 
-// target is what a loop scrapes. It does not change.
+// Target is what a loop scrapes. It does not change.
 type Target struct {
 	Job *Config
 	// all labels after relabelling, the internal ones included.
@@ -30,7 +30,7 @@ type Target struct {
 	Timeout    time.Duration
 }
 
-// targetsOf makes targets of a group. Targets that relabelling drops, or that
+// TargetsOf makes targets of a group. Targets that relabelling drops, or that
 // make no sense, come back as dropped.
 func TargetsOf(job *Config, g *targetgroup.Group) (targets []*Target, dropped []DroppedTarget) {
 	lb := labels.NewBuilder(labels.EmptyLabels())
@@ -166,10 +166,10 @@ func (t *Target) buildURL(host string) *url.URL {
 	}
 }
 
-// unixSocket is the path of the target's socket, or empty.
+// UnixSocket is the path of the target's socket, or empty.
 func (t *Target) UnixSocket() string { return t.All.Get(LabelUnixSocket) }
 
-// key identifies the target among those of its job, and decides when it is due.
+// Key identifies the target among those of its job, and decides when it is due.
 // Those of this process are all due at once, for one evaluation and one publication.
 func (t *Target) Key() string {
 	if t.URL == nil {
