@@ -103,6 +103,7 @@ func (k *Kernel) missing(spec *ebpf.CollectionSpec, set collector.HookSet) []str
 			}
 		case kprobe, trampoline:
 			function("function", p.AttachTo)
+		default: // an iterator: loading it tells
 		}
 	}
 	for _, name := range set.Kfuncs {

@@ -98,7 +98,7 @@ func (o Object) choose(k *Kernel) (*Programs, error) {
 			refused, causes = append(refused, collector.Refusal{HookSet: set.Name, Reason: e.Reason, Remedy: e.Remedy}), append(causes, e)
 			continue
 		}
-		p.Refused = append(refused, passedOver(o.HookSets, set, refused)...)
+		p.Refused = slices.Concat(refused, passedOver(o.HookSets, set, refused))
 		if k.loses(spec, set) > 0 {
 			p.Warnings = []collector.Warning{{Reason: preempted, Remedy: watchMissed}}
 		}
