@@ -38,13 +38,14 @@ func collectorFinding(check string, c *collectors.Collector) Finding {
 		return Warning(check, "", "gathering: %s", err)
 	}
 	status := c.Status()
-	text := "works"
+	lines := []string{"works"}
 	if status.HookSet != "" {
-		text += ", by " + status.HookSet
+		lines[0] += ", by " + status.HookSet
 	}
 	for _, r := range status.Refused {
-		text += fmt.Sprintf("\n%s would be better: %s", r.HookSet, r.Reason)
+		lines = append(lines, fmt.Sprintf("not by %s: %s", r.HookSet, r.Reason))
 	}
+	text := strings.Join(lines, "\n")
 	if len(status.Warnings) > 0 {
 		w := status.Warnings[0]
 		return Warning(check, w.Remedy, "%s\n%s", text, w.Reason)
