@@ -27,7 +27,7 @@ const (
 	LabelPod       = "target_pod_uid"
 	// LabelSubjectPID is the process that the target speaks of: the server that an
 	// exporter watches. Where there is none, it is the process that serves the target.
-	LabelSubjectPID = "target_subject_pid"
+	labelSubjectPID = "target_subject_pid"
 )
 
 // UnknownPID stands behind a pid that no living process has. It keeps rules from
@@ -76,7 +76,7 @@ func subject(sockets *socket.Table) func(ctx context.Context, origin labels.Labe
 			return origin
 		}
 		b := labels.NewBuilder(origin)
-		b.Set(LabelSubjectPID, strconv.Itoa(p.PID))
+		b.Set(labelSubjectPID, strconv.Itoa(p.PID))
 		return b.Labels()
 	}
 }
@@ -88,7 +88,7 @@ func processLabels(p host.Process) labels.Labels {
 		b.Add(LabelContainer, p.Container)
 	}
 	b.Add(LabelPID, strconv.Itoa(p.PID))
-	b.Add(LabelSubjectPID, strconv.Itoa(p.PID))
+	b.Add(labelSubjectPID, strconv.Itoa(p.PID))
 	if p.Pod != "" {
 		b.Add(LabelPod, p.Pod)
 	}
@@ -99,7 +99,7 @@ func processLabels(p host.Process) labels.Labels {
 // pidLabels are the labels that rules take for process ids. promscope's own need
 // no translation.
 func pidLabels(set *mapping.Set) []string {
-	names := []string{LabelPID, LabelSubjectPID}
+	names := []string{LabelPID, labelSubjectPID}
 	for _, r := range set.Rules() {
 		if r.Topology == mapping.Process && !slices.Contains(names, r.NodeLabel) {
 			names = append(names, r.NodeLabel)

@@ -23,10 +23,10 @@ var ownMetrics string
 // ownPrefix is what the names of promscope's own metrics begin with.
 const ownPrefix = "promscope_"
 
-// Fed reports whether any job or collector can have series that the matchers
+// fed reports whether any job or collector can have series that the matchers
 // select, and if not, which there are. Where that cannot be known, because only the
 // targets know what they serve, it is true.
-func (c *Config) Fed(matchers []*labels.Matcher) (fed bool, hint string) {
+func (c *Config) fed(matchers []*labels.Matcher) (fed bool, hint string) {
 	names := selectedNames(matchers)
 	for _, j := range c.Jobs {
 		if !j.mayBeNamed(matchers) {

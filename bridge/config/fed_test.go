@@ -47,7 +47,7 @@ scrape_configs:
 		{"scrape_configs: [{job_name: x, http_sd_configs: [{url: \"http://x/\"}]}]\n", `node_load1{job="y"}`, true},
 		{"scrape_configs: [{job_name: x, static_configs: [{targets: [a], labels: {job: y}}]}]\n", `node_load1{job="y"}`, true},
 	} {
-		got, hint := mustParse(t, tc.config).Fed(matchers(t, tc.selector))
+		got, hint := mustParse(t, tc.config).fed(matchers(t, tc.selector))
 		if got != tc.want || (hint == "") != got {
 			t.Errorf("%s%s: got %t, hint %q, want %t", tc.config, tc.selector, got, hint, tc.want)
 		}
@@ -69,7 +69,7 @@ scrape_configs:
 		{jobs, `promscope_x`, "docs/metrics.md lists promscope's own metrics"},
 		{jobs + "collectors: {http: {enabled: false}}\n", `promscope_http_requests_total`, "the collector http is not enabled"},
 	} {
-		if _, got := mustParse(t, tc.config).Fed(matchers(t, tc.selector)); got != tc.want {
+		if _, got := mustParse(t, tc.config).fed(matchers(t, tc.selector)); got != tc.want {
 			t.Errorf("%s%s: got %q, want %q", tc.config, tc.selector, got, tc.want)
 		}
 	}

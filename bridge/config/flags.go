@@ -19,7 +19,7 @@ func (f Flags) Load() (*Config, document.List) {
 		load = func() (*Config, document.List) { return Load(f.File) }
 	}
 	cfg, list := load()
-	if err := CheckHost(f.Host); err != nil {
+	if err := checkHost(f.Host); err != nil {
 		list = append(list, document.Diagnostic{Position: document.Position{File: "--scope.host"}, Message: err.Error()})
 	}
 	if list.Err() != nil {

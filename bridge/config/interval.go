@@ -13,12 +13,12 @@ import (
 	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
-// Interval returns the scrape interval of the series that the matchers can
+// interval returns the scrape interval of the series that the matchers can
 // select, which decides $__rate_interval: that of the built-in collectors
 // whose metrics they name; else the longest among the jobs that a matcher on
 // the label job admits; else the longest of all jobs. promscope's own metrics
 // are gathered at the global interval.
-func (c *Config) Interval(matchers []*labels.Matcher) time.Duration {
+func (c *Config) interval(matchers []*labels.Matcher) time.Duration {
 	own := time.Duration(c.Global.ScrapeInterval)
 	if admitsJob(matchers, job.InProcess) {
 		name := nameBeginning(matchers)

@@ -33,7 +33,7 @@ func TestInterval(t *testing.T) {
 		`promscope_scrapes_total`:                   15 * time.Second,
 		`go_goroutines{job="promscope"}`:            15 * time.Second,
 	} {
-		if got := mustParse(t, intervals).Interval(matchers(t, selector)); got != want {
+		if got := mustParse(t, intervals).interval(matchers(t, selector)); got != want {
 			t.Errorf("%s: got %s, want %s", selector, got, want)
 		}
 	}
@@ -42,7 +42,7 @@ func TestInterval(t *testing.T) {
 func TestIntervalWithoutJobs(t *testing.T) {
 	c := mustParse(t, "global: {scrape_interval: 7s}\nscrape_configs: []\ncollectors: {iowait: {enabled: false}}\n")
 	for _, selector := range []string{`node_load1`, `promscope_cpu_seconds_total`} {
-		if got := c.Interval(matchers(t, selector)); got != 7*time.Second {
+		if got := c.interval(matchers(t, selector)); got != 7*time.Second {
 			t.Errorf("%s: got %s, want that of global", selector, got)
 		}
 	}
@@ -58,7 +58,7 @@ func TestIntervalOfRenamedJobs(t *testing.T) {
 		"static_configs: [{targets: [a], labels: {job: x}}]",
 	} {
 		c := mustParse(t, "scrape_configs:\n  - {job_name: fast, static_configs: [{targets: [a]}]}\n  - {job_name: slow, scrape_interval: 1m, "+renaming+"}\n")
-		if got := c.Interval(matchers(t, `up{job="x"}`)); got != time.Minute {
+		if got := c.interval(matchers(t, `up{job="x"}`)); got != time.Minute {
 			t.Errorf("%s: got %s", renaming, got)
 		}
 	}

@@ -184,7 +184,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		// What it says of itself can be read again.
-		text, err := c.Redacted()
+		text, err := c.redacted()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,9 +33,9 @@ type effective struct {
 	Limits        rawLimits    `yaml:"limits"`
 }
 
-// Redacted returns the whole configuration in force as YAML, with the defaults
+// redacted returns the whole configuration in force as YAML, with the defaults
 // filled in and no secret in it.
-func (c *Config) Redacted() ([]byte, error) {
+func (c *Config) redacted() ([]byte, error) {
 	e := effective{
 		Global:     c.Global,
 		Scope:      c.Scope.raw(),
@@ -68,7 +68,7 @@ func (c *Config) Redacted() ([]byte, error) {
 
 // String returns what Redacted does, so that no secret gets out by %v.
 func (c *Config) String() string {
-	text, err := c.Redacted()
+	text, err := c.redacted()
 	if err != nil {
 		return err.Error()
 	}

@@ -27,7 +27,7 @@ func TestSecretsAreRedacted(t *testing.T) {
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("loaded", "config", c)
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("loaded", "config", c)
-	text, err := c.Redacted()
+	text, err := c.redacted()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,12 +15,12 @@ import (
 // loadRules reads the rules: the configuration's own, those of its rule files,
 // and then the presets. Earlier rules come first on a node.
 func (l *loader) loadRules(c *Config) {
-	opts := mapping.Options{Interval: c.Interval, MaxWindow: c.Limits.MaxWindow}
+	opts := mapping.Options{Interval: c.interval, MaxWindow: c.Limits.MaxWindow}
 	if opts.MaxWindow <= 0 { // an error of its own
 		opts.MaxWindow = time.Duration(defaults().Limits.MaxWindow)
 	}
 	if l.found.Err() == nil {
-		opts.Fed = c.Fed // else a job may be missing only because it is wrong
+		opts.Fed = c.fed // else a job may be missing only because it is wrong
 	}
 	rules, list := mapping.Parse(l.doc, document.Field(l.doc.Root, "rules"), opts)
 	l.report(list...)

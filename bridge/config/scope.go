@@ -21,7 +21,7 @@ func (l *loader) scope() Scope {
 	l.require(plugin.CheckID(raw.PluginID) == nil, section, "plugin_id",
 		"%q is not an id for Scope, which takes letters, digits and single dashes", raw.PluginID)
 	l.require(raw.Label != "", section, "label", "must not be empty")
-	err := CheckHost(raw.Host)
+	err := checkHost(raw.Host)
 	l.require(err == nil, section, "host", "%v", err)
 	l.require(raw.Samples >= 1 && raw.Samples <= maxSamples, section, "samples",
 		"must be between 1 and %d", maxSamples)
@@ -37,9 +37,9 @@ func (l *loader) scope() Scope {
 	}
 }
 
-// CheckHost returns what is wrong with a name for the host: in node ids, a semicolon
+// checkHost returns what is wrong with a name for the host: in node ids, a semicolon
 // follows it.
-func CheckHost(name string) error {
+func checkHost(name string) error {
 	if strings.ContainsAny(name, "; \t\n") {
 		return fmt.Errorf("%q must have no space and no semicolon", name)
 	}

@@ -19,8 +19,8 @@ import (
 func Diagnose(ctx context.Context, flags config.Flags, progress pipeline.Progress) (Diagnosis, error) {
 	var d Diagnosis
 	add := func(findings ...Finding) { d.Findings = append(d.Findings, findings...) }
-	k := NewKernel()
-	add(k.Release(), k.BTF(), k.Lockdown(), k.Capabilities())
+	k := newKernel()
+	add(k.release(), k.btf(), k.lockdown(), k.capabilities())
 
 	cfg, configured := examineConfig(flags)
 	add(configured)
@@ -33,17 +33,17 @@ func Diagnose(ctx context.Context, flags config.Flags, progress pipeline.Progres
 	}
 	r, err := pipeline.NewRuntime(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
-		add(Failure("machine", "mount /proc, and run promscope where it shows the machine's processes", "%s", err))
+		add(failure("machine", "mount /proc, and run promscope where it shows the machine's processes", "%s", err))
 		return d, nil
 	}
 	defer func() { _ = r.Close() }() // nothing of it matters any more
-	add(k.Namespaces(r.Machine), k.Processes(r.Machine))
+	add(k.namespaces(r.Machine), k.processes(r.Machine))
 
-	plugins := NewPlugins(cfg.Scope.PluginsRoot, cfg.Scope.PluginID, r.Machine)
-	add(plugins.Directory())
-	probes := plugins.FindProbes()
-	add(plugins.Probes(probes)...)
-	add(plugins.Sockets(ctx)...)
+	plugins := newPlugins(cfg.Scope.PluginsRoot, cfg.Scope.PluginID, r.Machine)
+	add(plugins.directory())
+	probes := plugins.findProbes()
+	add(plugins.probes(probes)...)
+	add(plugins.sockets(ctx)...)
 	add(hostNames(r.Machine, cfg, probes))
 
 	tried, err := try(ctx, r, progress)
@@ -60,12 +60,12 @@ func examineConfig(flags config.Flags) (*config.Config, Finding) {
 	name := cmp.Or(flags.File, "the defaults")
 	cfg, list := flags.Load()
 	if err := list.Err(); err != nil {
-		return nil, Failure(check, "correct it; promscope check says the same, with the lines. What follows is for the defaults", "%s", err)
+		return nil, failure(check, "correct it; promscope check says the same, with the lines. What follows is for the defaults", "%s", err)
 	}
 	if n := len(list.Warnings()); n > 0 {
-		return cfg, Warning(check, "promscope check "+name+" says which", "%s, %s", name, count(n, "warning", "warnings"))
+		return cfg, warning(check, "promscope check "+name+" says which", "%s, %s", name, count(n, "warning", "warnings"))
 	}
-	return cfg, Good(check, "%s: %s, %s", name, count(len(cfg.Jobs), "scrape job", "scrape jobs"), count(len(cfg.Rules.Rules()), "rule", "rules"))
+	return cfg, good(check, "%s: %s, %s", name, count(len(cfg.Jobs), "scrape job", "scrape jobs"), count(len(cfg.Rules.Rules()), "rule", "rules"))
 }
 
 func count(n int, one, many string) string {
@@ -76,7 +76,7 @@ func count(n int, one, many string) string {
 }
 
 // hostNames says what this host will be called, as the first probe names it.
-func hostNames(m *host.Machine, cfg *config.Config, probes []Probe) Finding {
+func hostNames(m *host.Machine, cfg *config.Config, probes []probe) Finding {
 	const check = "host name"
 	in := host.NameInputs{Configured: cfg.Scope.Host}
 	if len(probes) > 0 {
@@ -89,9 +89,9 @@ func hostNames(m *host.Machine, cfg *config.Config, probes []Probe) Finding {
 	}
 	text := strings.Join(all, ", then ")
 	if len(host.Disagreeing(names)) > 0 {
-		return Warning(check, "if Scope shows this host twice, set --scope.host to the name that the probe uses", "%s", text)
+		return warning(check, "if Scope shows this host twice, set --scope.host to the name that the probe uses", "%s", text)
 	}
-	return Good(check, "%s", text)
+	return good(check, "%s", text)
 }
 
 const (
@@ -132,7 +132,7 @@ func try(ctx context.Context, r *pipeline.Runtime, progress pipeline.Progress) (
 	stop()
 	<-told
 	if err := <-done; err != nil {
-		findings = append(findings, Failure("pipeline", "", "%s", err))
+		findings = append(findings, failure("pipeline", "", "%s", err))
 	}
 	return findings, ctx.Err()
 }

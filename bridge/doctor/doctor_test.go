@@ -35,31 +35,31 @@ func (e expected) check(t *testing.T, f Finding) {
 }
 
 func TestKernel(t *testing.T) {
-	lockdown := func(content string) Kernel {
+	lockdown := func(content string) kernel {
 		file := filepath.Join(t.TempDir(), "lockdown")
 		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		return Kernel{lockdownFile: file}
+		return kernel{lockdownFile: file}
 	}
-	expected{VerdictOK, "integrity"}.check(t, lockdown("none [integrity] confidentiality\n").Lockdown())
-	expected{VerdictOK, "none"}.check(t, lockdown("[none] integrity confidentiality\n").Lockdown())
-	expected{VerdictWarn, "lockdown=integrity"}.check(t, lockdown("none integrity [confidentiality]\n").Lockdown())
-	expected{VerdictOK, "none, as far"}.check(t, Kernel{lockdownFile: filepath.Join(t.TempDir(), "x")}.Lockdown())
+	expected{VerdictOK, "integrity"}.check(t, lockdown("none [integrity] confidentiality\n").lockdown())
+	expected{VerdictOK, "none"}.check(t, lockdown("[none] integrity confidentiality\n").lockdown())
+	expected{VerdictWarn, "lockdown=integrity"}.check(t, lockdown("none integrity [confidentiality]\n").lockdown())
+	expected{VerdictOK, "none, as far"}.check(t, kernel{lockdownFile: filepath.Join(t.TempDir(), "x")}.lockdown())
 
-	expected{VerdictOK, "Linux"}.check(t, NewKernel().Release())
-	expected{VerdictWarn, "broken"}.check(t, Kernel{uname: func(*unix.Utsname) error { return errors.New("broken") }}.Release())
+	expected{VerdictOK, "Linux"}.check(t, newKernel().release())
+	expected{VerdictWarn, "broken"}.check(t, kernel{uname: func(*unix.Utsname) error { return errors.New("broken") }}.release())
 
-	btf := func(err error) Kernel { return Kernel{spec: func() error { return err }} }
-	expected{VerdictOK, "describes"}.check(t, btf(nil).BTF())
-	expected{VerdictWarn, "no types → run another"}.check(t, btf(&collector.Error{Reason: "no types", Remedy: "run another"}).BTF())
-	expected{VerdictWarn, "torn"}.check(t, btf(errors.New("torn")).BTF())
+	btf := func(err error) kernel { return kernel{spec: func() error { return err }} }
+	expected{VerdictOK, "describes"}.check(t, btf(nil).btf())
+	expected{VerdictWarn, "no types → run another"}.check(t, btf(&collector.Error{Reason: "no types", Remedy: "run another"}).btf())
+	expected{VerdictWarn, "torn"}.check(t, btf(errors.New("torn")).btf())
 
-	missing := func(names ...string) Kernel {
-		return Kernel{missing: func() ([]string, error) { return names, nil }}
+	missing := func(names ...string) kernel {
+		return kernel{missing: func() ([]string, error) { return names, nil }}
 	}
-	expected{VerdictOK, "are there"}.check(t, missing().Capabilities())
-	expected{VerdictWarn, "CAP_BPF and CAP_PERFMON missing: eBPF collectors stay off → grant CAP_BPF and CAP_PERFMON"}.check(t, missing("CAP_BPF", "CAP_PERFMON").Capabilities())
+	expected{VerdictOK, "are there"}.check(t, missing().capabilities())
+	expected{VerdictWarn, "CAP_BPF and CAP_PERFMON missing: eBPF collectors stay off → grant CAP_BPF and CAP_PERFMON"}.check(t, missing("CAP_BPF", "CAP_PERFMON").capabilities())
 }
 
 // Whoever may not look into processes finds no target_pid, and is told so.
@@ -68,46 +68,46 @@ func TestProcesses(t *testing.T) {
 	if first, err := m.Process(1); err != nil || first.Container != "" {
 		t.Skip("this machine's first process is not to be seen")
 	}
-	rights := func(err error, bits ...uint) Kernel {
-		return Kernel{capget: func(_ *unix.CapUserHeader, data *unix.CapUserData) error {
+	rights := func(err error, bits ...uint) kernel {
+		return kernel{capget: func(_ *unix.CapUserHeader, data *unix.CapUserData) error {
 			for _, bit := range bits {
 				data.Effective |= 1 << bit
 			}
 			return err
 		}}
 	}
-	expected{VerdictOK, "process 1 is"}.check(t, rights(nil, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH).Processes(m))
-	expected{VerdictOK, "process 1 is"}.check(t, rights(nil, unix.CAP_SYS_PTRACE, unix.CAP_DAC_OVERRIDE).Processes(m))
-	expected{VerdictWarn, "CAP_DAC_READ_SEARCH missing"}.check(t, rights(nil, unix.CAP_SYS_PTRACE).Processes(m))
-	expected{VerdictWarn, "no target_pid for what they serve: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH missing → run as root"}.check(t, rights(nil).Processes(m))
-	expected{VerdictWarn, "not permitted"}.check(t, rights(unix.EPERM).Processes(m))
+	expected{VerdictOK, "process 1 is"}.check(t, rights(nil, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH).processes(m))
+	expected{VerdictOK, "process 1 is"}.check(t, rights(nil, unix.CAP_SYS_PTRACE, unix.CAP_DAC_OVERRIDE).processes(m))
+	expected{VerdictWarn, "CAP_DAC_READ_SEARCH missing"}.check(t, rights(nil, unix.CAP_SYS_PTRACE).processes(m))
+	expected{VerdictWarn, "no target_pid for what they serve: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH missing → run as root"}.check(t, rights(nil).processes(m))
+	expected{VerdictWarn, "not permitted"}.check(t, rights(unix.EPERM).processes(m))
 }
 
-func testPlugins(t *testing.T) *Plugins {
+func testPlugins(t *testing.T) *plugins {
 	t.Helper()
 	m, err := host.New(host.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Close)
-	return NewPlugins(t.TempDir(), "promscope", m)
+	return newPlugins(t.TempDir(), "promscope", m)
 }
 
 func TestRoot(t *testing.T) {
 	c := testPlugins(t)
-	expected{VerdictOK, "is there and writable"}.check(t, c.Directory())
+	expected{VerdictOK, "is there and writable"}.check(t, c.directory())
 	root := c.root
 	c.root = filepath.Join(root, "a", "b")
-	expected{VerdictWarn, "mkdir -p " + c.root}.check(t, c.Directory())
+	expected{VerdictWarn, "mkdir -p " + c.root}.check(t, c.directory())
 	c.root = filepath.Join(root, "file")
 	if err := os.WriteFile(c.root, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	expected{VerdictFail, "is no directory"}.check(t, c.Directory())
+	expected{VerdictFail, "is no directory"}.check(t, c.directory())
 	c.root = filepath.Join(root, "file", "x")
-	expected{VerdictFail, "not a directory"}.check(t, c.Directory())
+	expected{VerdictFail, "not a directory"}.check(t, c.directory())
 	c.root = "/proc/sys/x" // nobody can make a directory there
-	if f := c.Directory(); f.Verdict == VerdictOK {
+	if f := c.directory(); f.Verdict == VerdictOK {
 		t.Errorf("%+v", f)
 	}
 }
@@ -120,8 +120,8 @@ func TestProbes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewPlugins(t.TempDir(), "promscope", m)
-	for _, f := range c.Probes(c.FindProbes()) {
+	c := newPlugins(t.TempDir(), "promscope", m)
+	for _, f := range c.probes(c.findProbes()) {
 		expected{VerdictWarn, "no running probe"}.check(t, f)
 	}
 	const now, before = uint64(hosttest.Uptime / (10 * time.Millisecond)), 1000 // in ticks
@@ -152,7 +152,7 @@ func TestProbes(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	probes := c.FindProbes()
+	probes := c.findProbes()
 	var roots []string
 	for _, p := range probes {
 		roots = append(roots, p.root)
@@ -174,14 +174,14 @@ func TestProbes(t *testing.T) {
 	if born.IsZero() { // the file system does not tell when a directory was made
 		want[4] = want[0]
 	}
-	for i, f := range c.Probes(probes) {
+	for i, f := range c.probes(probes) {
 		want[i].check(t, f)
 	}
 }
 
 func TestSockets(t *testing.T) {
 	c := testPlugins(t)
-	for _, f := range c.Sockets(t.Context()) {
+	for _, f := range c.sockets(t.Context()) {
 		expected{VerdictOK, "promscope's will be " + c.socketPath()}.check(t, f)
 	}
 	listen := func(path string, stale bool) {
@@ -211,7 +211,7 @@ func TestSockets(t *testing.T) {
 		{VerdictWarn, "will never be polled"},
 		{VerdictWarn, "promscope takes it over"},
 	}
-	got := c.Sockets(t.Context())
+	got := c.sockets(t.Context())
 	if len(got) != len(want) {
 		t.Fatalf("got %+v", got)
 	}
@@ -226,12 +226,12 @@ func TestSockets(t *testing.T) {
 	if err := os.WriteFile(c.socketPath(), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	got = c.Sockets(t.Context())
+	got = c.sockets(t.Context())
 	expected{VerdictFail, "is no socket"}.check(t, got[len(got)-1])
 }
 
 func TestDiagnosisText(t *testing.T) {
-	d := Diagnosis{Findings: []Finding{Good("kernel", "fine"), Warning("plugins root", "do this\nor that", "\x1b[31mred\ntwo lines"), Failure("x", "help", "bad")}}
+	d := Diagnosis{Findings: []Finding{good("kernel", "fine"), warning("plugins root", "do this\nor that", "\x1b[31mred\ntwo lines"), failure("x", "help", "bad")}}
 	var out strings.Builder
 	if err := d.WriteText(&out); err != nil {
 		t.Fatal(err)

@@ -30,18 +30,18 @@ type Finding struct {
 	Remedy  string  `json:"remedy,omitempty"`
 }
 
-// Good is a finding that needs no remedy.
-func Good(check, format string, args ...any) Finding {
+// good is a finding that needs no remedy.
+func good(check, format string, args ...any) Finding {
 	return Finding{Check: check, Verdict: VerdictOK, Finding: fmt.Sprintf(format, args...)}
 }
 
-// Warning is a finding of something that does not work as it could.
-func Warning(check, remedy, format string, args ...any) Finding {
+// warning is a finding of something that does not work as it could.
+func warning(check, remedy, format string, args ...any) Finding {
 	return Finding{Check: check, Verdict: VerdictWarn, Finding: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
-// Failure is a finding of something that keeps promscope from its job.
-func Failure(check, remedy, format string, args ...any) Finding {
+// failure is a finding of something that keeps promscope from its job.
+func failure(check, remedy, format string, args ...any) Finding {
 	return Finding{Check: check, Verdict: VerdictFail, Finding: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 

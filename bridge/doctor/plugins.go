@@ -17,41 +17,41 @@ import (
 	"github.com/promscope/promscope/bridge/plugin"
 )
 
-// Plugins looks at where promscope and Scope's probe meet.
-type Plugins struct {
+// plugins looks at where promscope and Scope's probe meet.
+type plugins struct {
 	root, id string
 	machine  *host.Machine
 }
 
-// NewPlugins returns the check of a promscope with that plugins root and id.
-func NewPlugins(root, id string, machine *host.Machine) *Plugins {
-	return &Plugins{root: root, id: id, machine: machine}
+// newPlugins returns the check of a promscope with that plugins root and id.
+func newPlugins(root, id string, machine *host.Machine) *plugins {
+	return &plugins{root: root, id: id, machine: machine}
 }
 
 // socketPath is where promscope's own socket is.
-func (c *Plugins) socketPath() string { return filepath.Join(c.root, c.id, c.id+".sock") }
+func (c *plugins) socketPath() string { return filepath.Join(c.root, c.id, c.id+".sock") }
 
 const checkRoot = "plugins root"
 
-// Directory looks at the plugins root.
-func (c *Plugins) Directory() Finding {
+// directory looks at the plugins root.
+func (c *plugins) directory() Finding {
 	info, err := os.Stat(c.root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return c.missingRoot()
 	case err != nil:
-		return Failure(checkRoot, "run as root, or choose another with --scope.plugins-root", "%s", err)
+		return failure(checkRoot, "run as root, or choose another with --scope.plugins-root", "%s", err)
 	case !info.IsDir():
-		return Failure(checkRoot, "remove it, or choose another with --scope.plugins-root", "%s is no directory", c.root)
+		return failure(checkRoot, "remove it, or choose another with --scope.plugins-root", "%s is no directory", c.root)
 	}
 	if err := unix.Access(c.root, unix.W_OK|unix.X_OK); err != nil {
-		return Failure(checkRoot, "run as root, or choose a writable directory with --scope.plugins-root", "%s is not writable: %s", c.root, err)
+		return failure(checkRoot, "run as root, or choose a writable directory with --scope.plugins-root", "%s is not writable: %s", c.root, err)
 	}
-	return Good(checkRoot, "%s is there and writable", c.root)
+	return good(checkRoot, "%s is there and writable", c.root)
 }
 
 // missingRoot tells whether promscope could make the root.
-func (c *Plugins) missingRoot() Finding {
+func (c *plugins) missingRoot() Finding {
 	above := filepath.Dir(c.root)
 	for {
 		if _, err := os.Stat(above); err == nil || above == filepath.Dir(above) {
@@ -60,17 +60,17 @@ func (c *Plugins) missingRoot() Finding {
 		above = filepath.Dir(above)
 	}
 	if err := unix.Access(above, unix.W_OK|unix.X_OK); err != nil {
-		return Failure(checkRoot, "make it, writable for promscope, before the probe starts", "%s is not there, and %s is not writable: %s", c.root, above, err)
+		return failure(checkRoot, "make it, writable for promscope, before the probe starts", "%s is not there, and %s is not writable: %s", c.root, above, err)
 	}
-	return Warning(checkRoot, "mkdir -p "+c.root+" and start the probe after that: it looks for plugins only if the directory was there at its start",
+	return warning(checkRoot, "mkdir -p "+c.root+" and start the probe after that: it looks for plugins only if the directory was there at its start",
 		"%s is not there; promscope will make it", c.root)
 }
 
 // maxSockets bounds how many sockets below the root are looked at.
 const maxSockets = 100
 
-// Sockets looks at all sockets that the probe would find.
-func (c *Plugins) Sockets(ctx context.Context) []Finding {
+// sockets looks at all sockets that the probe would find.
+func (c *plugins) sockets(ctx context.Context) []Finding {
 	var findings []Finding
 	seen := 0
 	walk := func(path string, entry fs.DirEntry, err error) error {
@@ -80,7 +80,7 @@ func (c *Plugins) Sockets(ctx context.Context) []Finding {
 		case ctx.Err() != nil || seen == maxSockets:
 			return fs.SkipAll
 		case path == c.socketPath() && entry.Type() != fs.ModeSocket:
-			findings = append(findings, Failure("socket", "remove it, or choose another name with --scope.plugin-id", "%s is no socket, and not promscope's to remove", path))
+			findings = append(findings, failure("socket", "remove it, or choose another name with --scope.plugin-id", "%s is no socket, and not promscope's to remove", path))
 		case entry.Type() == fs.ModeSocket:
 			seen++
 			findings = append(findings, c.socket(ctx, path))
@@ -89,13 +89,13 @@ func (c *Plugins) Sockets(ctx context.Context) []Finding {
 	}
 	_ = filepath.WalkDir(c.root, walk) // walk returns none
 	if len(findings) == 0 {
-		return []Finding{Good("socket", "no plugin has one yet; promscope's will be %s", c.socketPath())}
+		return []Finding{good("socket", "no plugin has one yet; promscope's will be %s", c.socketPath())}
 	}
 	return findings
 }
 
 // socket looks at one socket.
-func (c *Plugins) socket(ctx context.Context, path string) Finding {
+func (c *plugins) socket(ctx context.Context, path string) Finding {
 	const check = "socket"
 	own := path == c.socketPath()
 	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
@@ -112,16 +112,16 @@ func (c *Plugins) socket(ctx context.Context, path string) Finding {
 			}
 		}
 		if plugin.CheckID(name) != nil {
-			return Warning(check, "give it a name of letters, digits and single dashes", "%s of %s will never be polled, because of its name", path, who)
+			return warning(check, "give it a name of letters, digits and single dashes", "%s of %s will never be polled, because of its name", path, who)
 		}
 		if own {
-			return Good(check, "%s is served by %s: promscope runs already", path, who)
+			return good(check, "%s is served by %s: promscope runs already", path, who)
 		}
-		return Good(check, "%s is another plugin's, %s", path, who)
+		return good(check, "%s is another plugin's, %s", path, who)
 	case errors.Is(err, unix.ECONNREFUSED) && own:
-		return Warning(check, "", "%s is a leftover; promscope takes it over at its start", path)
+		return warning(check, "", "%s is a leftover; promscope takes it over at its start", path)
 	case errors.Is(err, unix.ECONNREFUSED):
-		return Warning(check, "start its plugin, or remove the file: Scope shows it as an error for as long as it is there", "nobody listens on %s", path)
+		return warning(check, "start its plugin, or remove the file: Scope shows it as an error for as long as it is there", "nobody listens on %s", path)
 	}
-	return Warning(check, "", "%s cannot be looked at: %s", path, err)
+	return warning(check, "", "%s cannot be looked at: %s", path, err)
 }

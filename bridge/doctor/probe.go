@@ -12,21 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Probe is a running probe of Weave Scope.
-type Probe struct {
+// probe is a running probe of Weave Scope.
+type probe struct {
 	PID   int
 	name  string
 	root  string // its --probe.plugins.root
 	start time.Time
 }
 
-// FindProbes looks for probes among the processes.
-func (c *Plugins) FindProbes() []Probe {
+// findProbes looks for probes among the processes.
+func (c *plugins) findProbes() []probe {
 	pids, err := c.machine.PIDs()
 	if err != nil {
 		return nil // the machine's finding says so
 	}
-	var probes []Probe
+	var probes []probe
 	for _, pid := range pids {
 		args, err := c.machine.CmdLine(pid)
 		if err != nil || len(args) == 0 {
@@ -37,10 +37,10 @@ func (c *Plugins) FindProbes() []Probe {
 			continue
 		}
 		if p, err := c.machine.Process(pid); err == nil {
-			probes = append(probes, Probe{PID: pid, name: filepath.Base(args[0]), root: root, start: p.Start})
+			probes = append(probes, probe{PID: pid, name: filepath.Base(args[0]), root: root, start: p.Start})
 		}
 	}
-	slices.SortFunc(probes, func(a, b Probe) int { return cmp.Compare(a.PID, b.PID) })
+	slices.SortFunc(probes, func(a, b probe) int { return cmp.Compare(a.PID, b.PID) })
 	return probes
 }
 
@@ -68,10 +68,10 @@ func probeRoot(args []string) (root string, is bool) {
 	return root, is
 }
 
-// Probes says for each probe whether it looks where promscope's socket will be.
-func (c *Plugins) Probes(found []Probe) []Finding {
+// probes says for each probe whether it looks where promscope's socket will be.
+func (c *plugins) probes(found []probe) []Finding {
 	if len(found) == 0 {
-		return []Finding{Warning("probe", "start Scope; if it runs, let promscope see the host's processes (Docker: --pid=host)", "no running probe of Scope is to be seen")}
+		return []Finding{warning("probe", "start Scope; if it runs, let promscope see the host's processes (Docker: --pid=host)", "no running probe of Scope is to be seen")}
 	}
 	findings := make([]Finding, len(found))
 	for i, p := range found {
@@ -80,28 +80,28 @@ func (c *Plugins) Probes(found []Probe) []Finding {
 	return findings
 }
 
-func (c *Plugins) probe(p Probe) Finding {
+func (c *plugins) probe(p probe) Finding {
 	const check = "probe"
 	who := fmt.Sprintf("%s (pid %d)", p.name, p.PID)
 	seen, born, err := c.statIn(p.PID, p.root)
 	own, _, ownErr := c.statIn(0, c.root)
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return Failure(check, "make that directory where the probe runs, and restart the probe (Docker: -v "+c.root+":"+p.root+")",
+		return failure(check, "make that directory where the probe runs, and restart the probe (Docker: -v "+c.root+":"+p.root+")",
 			"%s looks for plugins in %s, which is not there where it runs", who, p.root)
 	case err != nil:
-		return Warning(check, "run the doctor as root",
+		return warning(check, "run the doctor as root",
 			"%s looks for plugins in %s; whether that is the same directory may not be looked at: %s", who, p.root, err)
 	case ownErr != nil:
-		return Warning(check, "set --scope.plugins-root to the directory that the probe looks into", "%s looks for plugins in %s", who, p.root)
+		return warning(check, "set --scope.plugins-root to the directory that the probe looks into", "%s looks for plugins in %s", who, p.root)
 	case seen != own:
-		return Failure(check, "share the directory (Docker: -v "+c.root+":"+p.root+" for the probe), or set --scope.plugins-root to it",
+		return failure(check, "share the directory (Docker: -v "+c.root+":"+p.root+" for the probe), or set --scope.plugins-root to it",
 			"%s looks for plugins in %s, which is another directory than promscope's %s", who, p.root, c.root)
 	case !born.IsZero() && born.After(p.start.Add(time.Second)):
-		return Failure(check, "restart the probe: it looks for plugins only if the directory was there at its start",
+		return failure(check, "restart the probe: it looks for plugins only if the directory was there at its start",
 			"%s was started %s before %s was made", who, born.Sub(p.start).Round(time.Second), p.root)
 	}
-	return Good(check, "%s looks into the same directory, as %s", who, p.root)
+	return good(check, "%s looks into the same directory, as %s", who, p.root)
 }
 
 // directoryID is the identity of a directory.
@@ -114,7 +114,7 @@ type directoryID struct {
 // file system tells. The path is as a process sees it, below that process's root: an
 // absolute symbolic link, as /var/run is one, leads to where it leads for the process.
 // The process 0 is this one.
-func (c *Plugins) statIn(pid int, path string) (id directoryID, born time.Time, err error) {
+func (c *plugins) statIn(pid int, path string) (id directoryID, born time.Time, err error) {
 	root := "/"
 	if pid > 0 {
 		root = c.machine.Path(pid, "root")

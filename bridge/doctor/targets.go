@@ -17,7 +17,7 @@ func collectorFindings(p *pipeline.Pipeline) []Finding {
 	for _, b := range p.Config.Collectors {
 		check := "collector " + b.Name
 		if !b.Enabled {
-			findings = append(findings, Good(check, "switched off by the configuration"))
+			findings = append(findings, good(check, "switched off by the configuration"))
 			continue
 		}
 		for _, c := range p.Collectors {
@@ -32,10 +32,10 @@ func collectorFindings(p *pipeline.Pipeline) []Finding {
 func collectorFinding(check string, c *collectors.Collector) Finding {
 	if c.Err != nil {
 		reason, remedy := collector.ReasonAndRemedy(c.Err)
-		return Warning(check, remedy, "%s", reason)
+		return warning(check, remedy, "%s", reason)
 	}
 	if _, err := c.Gather(); err != nil {
-		return Warning(check, "", "gathering: %s", err)
+		return warning(check, "", "gathering: %s", err)
 	}
 	status := c.Status()
 	lines := []string{"works"}
@@ -48,9 +48,9 @@ func collectorFinding(check string, c *collectors.Collector) Finding {
 	text := strings.Join(lines, "\n")
 	if len(status.Warnings) > 0 {
 		w := status.Warnings[0]
-		return Warning(check, w.Remedy, "%s\n%s", text, w.Reason)
+		return warning(check, w.Remedy, "%s\n%s", text, w.Reason)
 	}
-	return Good(check, "%s", text)
+	return good(check, "%s", text)
 }
 
 // shownListeners is how many listeners are named that are no exporters.
@@ -64,7 +64,7 @@ func listenerFindings(r *pipeline.Runtime) []Finding {
 		looked = looked || len(job.Listeners) > 0
 	}
 	if !looked {
-		return []Finding{Good(check, "not looked for: no job has listener_sd_configs")}
+		return []Finding{good(check, "not looked for: no job has listener_sd_configs")}
 	}
 	var exporters, others []string
 	for _, l := range r.Prober.Listeners() {
@@ -88,13 +88,13 @@ func listenerFindings(r *pipeline.Runtime) []Finding {
 	if len(exporters) > 0 {
 		text += ": " + strings.Join(exporters, ", ")
 	}
-	findings := []Finding{Good(check, "%s", text)}
+	findings := []Finding{good(check, "%s", text)}
 	if len(others) > 0 {
 		more := ""
 		if n := len(others) - shownListeners; n > 0 {
 			others, more = others[:shownListeners], fmt.Sprintf("\nand %d more", n)
 		}
-		findings = append(findings, Good("other listeners", "in the ports that were looked at, and no exporters:\n%s%s", strings.Join(others, "\n"), more))
+		findings = append(findings, good("other listeners", "in the ports that were looked at, and no exporters:\n%s%s", strings.Join(others, "\n"), more))
 	}
 	return findings
 }
@@ -111,18 +111,18 @@ func targetFindings(p *pipeline.Pipeline) []Finding {
 		case t.Health == scrape.HealthUp:
 			up = append(up, fmt.Sprintf("%s (%d series, %d kept)", ref, t.Samples, t.Kept))
 		case t.Health == scrape.HealthDown:
-			findings = append(findings, Warning(check, "the targets page of the running promscope has its labels and URL", "%s is down: %s", ref, ref.Error))
+			findings = append(findings, warning(check, "the targets page of the running promscope has its labels and URL", "%s is down: %s", ref, ref.Error))
 		default:
-			findings = append(findings, Warning(check, "", "%s was not scraped within %s", ref, tryTime))
+			findings = append(findings, warning(check, "", "%s was not scraped within %s", ref, tryTime))
 		}
 	}
 	for _, d := range p.Scrape.Dropped() {
 		if t := status.Dropped(&d); d.Error != "" {
-			findings = append(findings, Warning(check, "correct its job", "%s of job %s: %s", t.Discovered["__address__"], t.Job, t.Error))
+			findings = append(findings, warning(check, "correct its job", "%s of job %s: %s", t.Discovered["__address__"], t.Job, t.Error))
 		}
 	}
 	if len(up) == 0 {
-		return append([]Finding{Good(check, "none is up besides the collectors")}, findings...)
+		return append([]Finding{good(check, "none is up besides the collectors")}, findings...)
 	}
-	return append([]Finding{Good(check, "%s up: %s", count(len(up), "is", "are"), strings.Join(up, ", "))}, findings...)
+	return append([]Finding{good(check, "%s up: %s", count(len(up), "is", "are"), strings.Join(up, ", "))}, findings...)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/promscope/promscope/mapping"
 )
 
-// DropsOf tells which rules had values for a node and dropped them, and why.
-func (f *Facts) DropsOf(ctx context.Context, t mapping.Topology, id string) []view.Drop {
+// dropsOf tells which rules had values for a node and dropped them, and why.
+func (f *facts) dropsOf(ctx context.Context, t mapping.Topology, id string) []view.Drop {
 	var drops []view.Drop
 	statuses := f.Rules.Status()
 	for i, rule := range f.Set.Rules() {

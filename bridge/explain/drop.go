@@ -12,7 +12,7 @@ import (
 )
 
 // whyDropped is a reason for which an element is on no node, in words.
-func (f *Facts) whyDropped(rule *mapping.Rule, element *mapping.Element) string {
+func (f *facts) whyDropped(rule *mapping.Rule, element *mapping.Element) string {
 	value := secret.Label(rule.NodeLabel, element.Labels.Get(rule.NodeLabel))
 	switch element.Dropped {
 	case mapping.DropNoLabel:

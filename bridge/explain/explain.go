@@ -36,9 +36,9 @@ const (
 	explainedDrops    = 20
 )
 
-// Facts is what a question is answered from: a running pipeline, or a
+// facts are what a question is answered from: a running pipeline, or a
 // configuration with expositions out of files.
-type Facts struct {
+type facts struct {
 	Set      *mapping.Set
 	Rules    *mapping.Evaluator
 	Kept     storage.Queryable // samples of the series that rules select
@@ -68,7 +68,7 @@ type result struct {
 }
 
 // result evaluates a rule once more, or returns what that gave before.
-func (f *Facts) result(ctx context.Context, rule int) *result {
+func (f *facts) result(ctx context.Context, rule int) *result {
 	if r := f.results[rule]; r != nil {
 		return r
 	}
@@ -83,7 +83,7 @@ func (f *Facts) result(ctx context.Context, rule int) *result {
 
 // Explain answers a question. A subject may name a rule, a node and a metric at
 // once.
-func (f *Facts) Explain(ctx context.Context, subject string) (view.Explanation, error) {
+func (f *facts) Explain(ctx context.Context, subject string) (view.Explanation, error) {
 	e := view.Explanation{Subject: subject}
 	for i := range f.Models {
 		if f.names(&f.Models[i], subject) {
@@ -118,7 +118,7 @@ func (f *Facts) Explain(ctx context.Context, subject string) (view.Explanation, 
 
 // names tells whether the subject means the rule: by its name, its metric or what
 // ${label} made of that, or its label.
-func (f *Facts) names(r *view.Rule, subject string) bool {
+func (f *facts) names(r *view.Rule, subject string) bool {
 	if subject == r.Name || subject == r.Metric || strings.EqualFold(subject, r.Label) {
 		return true
 	}
@@ -168,7 +168,7 @@ func parseSubject(subject string) ([]*labels.Matcher, error) {
 
 // explainSeries adds the series that the matchers select, in the store or at a
 // target.
-func (f *Facts) explainSeries(ctx context.Context, e *view.Explanation, matchers []*labels.Matcher) {
+func (f *facts) explainSeries(ctx context.Context, e *view.Explanation, matchers []*labels.Matcher) {
 	kept := store.Latest(ctx, f.Kept, matchers, f.Now.Add(-f.Oldest), f.Now)
 	exposed, problems := f.Exposed(ctx, matchers)
 	all := mergeSeries(kept, exposed)
@@ -211,7 +211,7 @@ func mergeSeries(kept, exposed []store.LatestSample) []knownSeries {
 }
 
 // explainOne tells where one series comes from and goes to.
-func (f *Facts) explainOne(ctx context.Context, series knownSeries) view.SeriesExplanation {
+func (f *facts) explainOne(ctx context.Context, series knownSeries) view.SeriesExplanation {
 	x := view.SeriesExplanation{Labels: secret.Labels(series.Labels), Selected: []view.Selection{}}
 	if t := targetOf(series.Labels, f.Targets); t != nil {
 		ref := status.TargetRef(t)
@@ -244,7 +244,7 @@ func (f *Facts) explainOne(ctx context.Context, series knownSeries) view.SeriesE
 
 // notStored says why a series that a target serves and a rule selects is not in the
 // store.
-func (f *Facts) notStored() string {
+func (f *facts) notStored() string {
 	if f.Full {
 		return fmt.Sprintf("limit: the store keeps as many series as limits.max_series = %d allows", f.Limits.MaxSeries)
 	}
@@ -252,7 +252,7 @@ func (f *Facts) notStored() string {
 }
 
 // follow adds what became of the elements of a rule's result that a series is part of.
-func (f *Facts) follow(ctx context.Context, s *view.Selection, index int, series labels.Labels) {
+func (f *facts) follow(ctx context.Context, s *view.Selection, index int, series labels.Labels) {
 	r := f.result(ctx, index)
 	if r.err != nil {
 		s.Error = secret.Text(status.Cause(r.err).Error())
@@ -301,7 +301,7 @@ func elementsOf(elements []mapping.Element, series labels.Labels) []int {
 }
 
 // element is an element of a rule's result as the pages show it.
-func (f *Facts) element(index int, element *mapping.Element) view.Element {
+func (f *facts) element(index int, element *mapping.Element) view.Element {
 	rule := f.Set.Rules()[index]
 	e := view.Element{Labels: secret.Labels(element.Labels), Value: view.Float(element.Value), Dropped: element.Dropped}
 	if element.Dropped != "" {
@@ -316,7 +316,7 @@ func (f *Facts) element(index int, element *mapping.Element) view.Element {
 }
 
 // explainRule tells how a rule comes to its points.
-func (f *Facts) explainRule(ctx context.Context, index int) view.RuleExplanation {
+func (f *facts) explainRule(ctx context.Context, index int) view.RuleExplanation {
 	model := f.Models[index]
 	x := view.RuleExplanation{Rule: model, Targets: []view.TargetRef{}, Results: []view.Element{}}
 	x.Targets = append(x.Targets, f.feeders(ctx, index, nil)...)
@@ -364,7 +364,7 @@ func boolToInt(b bool) int {
 
 // feeders are the targets whose series a rule selects, those that are kept now.
 // With a filter, only such series count.
-func (f *Facts) feeders(ctx context.Context, rule int, filter func(labels.Labels) bool) []view.TargetRef {
+func (f *facts) feeders(ctx context.Context, rule int, filter func(labels.Labels) bool) []view.TargetRef {
 	seen := map[*scrape.TargetStatus]bool{}
 	refs := []view.TargetRef{}
 	for _, selector := range f.Set.Selectors() {
@@ -389,12 +389,12 @@ func (f *Facts) feeders(ctx context.Context, rule int, filter func(labels.Labels
 }
 
 // explainNode tells what is behind a node's metrics, and which it lacks.
-func (f *Facts) explainNode(ctx context.Context, n *view.Node) view.NodeExplanation {
+func (f *facts) explainNode(ctx context.Context, n *view.Node) view.NodeExplanation {
 	id := n.ID
 	if n.Topology == string(mapping.Host) {
 		id = ""
 	}
-	x := view.NodeExplanation{Node: *n, Origins: []view.MetricOrigin{}, Drops: f.DropsOf(ctx, mapping.Topology(n.Topology), id)}
+	x := view.NodeExplanation{Node: *n, Origins: []view.MetricOrigin{}, Drops: f.dropsOf(ctx, mapping.Topology(n.Topology), id)}
 	for _, m := range n.Metrics {
 		origin := view.MetricOrigin{Metric: m.ID, Rule: m.Rule, Targets: []view.TargetRef{}}
 		if i := slices.IndexFunc(f.Models, func(r view.Rule) bool { return r.Name == m.Rule }); i >= 0 {
@@ -408,7 +408,7 @@ func (f *Facts) explainNode(ctx context.Context, n *view.Node) view.NodeExplanat
 
 // behind are the targets behind a rule's value on one node: those whose series
 // name the node, if any does, else all that feed the rule.
-func (f *Facts) behind(ctx context.Context, index int, id string) []view.TargetRef {
+func (f *facts) behind(ctx context.Context, index int, id string) []view.TargetRef {
 	if rule := f.Set.Rules()[index]; rule.NodeLabel != "" {
 		refs := f.feeders(ctx, index, func(l labels.Labels) bool { return namesID(rule, l, id) })
 		if len(refs) > 0 {

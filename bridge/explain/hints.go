@@ -28,7 +28,7 @@ const (
 )
 
 // hints say what to try for a subject that nothing goes by.
-func (f *Facts) hints(ctx context.Context, subject string, matchers []*labels.Matcher) []string {
+func (f *facts) hints(ctx context.Context, subject string, matchers []*labels.Matcher) []string {
 	var hints []string
 	for i, r := range f.Set.Rules() {
 		for _, v := range f.Set.Selectors() {
@@ -54,7 +54,7 @@ func (f *Facts) hints(ctx context.Context, subject string, matchers []*labels.Ma
 }
 
 // missing says why selectors of a rule find nothing.
-func (f *Facts) missing(ctx context.Context, rule int) []string {
+func (f *facts) missing(ctx context.Context, rule int) []string {
 	var empty []mapping.Selector
 	var names []string
 	models := f.Models[rule].Selectors // in the order of the set's
@@ -196,7 +196,7 @@ func idlePreset(set *mapping.Set, subject string) string {
 
 // similar returns other names of rules, their metrics, and metrics of targets that
 // look like a word. If that is a metric, targets are asked.
-func (f *Facts) similar(ctx context.Context, word string, metric bool) []string {
+func (f *facts) similar(ctx context.Context, word string, metric bool) []string {
 	known := map[string]bool{}
 	for _, r := range f.Set.Rules() {
 		known[r.String()], known[r.Metric] = true, true

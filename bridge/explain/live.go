@@ -47,10 +47,10 @@ func (l *Live) Explain(ctx context.Context, subject string) (view.Explanation, e
 }
 
 // facts are what is known now.
-func (l *Live) facts(ctx context.Context) *Facts {
+func (l *Live) facts(ctx context.Context) *facts {
 	p := l.runtime.Pipeline()
 	snapshot := l.runtime.Report.Snapshot()
-	f := &Facts{
+	f := &facts{
 		Set:      p.Config.Rules,
 		Rules:    p.Rules,
 		Kept:     p.Store,
@@ -71,7 +71,7 @@ func (l *Live) facts(ctx context.Context) *Facts {
 }
 
 // absentNode tells why a node is not in the report; nil if the subject is no node.
-func (l *Live) absentNode(ctx context.Context, f *Facts, subject string) *view.NodeExplanation {
+func (l *Live) absentNode(ctx context.Context, f *facts, subject string) *view.NodeExplanation {
 	topology, id := mapping.ParseNode(subject, f.HostName)
 	if topology == "" {
 		return nil
@@ -89,7 +89,7 @@ func (l *Live) absentNode(ctx context.Context, f *Facts, subject string) *view.N
 			x.Name = l.source.ProcessName(pid)
 		}
 	}
-	x.Drops = f.DropsOf(ctx, topology, id)
+	x.Drops = f.dropsOf(ctx, topology, id)
 	var drops []string
 	for _, d := range x.Drops {
 		if drop := fmt.Sprintf("rule %s has a value for it, and drops it (%s)", d.Rule, d.Reason); !slices.Contains(drops, drop) {

@@ -147,8 +147,8 @@ func (r *replay) scrape(ctx context.Context, at time.Time, content []byte) error
 }
 
 // facts are what is known after the last exposition.
-func (r *replay) facts(ctx context.Context) *Facts {
-	f := &Facts{
+func (r *replay) facts(ctx context.Context) *facts {
+	f := &facts{
 		Set:      r.cfg.Rules,
 		Rules:    r.rules,
 		Kept:     r.store,

@@ -58,7 +58,7 @@ func (*options) Check() []collector.Problem { return nil }
 
 // Open implements collector.Options.
 func (*options) Open(env collector.Environment) (collector.Collector, error) {
-	return NewCollector("/proc", env.Logger)
+	return newCollectorAt("/proc", env.Logger)
 }
 
 // Status implements collector.Collector.
@@ -67,9 +67,9 @@ func (*Collector) Status() collector.Status { return collector.Status{} }
 // Close implements collector.Collector.
 func (*Collector) Close() error { return nil }
 
-// NewCollector returns a collector that reads <procRoot>/stat, or an error when
+// newCollectorAt returns a collector that reads <procRoot>/stat, or an error when
 // procRoot is no directory.
-func NewCollector(procRoot string, logger *slog.Logger) (*Collector, error) {
+func newCollectorAt(procRoot string, logger *slog.Logger) (*Collector, error) {
 	fs, err := procfs.NewFS(procRoot)
 	if err != nil {
 		return nil, fmt.Errorf("opening procfs: %w", err)

@@ -28,7 +28,7 @@ func newCollector(t *testing.T, content string) (*Collector, func(string)) {
 		}
 	}
 	write(content)
-	c, err := NewCollector(root, promslog.NewNopLogger())
+	c, err := newCollectorAt(root, promslog.NewNopLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestOfflineCPUVanishes(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	if _, err := NewCollector(filepath.Join(t.TempDir(), "none"), promslog.NewNopLogger()); err == nil {
+	if _, err := newCollectorAt(filepath.Join(t.TempDir(), "none"), promslog.NewNopLogger()); err == nil {
 		t.Error("a missing root is no error")
 	}
 	c, write := newCollector(t, stat(1, 1))
@@ -141,7 +141,7 @@ func TestErrors(t *testing.T) {
 
 // The machine's own /proc/stat: all CPUs together are what they are one by one.
 func TestRealProc(t *testing.T) {
-	c, err := NewCollector("/proc", promslog.NewNopLogger())
+	c, err := newCollectorAt("/proc", promslog.NewNopLogger())
 	if err != nil {
 		t.Skip(err)
 	}
@@ -164,7 +164,7 @@ func TestRealProc(t *testing.T) {
 }
 
 func BenchmarkCollect(b *testing.B) {
-	c, err := NewCollector("/proc", promslog.NewNopLogger())
+	c, err := newCollectorAt("/proc", promslog.NewNopLogger())
 	if err != nil {
 		b.Skip(err)
 	}

@@ -241,7 +241,7 @@ func (a *appender) resolve(ctx context.Context, p textparse.Parser, exposed []by
 func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.Labels, settled bool) {
 	a.lb.Reset(exposed)
 	settled = a.pids == nil || a.pids(ctx, a.target, a.lb)
-	AddTargetLabels(a.lb, exposed, a.target, a.job.HonorLabels)
+	addTargetLabels(a.lb, exposed, a.target, a.job.HonorLabels)
 	var before labels.Labels
 	if a.observe != nil {
 		before = a.lb.Labels()
@@ -255,9 +255,9 @@ func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.
 	return l, settled
 }
 
-// AddTargetLabels puts the labels of a target on a series, as Prometheus does. With
+// addTargetLabels puts the labels of a target on a series, as Prometheus does. With
 // honor, a label that the series exposes stays. Without, it is renamed exported_NAME.
-func AddTargetLabels(b *labels.Builder, exposed, target labels.Labels, honor bool) {
+func addTargetLabels(b *labels.Builder, exposed, target labels.Labels, honor bool) {
 	var clashes []labels.Label
 	target.Range(func(l labels.Label) {
 		if honor && exposed.Has(l.Name) {

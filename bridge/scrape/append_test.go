@@ -31,7 +31,7 @@ func TestAddTargetLabels(t *testing.T) {
 		},
 	} {
 		b := labels.NewBuilder(tc.exposed)
-		AddTargetLabels(b, tc.exposed, tc.target, false)
+		addTargetLabels(b, tc.exposed, tc.target, false)
 		if got := b.Labels(); !labels.Equal(got, tc.want) {
 			t.Errorf("%s on %s: got %s, want %s", tc.exposed, tc.target, got, tc.want)
 		}

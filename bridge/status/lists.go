@@ -21,7 +21,7 @@ func (s *Source) Targets(context.Context) []view.Target {
 	dropped := manager.Dropped()
 	targets := make([]view.Target, 0, len(scraped)+len(dropped))
 	for i := range scraped {
-		targets = append(targets, Target(&scraped[i]))
+		targets = append(targets, targetModel(&scraped[i]))
 	}
 	for i := range dropped {
 		targets = append(targets, Dropped(&dropped[i]))
@@ -108,7 +108,7 @@ const rateIntervals = 5
 // visible for as long as it is kept.
 func (s *Source) Query(ctx context.Context, q view.Query) (view.Result, error) {
 	p := s.runtime.Pipeline()
-	return Query(ctx, p.Store, q, QueryLimits{
+	return queryStore(ctx, p.Store, q, queryLimits{
 		Samples:  p.Config.Limits.MaxEvaluationSamples,
 		Lookback: LongestLookback(p.Config.Rules),
 		Rate:     rateIntervals * p.Config.LongestInterval(),

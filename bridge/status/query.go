@@ -30,8 +30,8 @@ const (
 	defaultStep = 5 * time.Second
 )
 
-// QueryLimits are what a query may use, and what it does not say itself.
-type QueryLimits struct {
+// queryLimits are what a query may use, and what it does not say itself.
+type queryLimits struct {
 	Samples  int
 	Lookback time.Duration
 	Rate     time.Duration // what $__rate_interval stands for
@@ -47,9 +47,9 @@ func LongestLookback(set *mapping.Set) time.Duration {
 	return longest
 }
 
-// Query answers a query of the pages or the API from a store, with Prometheus's
+// queryStore answers a query of the pages or the API from a store, with Prometheus's
 // engine. What is wrong with the query is a *view.QueryError.
-func Query(ctx context.Context, store storage.Queryable, q view.Query, limits QueryLimits) (view.Result, error) {
+func queryStore(ctx context.Context, store storage.Queryable, q view.Query, limits queryLimits) (view.Result, error) {
 	engine := promql.NewEngine(promql.EngineOpts{
 		MaxSamples:               limits.Samples,
 		Timeout:                  queryTimeout,

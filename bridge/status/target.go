@@ -33,8 +33,8 @@ func droppedError(d *job.DroppedTarget) string {
 	return secret.Text(d.Error)
 }
 
-// Target is a target as the pages show it.
-func Target(t *scrape.TargetStatus) view.Target {
+// targetModel is a target as the pages show it.
+func targetModel(t *scrape.TargetStatus) view.Target {
 	return view.Target{
 		Job:                 t.Job,
 		URL:                 secret.Text(t.URL),
@@ -74,6 +74,6 @@ func targetNotes(t *scrape.TargetStatus) []string {
 
 // TargetRef names a target, and says how it is.
 func TargetRef(t *scrape.TargetStatus) view.TargetRef {
-	m := Target(t)
+	m := targetModel(t)
 	return view.TargetRef{Job: m.Job, Instance: m.Instance(), URL: m.URL, Health: m.Health, Error: m.Error}
 }

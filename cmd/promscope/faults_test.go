@@ -40,13 +40,7 @@ rules:
 	const bound = 5 * time.Millisecond
 	other := startPlugin(t, noPresets+"scrape_configs: []\n")
 	for goes := 1; ; goes++ {
-		// A poll that takes too long counts as one, and does not end the test.
-		patient := func(p *plugin) *probetest.Client {
-			client := probetest.NewClient(p.socket, probetest.Options{Host: hostName, Timeout: 5 * time.Second})
-			t.Cleanup(client.Close)
-			return client
-		}
-		polls, others := patient(p), patient(other)
+		polls, others := probe(t, p), probe(t, other)
 		for range 500 {
 			for _, client := range []*probetest.Client{polls, others} {
 				if _, err := client.Poll(t.Context()); err != nil {

@@ -17,7 +17,7 @@ func Definition() collector.Definition {
 		Capabilities: load.Capabilities(),
 		Kernel:       "5.10",
 		HookSets:     hookSets(),
-		Options:      func() collector.Options { return DefaultOptions() },
+		Options:      func() collector.Options { return defaultOptions() },
 	}
 }
 

@@ -105,10 +105,10 @@ func openWith(o Options) (*Collector, error) { return openEvery(time.Second, o) 
 
 func openEvery(interval time.Duration, o Options) (*Collector, error) {
 	if o.MaxProcesses == 0 {
-		o.MaxProcesses = DefaultOptions().MaxProcesses
+		o.MaxProcesses = defaultOptions().MaxProcesses
 	}
 	if o.MaxConnections == 0 {
-		o.MaxConnections = DefaultOptions().MaxConnections
+		o.MaxConnections = defaultOptions().MaxConnections
 	}
 	return o.open(collector.Environment{Interval: interval, Logger: slog.New(slog.DiscardHandler)})
 }

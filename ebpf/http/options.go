@@ -35,8 +35,8 @@ type Options struct {
 	hookSet string // the only one to try, for tests
 }
 
-// DefaultOptions returns the defaults.
-func DefaultOptions() *Options {
+// defaultOptions returns the defaults.
+func defaultOptions() *Options {
 	return &Options{MaxProcesses: 1024, MaxConnections: 65536}
 }
 

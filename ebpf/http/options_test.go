@@ -27,7 +27,7 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", o, got, tt.want)
 		}
 	}
-	if problems := DefaultOptions().Check(); len(problems) > 0 {
+	if problems := defaultOptions().Check(); len(problems) > 0 {
 		t.Errorf("the defaults: %+v", problems)
 	}
 	_, err := openWith(Options{MaxProcesses: -1})

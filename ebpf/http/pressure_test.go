@@ -80,7 +80,7 @@ func TestMemory(t *testing.T) {
 		}
 		most := uint64(8 << 20)
 		if prealloc && hookSet != tracepoints {
-			most += 128 * uint64(DefaultOptions().MaxConnections) // a kernel that allocates all connections at once
+			most += 128 * uint64(defaultOptions().MaxConnections) // a kernel that allocates all connections at once
 		}
 		t.Logf("%d bytes in all on %d possible CPUs", total, cpus)
 		if total > most {

@@ -59,8 +59,8 @@ func ValuesOf(c *config.HTTPClientConfig) *Values {
 	return &Values{strings.NewReplacer(pairs...)}
 }
 
-// Text hides the values in a text, and does what the function Text does.
-func (v *Values) Text(text string) string { return Text(v.replacer.Replace(text)) }
+// text hides the values in a text, and does what the function Text does.
+func (v *Values) text(text string) string { return Text(v.replacer.Replace(text)) }
 
 // URL shows a URL without user info; "" if it is nil.
 func (v *Values) URL(u *url.URL) string {
@@ -69,7 +69,7 @@ func (v *Values) URL(u *url.URL) string {
 	}
 	shown := *u
 	shown.User = nil
-	return v.Text(shown.String())
+	return v.text(shown.String())
 }
 
 // Error tells what went wrong, without the URL that net/http puts before it: the
@@ -78,5 +78,5 @@ func (v *Values) Error(err error) string {
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
 	}
-	return v.Text(err.Error())
+	return v.text(err.Error())
 }

@@ -26,7 +26,7 @@ func TestValues(t *testing.T) {
 	})
 	text := "visible hush hush-authorization hush+basic hush%20basic hush basic hush-client hush-key hush-api hush-proxy hush-header abc"
 	want := "visible <secret> <secret> <secret> <secret>%20basic <secret> <secret> <secret> <secret> <secret> <secret> abc"
-	if got := v.Text(text); got != want {
+	if got := v.text(text); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	u := &url.URL{Scheme: "http", User: url.UserPassword("u", "hush-user"), Host: "h", RawQuery: "key=k&module=hush-header&y=1"}
@@ -43,7 +43,7 @@ func TestValues(t *testing.T) {
 }
 
 func TestNoValues(t *testing.T) {
-	if got := ValuesOf(&config.HTTPClientConfig{}).Text("nothing is secret"); !strings.Contains(got, "nothing is secret") {
+	if got := ValuesOf(&config.HTTPClientConfig{}).text("nothing is secret"); !strings.Contains(got, "nothing is secret") {
 		t.Errorf("got %s", got)
 	}
 }
