@@ -67,7 +67,7 @@ func TestMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			bytes, ok := info.Memlock()
-			if !ok {
+			if !ok && name != "sockets" { // which lie in the sockets: some kernels say nothing of them
 				t.Fatalf("the kernel does not tell the memory of map %s", name)
 			}
 			t.Logf("%s: %d bytes", name, bytes)
