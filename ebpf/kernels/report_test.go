@@ -173,8 +173,8 @@ func overSamples(samples []sample, value func(sample) float64) bounds {
 	return b
 }
 
-// overWindows bounds a value of two samples that are some four seconds apart or more, which is the window of the rules
-// when a target is scraped once a second, and what it holds at the least.
+// overWindows bounds a value of two samples that are some four seconds apart or more. The rules take theirs over five
+// intervals of a job or collector, of one or two seconds here, and hold less than that when a report is young.
 func overWindows(samples []sample, value func(a, b sample) float64) bounds {
 	b := bounds{math.Inf(1), math.Inf(-1)}
 	for i, first := range samples {
@@ -226,7 +226,7 @@ func waitForDisk(t *testing.T) {
 func testReport(t *testing.T, pid int) {
 	waitForDisk(t)
 	config := filepath.Join(t.TempDir(), "promscope.yml")
-	if err := os.WriteFile(config, []byte("global: {scrape_interval: 1s}\nscrape_configs: [{job_name: local, listener_sd_configs: [{ports: [9090-9999]}]}]\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("global: {scrape_interval: 2s}\nscrape_configs: [{job_name: local, listener_sd_configs: [{ports: [9090-9999]}]}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 
@@ -249,7 +249,7 @@ func testReport(t *testing.T, pid int) {
 			samples = append(samples, s)
 		}
 	})
-	text := runPromscope(t, "report", "--config.file="+config, "--duration=12s")
+	text := runPromscope(t, "report", "--config.file="+config, "--duration=15s")
 	close(stop)
 	sampling.Wait()
 
