@@ -90,8 +90,8 @@ type Element struct {
 	Why     string `json:"why,omitempty"`     // the reason in words
 }
 
-// Fate is why the element is on no node, in a line.
-func (e Element) Fate() string { return reasonInWords(e.Dropped, e.Why) }
+// Outcome is why the element is on no node, in a line.
+func (e Element) Outcome() string { return reasonInWords(e.Dropped, e.Why) }
 
 // reasonInWords is a reason for which an element is dropped, and what it means.
 func reasonInWords(reason, why string) string {
@@ -121,8 +121,8 @@ type Drop struct {
 	Elements int    `json:"elements"`
 }
 
-// Fate is the reason in a line.
-func (d Drop) Fate() string {
+// Outcome is the reason in a line.
+func (d Drop) Outcome() string {
 	text := reasonInWords(d.Reason, d.Why)
 	if d.Elements > 1 {
 		text += " (" + format.Plural(d.Elements, "element", "elements") + ")"

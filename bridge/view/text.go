@@ -98,7 +98,7 @@ func (p *textPrinter) node(n NodeExplanation) {
 		}
 	}
 	for _, d := range n.Drops {
-		p.fact(1, "dropped", "%s  %s", d.Rule, d.Fate())
+		p.fact(1, "dropped", "%s  %s", d.Rule, d.Outcome())
 	}
 }
 
@@ -171,7 +171,7 @@ func (p *textPrinter) rule(r RuleExplanation) {
 func cameTo(e Element) string {
 	switch {
 	case e.Dropped != "":
-		return "dropped: " + e.Fate()
+		return "dropped: " + e.Outcome()
 	case e.Metric != "":
 		return "→ " + e.Node + " " + e.Metric
 	}
