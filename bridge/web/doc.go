@@ -1,10 +1,10 @@
-// Package web is promscope's debug HTTP server: its own metrics, health and
-// readiness. It stands beside the plugin's unix socket, which only Scope's
-// probe talks to, and shares nothing with it: whatever happens here never
-// delays a report.
+// Package web is promscope's debug HTTP server: its own metrics, health, readiness, the
+// status pages and their API. It stands beside the plugin's unix socket. Polls,
+// publications and rules do not wait for it. A page that reads many series from the
+// store makes a scrape wait that commits at the same moment, for some milliseconds.
 //
 // NewPages makes the status pages and their JSON API out of a Source, which tells
-// of targets, rules and nodes in view models of this package. The pages are
+// of targets, rules and nodes in the values of package view. The pages are
 // rendered on the server and need no script; the small one that they have
 // refreshes them in place. Nothing that changes anything answers to GET.
 //

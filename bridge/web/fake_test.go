@@ -205,7 +205,7 @@ func example(now time.Time) *fake {
 			Name: "http", Help: "HTTP requests, responses and latency by process, counted in the kernel.", State: view.CollectorOn,
 			Hook: "fentry", Hooks: []view.Hook{{Name: "fentry"}, {Name: "kprobe", Error: "not tried: fentry serves"}, {Name: "tracepoint", Error: "not tried: fentry serves"}},
 			Requires: []string{"BTF", "CAP_BPF", "CAP_PERFMON"}, IntervalSeconds: 1, LastGather: ago(ms(770)), LastDurationSeconds: 0.00048,
-			Series: 190, Kept: 152, Facts: []view.Fact{{Name: "Processes tracked", Value: "6"}, {Name: "Connections", Value: "212"}, {Name: "Evicted", Value: "0"}},
+			Series: 190, Kept: 152, Warnings: []string{"the kernel can preempt its programs: watch the runs that it missed"}, Facts: []view.Fact{{Name: "Processes tracked", Value: "6"}, {Name: "Connections", Value: "212"}, {Name: "Evicted", Value: "0"}},
 		},
 		{
 			Name: "iowait", Help: "CPU time of this host by mode, from /proc/stat.", State: view.CollectorOn, IntervalSeconds: 1,

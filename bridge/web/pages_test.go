@@ -84,7 +84,7 @@ func TestPages(t *testing.T) {
 		{"/series?expr=%22text%22", 200, []string{"Value in", "text"}},
 		{"/series?expr=1", 200, []string{"1 element", "no labels 1"}},
 		{"/series?expr=boom", 400, []string{"the engine failed"}},
-		{"/collectors", 200, []string{"http on", "fentry serves kprobe not tried", "Series kept 152 of 190", "tcp failed", "kernel lockdown", "Needs BTF CAP_BPF CAP_PERFMON"}},
+		{"/collectors", 200, []string{"http on", "fentry serves kprobe not tried", "the kernel can preempt its programs", "Series kept 152 of 190", "tcp failed", "kernel lockdown", "Needs BTF CAP_BPF CAP_PERFMON"}},
 		{"/scope", 200, []string{"6befab12ed9aaa96 scope (pid 1701) 0.4 s ago 1 s 11,482 310 µs 11.5 KiB", "Nodes 10 Metrics 52", "60.3 KiB", "The report speaks of vm-03 , a name from the probe's environment (SCOPE_HOSTNAME)", "vm-03.internal another name"}},
 		{"/configuration", 200, []string{"/etc/promscope/promscope.yml Loaded 41 min ago", "password: <secret>", "warning: the range of rate() is shorter"}},
 		{"/explain", 200, []string{"Why does a metric show up, or not?"}},

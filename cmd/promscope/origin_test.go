@@ -99,10 +99,10 @@ rules: [{metric: work, label: Work, expr: work, node: {process: pid}}]
 	}
 	// The second scrape, for the third to be an interval away.
 	within(t, client, time.Now(), 15*time.Second, "the process", func(r *probetest.Report) error {
-		if m := r.Metric("Process", node, "work"); m == nil || len(m.Samples) < 2 {
+		if e.count() < 2 {
 			return errNotYet
 		}
-		return nil
+		return shown(r)
 	})
 
 	// A process may seem to be a little younger than it is: the sample shall be
