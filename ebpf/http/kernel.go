@@ -25,9 +25,6 @@ func loadPrograms(o *Options) (*load.Programs, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(p.Warnings) > 0 {
-		return p, nil // a connection without state is of interest still: its first request may have been lost
-	}
 	// All that was open before has its state now.
 	if err := p.Collection.Variables["adopted"].Set(true); err != nil {
 		return nil, errors.Join(err, p.Close())

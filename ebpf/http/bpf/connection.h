@@ -25,7 +25,7 @@ volatile const __u8 excluded_ports[65536 / 8];
 volatile const __u32 max_connections;
 volatile const bool clients;
 
-// adopted becomes true when every connection that was open before the hooks has its state, unless events can be lost.
+// adopted becomes true when every connection that was open before the hooks has its state.
 // From then on a connection without state that has sent something is of no interest: a server
 // reads a request before it sends.
 volatile bool adopted;
