@@ -134,6 +134,9 @@ func translatePID(m *host.Machine) func(ctx context.Context, target labels.Label
 func dial(sockets *socket.Table) func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error) {
 		netns, _ := strconv.ParseUint(target.Get(discovery.LabelNetNS), 10, 64) // 0 is our own
+		if network == "unix" {
+			netns = 0 // the path leads to the socket, whatever its namespace
+		}
 		return sockets.DialContext(ctx, netns, network, address)
 	}
 }
