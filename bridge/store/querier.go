@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/prometheus/common/model"
@@ -13,15 +14,18 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 )
 
-// Querier implements storage.Queryable.
+// Querier implements storage.Queryable, for readers that have time: pages and queries of
+// people. It selects a few series at a time, so that a commit never waits for long. A
+// select may see some series before a commit and others after it.
 func (s *Store) Querier(mint, maxt int64) (storage.Querier, error) {
 	return &querier{store: s, mint: mint, maxt: maxt}, nil
 }
 
-// Live returns the store without the series that have ended. Prometheus gives a rate of
-// a target that is gone for as long as the window reaches back to its samples. From
-// Live, the target is gone at once. One that failed for a scrape is back with its
-// samples from before.
+// Live returns the store as rules read it. A select sees each commit as a whole, or not.
+//
+// Live is without the series that have ended. Prometheus gives a rate of a target that is
+// gone for as long as the window reaches back to its samples. From Live, the target is
+// gone at once. One that failed for a scrape is back with its samples from before.
 func (s *Store) Live() storage.Queryable { return liveStore{s} }
 
 type liveStore struct{ *Store }
@@ -69,9 +73,7 @@ func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.Select
 	}
 	q.arenas = append(q.arenas, a)
 
-	q.store.mu.RLock()
-	q.store.each(ms, func(s *Series) { a.add(s, mint, maxt, q.live) })
-	q.store.mu.RUnlock()
+	q.store.each(ms, q.live, func(s *Series) { a.add(s, mint, maxt, q.live) })
 
 	a.resolve()
 	if sorted {
@@ -146,17 +148,34 @@ func (q *querier) Close() error {
 	return nil
 }
 
-// each calls f for every series that all matchers take. The mutex must be held.
-func (s *Store) each(ms []*labels.Matcher, f func(*Series)) {
-	for _, m := range ms {
-		if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
-			eachOf(s.byName[m.Value], ms, f)
-			return
+// browsed is how many series a reader that has time looks at before it lets a commit in.
+const browsed = 256
+
+// each calls f for every series that all matchers take. With atomic, no commit comes
+// between two calls.
+func (s *Store) each(ms []*labels.Matcher, atomic bool, f func(*Series)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, list := range s.lists(ms) {
+		for chunk := range slices.Chunk(list, browsed) {
+			eachOf(chunk, ms, f)
+			if !atomic {
+				s.mu.RUnlock()
+				s.mu.RLock()
+			}
 		}
 	}
-	for _, list := range s.byName {
-		eachOf(list, ms, f)
+}
+
+// lists returns lists of the series that matchers may take. The mutex must be held. What
+// is in a list stays there: lists only grow, or are replaced.
+func (s *Store) lists(ms []*labels.Matcher) [][]*Series {
+	for _, m := range ms {
+		if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
+			return [][]*Series{s.byName[m.Value]}
+		}
 	}
+	return slices.Collect(maps.Values(s.byName))
 }
 
 func eachOf(list []*Series, ms []*labels.Matcher, f func(*Series)) {

@@ -146,7 +146,7 @@ func (s *Store) Forget() {
 func (s *Store) sweep(now int64) {
 	s.swept = now
 	for name, list := range s.byName {
-		kept := list[:0]
+		kept := make([]*Series, 0, len(list)) // readers may be in list
 		for _, k := range list {
 			if newest, _ := k.last(); newest.t >= now-k.match.Window.Milliseconds() {
 				kept = append(kept, k)
@@ -154,7 +154,6 @@ func (s *Store) sweep(now int64) {
 			}
 			s.forget(k)
 		}
-		clear(list[len(kept):])
 		if len(kept) == 0 {
 			delete(s.byName, name)
 		} else {

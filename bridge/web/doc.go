@@ -1,7 +1,7 @@
 // Package web is promscope's debug HTTP server: its own metrics, health, readiness, the
 // status pages and their API. It stands beside the plugin's unix socket. Polls,
-// publications and rules do not wait for it. A page that reads many series from the
-// store makes a scrape wait that commits at the same moment, for some milliseconds.
+// publications and rules do not wait for it. A page that reads the store lets the commits
+// of scrapes in after each 256 series; explain evaluates a rule as the rule is evaluated.
 //
 // NewPages makes the status pages and their JSON API out of a Source, which tells
 // of targets, rules and nodes in the values of package view. The pages are
