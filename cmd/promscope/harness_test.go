@@ -293,6 +293,7 @@ func freeAddress(t testing.TB) string {
 // eventually asks until there is no error, or fails with the last one.
 func eventually(t testing.TB, within time.Duration, what string, check func() error) {
 	t.Helper()
+	within = unhurried(within)
 	deadline := time.Now().Add(within)
 	for {
 		err := check()
@@ -304,6 +305,15 @@ func eventually(t testing.TB, within time.Duration, what string, check func() er
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// unhurried is a bound for programs that may have the race detector, which makes them
+// several times slower.
+func unhurried(bound time.Duration) time.Duration {
+	if raceDetector() {
+		return 4 * bound
+	}
+	return bound
 }
 
 // errNotYet is for eventually.

@@ -216,6 +216,7 @@ rules: [{metric: goroutines, label: Goroutines, expr: go_goroutines, node: {proc
 // within polls until a check holds, and says how long after began that was.
 func within(t *testing.T, client *probetest.Client, began time.Time, limit time.Duration, what string, check func(*probetest.Report) error) {
 	t.Helper()
+	limit = unhurried(limit)
 	for {
 		report, err := client.Poll(t.Context())
 		if err == nil {
