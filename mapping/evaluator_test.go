@@ -173,7 +173,7 @@ func TestEvaluate(t *testing.T) {
 			rule: `{metric: 'disk_${device}', label: 'Disk ${device}', expr: x, node: host}`,
 			series: `x{device="a b"} 1x10
 			         x{device="a/b"} 2x10`,
-			points:  []string{"vm;<host> disk_a_b = 1"},
+			points:  []string{"vm;<host> disk_a_b = 2"},
 			dropped: map[string]int{DropIDCollision: 1},
 		},
 		{
@@ -182,7 +182,7 @@ func TestEvaluate(t *testing.T) {
 			series: `x{a="1 2", b="3"} 1x10
 			         x{a="1", b="2 3"} 2x10
 			         x{a="Load", b="(1m)"} 3x10`,
-			points:  []string{"vm;<host> disk_1_2_3 = 1"},
+			points:  []string{"vm;<host> disk_1_2_3 = 2"},
 			dropped: map[string]int{DropLabelCollision: 1, DropIDCollision: 1},
 		},
 		{
@@ -416,8 +416,63 @@ func TestRefusalEnds(t *testing.T) {
 	}
 }
 
-// TestMetricLimitOrder: of values that come together the first ones in order get
-// in, whatever the order of the series.
+// TestGreatestValues: the greatest are shown, or the least with bottom. One that grows
+// takes the place of the least after 30 s without a break.
+func TestGreatestValues(t *testing.T) {
+	const series = `
+		x{d="a"} 1x60
+		x{d="b"} 5x60
+		x{d="c"} 3x60
+		x{d="e"} 2 2 9 2 2 9x60` // a peak of one scrape, and from 25 s on
+	type step struct {
+		after  time.Duration
+		points []string
+	}
+	for _, test := range []struct {
+		key   string
+		steps []step
+	}{
+		{"top: 2", []step{
+			{0, []string{"vm;<host> d_b = 5", "vm;<host> d_c = 3"}},
+			{10 * time.Second, []string{"vm;<host> d_b = 5", "vm;<host> d_c = 3"}},
+			{50 * time.Second, []string{"vm;<host> d_b = 5", "vm;<host> d_c = 3"}},
+			{55 * time.Second, []string{"vm;<host> d_b = 5", "vm;<host> d_e = 9"}},
+			{120 * time.Second, []string{"vm;<host> d_b = 5", "vm;<host> d_e = 9"}},
+		}},
+		{"bottom: 1", []step{
+			{0, []string{"vm;<host> d_a = 1"}},
+			{120 * time.Second, []string{"vm;<host> d_a = 1"}},
+		}},
+		{"top: 9", []step{
+			{0, []string{"vm;<host> d_a = 1", "vm;<host> d_b = 5", "vm;<host> d_c = 3", "vm;<host> d_e = 2"}},
+		}},
+	} {
+		t.Run(test.key, func(t *testing.T) {
+			set := mustSet(t, "[{metric: 'd_${d}', label: '${d}', expr: x, node: host, "+test.key+"}]")
+			e := NewEvaluator(set, load(t, series), nil, nil, nil, limits(EvaluatorOptions{}))
+			at := time.Duration(0)
+			for _, step := range test.steps {
+				for ; at < step.after; at += 5 * time.Second {
+					evaluate(t, e, 0, at)
+				}
+				points, dropped := evaluate(t, e, 0, at)
+				if diff := cmp.Diff(step.points, points); diff != "" {
+					t.Errorf("after %s (-want +got):\n%s", at, diff)
+				}
+				if dropped[DropMetricLimit] != 4-len(points) {
+					t.Errorf("after %s: dropped %v", at, dropped)
+				}
+				at += 5 * time.Second
+			}
+			if n := len(e.rules[0].mapper.challengers); n > 2 {
+				t.Errorf("%d challengers kept", n)
+			}
+		})
+	}
+}
+
+// TestMetricLimitOrder: equal values get in by their names, whatever the order of the
+// series.
 func TestMetricLimitOrder(t *testing.T) {
 	set := mustSet(t, `[{metric: 'd_${d}', label: '${d}', expr: x, node: host}]`)
 	store := load(t, `

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -15,6 +16,10 @@ import (
 // one may take its place: well above the 15 s for which Scope shows what was there.
 const minIdle = time.Minute
 
+// challengeTime is how long a value of ${label} has to be greater than one that is shown
+// before it takes its place: twice the 15 s for which Scope shows what was there.
+const challengeTime = 30 * time.Second
+
 // A mapper maps the elements of one rule's results to points. What it remembers
 // between evaluations: ids that a regex found, and the metrics of ${label}.
 type mapper struct {
@@ -28,6 +33,10 @@ type mapper struct {
 	clearedAt int                     // names.released when refused was last cleared
 	ids       map[string]string       // regex results by label value; "" for no match
 
+	// challengers are values without a metric, and since when each is greater than one
+	// that has a metric.
+	challengers map[string]time.Time
+
 	// Scratch space: the places of elements, the element that has a place, and a key of
 	// metrics.
 	placed []place
@@ -38,7 +47,7 @@ type mapper struct {
 // A valueMetric is the metric that a set of values of ${label} has.
 type valueMetric struct {
 	template Template
-	index    int       // below MaxMetricsPerRule; no other metric of the rule has it
+	index    int       // below room(); no other metric of the rule has it
 	used     time.Time // when the value was last there
 }
 
@@ -56,6 +65,7 @@ func newMapper(r *Rule, nodes Nodes, names *namespace, opts EvaluatorOptions) *m
 	}
 	if len(r.metric.names) > 0 {
 		m.metrics, m.refused = map[string]*valueMetric{}, map[string]string{}
+		m.challengers = map[string]time.Time{}
 	}
 	if r.Regex != nil {
 		m.ids = map[string]string{}
@@ -75,6 +85,7 @@ func (m *mapper) copy() *mapper {
 		c.metrics[key] = &metric
 	}
 	maps.Copy(c.refused, m.refused)
+	maps.Copy(c.challengers, m.challengers)
 	c.clearedAt = m.clearedAt
 	return c
 }
@@ -232,10 +243,10 @@ func (m *mapper) metricKey(l labels.Labels) ([]byte, bool) {
 	return m.key, true
 }
 
-// admit gives values of ${label} that are new a metric of their own, as long as
-// there is room, or a value that has been gone for long makes some. Until then a
-// metric stays, so that Scope does not see a template come and go. New values are
-// taken in order, since elements come in none.
+// admit gives values of ${label} that are new a metric of their own. The greatest come
+// first. Where there is no room, a value takes the place of one that has been gone for
+// long, or of the least one after it was greater for challengeTime. Until then a metric
+// stays, so that Scope does not see a template come and go.
 func (m *mapper) admit(vector promql.Vector, at time.Time) {
 	if m.metrics == nil {
 		return
@@ -244,35 +255,38 @@ func (m *mapper) admit(vector promql.Vector, at time.Time) {
 		clear(m.refused)
 		m.clearedAt = released
 	}
-	if !m.use(vector, at) || m.full() && m.idle(at) == "" {
+	if !m.use(vector, at) {
+		clear(m.challengers)
 		return
 	}
-	unknown := map[string]labels.Labels{} // one element of each
-	for i := range vector {
-		key, ok := m.metricKey(vector[i].Metric)
-		if ok && m.metrics[string(key)] == nil && m.refused[string(key)] == "" {
-			unknown[string(key)] = vector[i].Metric
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(unknown)) {
-		index, idle := len(m.metrics), ""
-		if m.full() {
-			if idle = m.idle(at); idle == "" {
-				return
-			}
-			index = m.metrics[idle].index
-		}
-		t := m.instance(unknown[key], index)
-		if reason := m.names.claim(m.rule.Topology, &t); reason != "" {
-			m.refuse(key, reason)
+	ranked := m.rank(vector)
+	for place, v := range ranked {
+		if m.metrics[v.key] != nil {
 			continue
 		}
-		if idle != "" {
-			m.names.release(m.rule.Topology, &m.metrics[idle].template)
-			delete(m.metrics, idle)
+		leaves, room := "", !m.full()
+		if !room {
+			leaves = cmp.Or(m.idle(at), m.beaten(v.key, ranked, place, at))
 		}
-		m.metrics[key] = &valueMetric{template: t, index: index, used: at}
+		if !room && leaves == "" {
+			continue
+		}
+		index := len(m.metrics)
+		if leaves != "" {
+			index = m.metrics[leaves].index
+		}
+		t := m.instance(v.element, index)
+		if reason := m.names.claim(m.rule.Topology, &t); reason != "" {
+			m.refuse(v.key, reason)
+			continue
+		}
+		if leaves != "" {
+			m.names.release(m.rule.Topology, &m.metrics[leaves].template)
+			delete(m.metrics, leaves)
+		}
+		m.metrics[v.key] = &valueMetric{template: t, index: index, used: at}
 	}
+	m.endChallenges(ranked)
 }
 
 // use notes which values are there, and reports whether one has no metric that
@@ -292,7 +306,46 @@ func (m *mapper) use(vector promql.Vector, at time.Time) (unknown bool) {
 	return unknown
 }
 
-func (m *mapper) full() bool { return len(m.metrics) >= m.limits.MaxMetricsPerRule }
+// A rankedValue is a value of ${label} that has a metric, or may have one.
+type rankedValue struct {
+	key     string
+	element labels.Labels // one of those that have the value
+	value   float64       // the greatest of them, or the least for a rule with bottom
+}
+
+// rank returns the values of ${label} in the order in which they get a metric. Equal
+// ones are in the order of their names, since elements come in none.
+func (m *mapper) rank(vector promql.Vector) []rankedValue {
+	order := func(a, b float64) int { return cmp.Compare(b, a) }
+	if m.rule.Bottom > 0 {
+		order = cmp.Compare[float64]
+	}
+	best := map[string]rankedValue{}
+	for i := range vector {
+		key, ok := m.metricKey(vector[i].Metric)
+		if !ok || vector[i].H != nil || math.IsNaN(vector[i].F) || m.refused[string(key)] != "" {
+			continue
+		}
+		v, known := best[string(key)]
+		if !known || order(vector[i].F, v.value) < 0 {
+			k := string(key)
+			best[k] = rankedValue{k, vector[i].Metric, vector[i].F}
+		}
+	}
+	return slices.SortedFunc(maps.Values(best), func(a, b rankedValue) int {
+		return cmp.Or(order(a.value, b.value), strings.Compare(a.key, b.key))
+	})
+}
+
+// room is how many values of ${label} have a metric at a time.
+func (m *mapper) room() int {
+	if n := m.rule.Top + m.rule.Bottom; n > 0 {
+		return min(n, m.limits.MaxMetricsPerRule)
+	}
+	return m.limits.MaxMetricsPerRule
+}
+
+func (m *mapper) full() bool { return len(m.metrics) >= m.room() }
 
 // idle returns the value that has been gone for longest, if that is long enough for
 // another to take its place, else "". A rule that is seldom evaluated may miss one
@@ -311,6 +364,41 @@ func (m *mapper) idle(at time.Time) string {
 		longest = key
 	}
 	return longest
+}
+
+// beaten returns the value whose place the challenger takes: the last one in the order
+// that has a metric, once the challenger has come before it for challengeTime without a
+// break. Else it returns "".
+func (m *mapper) beaten(challenger string, ranked []rankedValue, place int, at time.Time) string {
+	last := ""
+	for _, v := range ranked[place+1:] {
+		if m.metrics[v.key] != nil && v.value != ranked[place].value {
+			last = v.key
+		}
+	}
+	if last == "" {
+		delete(m.challengers, challenger)
+		return ""
+	}
+	since, found := m.challengers[challenger]
+	if !found {
+		if len(m.challengers) < m.room() {
+			m.challengers[challenger] = at
+		}
+		return ""
+	}
+	if at.Sub(since) < challengeTime {
+		return ""
+	}
+	delete(m.challengers, challenger)
+	return last
+}
+
+// endChallenges forgets the challengers that are not there.
+func (m *mapper) endChallenges(ranked []rankedValue) {
+	maps.DeleteFunc(m.challengers, func(key string, _ time.Time) bool {
+		return m.metrics[key] != nil || !slices.ContainsFunc(ranked, func(v rankedValue) bool { return v.key == key })
+	})
 }
 
 // refuse remembers why a value has no metric. Collisions last, but the memory of

@@ -67,6 +67,10 @@ type Rule struct {
 	// for one, until NewSet assigns it.
 	Priority float64
 
+	// Top and Bottom say how many values of ${label} are shown at a time, the greatest or
+	// the least. Both are 0 for as many as there is room for, the greatest first.
+	Top, Bottom int
+
 	// Topology and NodeLabel name the node: the topology, and the label whose value
 	// is the node's id ("" for the host). Regex, if not nil, is matched against the
 	// whole value; its first group is the id.
@@ -115,6 +119,8 @@ type rawRule struct {
 	Format   string    `yaml:"format"`
 	Max      *float64  `yaml:"max"`
 	Priority *float64  `yaml:"priority"`
+	Top      *int      `yaml:"top"`
+	Bottom   *int      `yaml:"bottom"`
 	Expr     string    `yaml:"expr"`
 	Node     yaml.Node `yaml:"node"`
 }
@@ -216,6 +222,7 @@ func parseRule(doc *document.Document, node *yaml.Node, opts Options) (*Rule, do
 	}
 	list = append(list, r.readNames()...)
 	list = append(list, r.readDrawing(raw)...)
+	list = append(list, r.readChoice(raw)...)
 	list = append(list, r.readNode(document.Field(node, "node"))...)
 	list = append(list, r.readExpr(raw.Expr, opts)...)
 	if len(list.Errors()) > 0 {
@@ -310,6 +317,31 @@ func (r *Rule) readDrawing(raw rawRule) (list document.List) {
 		if math.IsNaN(*p) || math.IsInf(*p, 0) {
 			list = append(list, r.errorf(r.priorityAt, "priority must be a finite number"))
 		}
+	}
+	return list
+}
+
+// readChoice reads how many values of ${label} are shown, and which.
+func (r *Rule) readChoice(raw rawRule) (list document.List) {
+	for _, key := range []struct {
+		name  string
+		value *int
+		to    *int
+	}{{"top", raw.Top, &r.Top}, {"bottom", raw.Bottom, &r.Bottom}} {
+		at := document.Field(r.node, key.name)
+		switch {
+		case key.value == nil:
+		case len(r.metric.names) == 0:
+			list = append(list, r.errorf(at, "%s is for rules with a ${label} in metric", key.name).
+				WithHint("it says how many values of the label are shown at a time"))
+		case *key.value < 1:
+			list = append(list, r.errorf(at, "%s must be a number above 0", key.name))
+		default:
+			*key.to = *key.value
+		}
+	}
+	if r.Top > 0 && r.Bottom > 0 {
+		list = append(list, r.errorf(document.Field(r.node, "bottom"), "a rule has top or bottom, not both"))
 	}
 	return list
 }
