@@ -418,6 +418,7 @@ func (m *mapper) instance(l labels.Labels, index int) Template {
 		ID:       r.metric.expand(l, idPart),
 		Label:    strings.TrimSpace(r.label.expand(l, labelPart)),
 		Format:   r.Format,
+		Default:  r.Default,
 		Priority: r.Priority + priorityStep*float64(index)/float64(m.limits.MaxMetricsPerRule),
 	}
 }

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/promscope/promscope/mapping/document"
 )
 
 // The presets are ordinary rule files.
 //
-//go:embed presets/*.yml
+//go:embed presets
 var presetFiles embed.FS
 
 // presetsDir is where presets are embedded; it shows in their positions.
@@ -21,13 +22,38 @@ func presetPath(name string) string { return path.Join(presetsDir, name+".yml") 
 
 // Presets returns the names of all presets. Metrics of the first ones come first
 // on a node, so what everybody looks for precedes what few have.
-func Presets() []string {
+func Presets() []string { return append(DefaultPresets(), askedPresets()...) }
+
+// DefaultPresets returns the presets that are in use where the configuration does not
+// say otherwise. A node shows as many of their metrics as Topology.Budget says.
+func DefaultPresets() []string {
 	return []string{
-		"iowait", "http", "http_handlers", // what the machine and its servers do
-		"client_golang", "client_java", "client_nodejs", "client_python", "process", // how the programs are
-		"redis_exporter", "nginx_exporter",
-		"node_exporter", "process_exporter", "cadvisor",
+		"iowait", "node_exporter", // what the machine does
+		"redis_exporter", "nginx_exporter", // the servers that people run
+		"http",                                                     // what any server does
+		"client_golang", "client_java", "client_nodejs", "process", // how the programs are
+		"cadvisor",
 	}
+}
+
+// askedPresets are in use only where the configuration asks for them.
+func askedPresets() []string {
+	return []string{
+		"http_handlers", "client_python", "process_exporter",
+	}
+}
+
+// fullSuffix ends the name of a preset with further rules about what another preset,
+// its base, begins.
+const fullSuffix = "/full"
+
+// PresetBase returns the preset that one with further rules belongs to, "" if it is none.
+func PresetBase(name string) string {
+	base, full := strings.CutSuffix(name, fullSuffix)
+	if !full {
+		return ""
+	}
+	return base
 }
 
 // PresetSource returns a preset's rule file as it is embedded, for those who want

@@ -87,6 +87,7 @@ type Rule struct {
 	Interval time.Duration
 
 	Preset   string            // the preset that the rule comes from, "" for one of the user's
+	Default  bool              // the preset is in use without being asked for
 	Position document.Position // of the rule's first key
 
 	priority           *float64 // as asked for

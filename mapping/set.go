@@ -92,7 +92,7 @@ func (s *Set) Templates() map[Topology][]Template {
 
 // template is the template of a rule without ${label}.
 func (r *Rule) template() Template {
-	return Template{ID: r.Metric, Label: r.Label, Format: r.Format, Priority: r.Priority}
+	return Template{ID: r.Metric, Label: r.Label, Format: r.Format, Priority: r.Priority, Default: r.Default}
 }
 
 // selectorsOf returns a rule's selectors, those with equal matchers once.

@@ -128,6 +128,16 @@ type Template struct {
 	Label    string // includes the unit, for Scope prints none but %
 	Format   Format
 	Priority float64 // ascending order in the details panel; the first three are shown
+	Default  bool    // of a preset that nobody asked for: shown as far as Topology.Budget goes
+}
+
+// Budget is how many metrics a node shows of the presets that nobody asked for. The
+// details panel shows three metrics before "+N", and Scope's bar has a button for each.
+func (t Topology) Budget() int {
+	if t == Host {
+		return 12
+	}
+	return 6
 }
 
 // builtin is a metric that Scope's probe itself puts on a topology's nodes.

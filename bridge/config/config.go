@@ -17,7 +17,7 @@ type Config struct {
 	Global     job.Global
 	Jobs       []Job
 	Collectors []collectors.Settings // also those that are not enabled
-	Presets    []string              // names, as far as they are in use
+	Presets    []Preset              // as far as they are in use
 	Rules      *mapping.Set
 	Limits     Limits
 }
@@ -32,6 +32,12 @@ type Scope struct {
 
 	Samples int           // most samples of a metric in a report
 	MaxAge  time.Duration // of a sample in a report
+}
+
+// A Preset is a preset in use.
+type Preset struct {
+	Name    string
+	Default bool // nobody asked for it
 }
 
 // Limits bound what the data can make promscope use.

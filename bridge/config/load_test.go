@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,7 +75,14 @@ func TestDefault(t *testing.T) {
 	if err := list.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(mapping.Presets(), c.Presets); diff != "" {
+	var presets []string
+	for _, p := range c.Presets {
+		if !p.Default {
+			t.Errorf("nobody asked for the preset %s", p.Name)
+		}
+		presets = append(presets, p.Name)
+	}
+	if diff := cmp.Diff(mapping.DefaultPresets(), presets); diff != "" {
 		t.Errorf("presets: %s", diff)
 	}
 	if len(c.Jobs) != 1 || len(c.Jobs[0].Discovery.Listeners) != 1 {
@@ -90,6 +98,51 @@ func TestDefault(t *testing.T) {
 	if len(c.Collectors) == 0 || c.Collectors[0].Name != "iowait" || !c.Collectors[0].Enabled || c.Collectors[0].Interval != time.Second {
 		t.Errorf("collectors: %+v", c.Collectors)
 	}
+}
+
+// A list is all presets. A mapping adds to the default ones and takes from them.
+func TestPresets(t *testing.T) {
+	defaults, _ := Default()
+	for text, test := range map[string]struct {
+		asked, others []string
+		rendered      string
+	}{
+		"presets: []":             {nil, nil, "presets: []"},
+		"presets: [http, iowait]": {[]string{"http", "iowait"}, nil, "presets: [http, iowait]"},
+		"presets: {include: [process_exporter]}": {
+			[]string{"process_exporter"}, mapping.DefaultPresets(), "presets: {include: [process_exporter]}"},
+		"presets: {include: [http, http_handlers], exclude: [iowait, cadvisor]}": {
+			[]string{"http", "http_handlers"}, without(mapping.DefaultPresets(), "http", "iowait", "cadvisor"),
+			"presets: {include: [http, http_handlers], exclude: [iowait, cadvisor]}"},
+	} {
+		c := mustParse(t, text)
+		var asked, others []string
+		for _, p := range c.Presets {
+			if p.Default {
+				others = append(others, p.Name)
+			} else {
+				asked = append(asked, p.Name)
+			}
+		}
+		if diff := cmp.Diff([][]string{test.asked, test.others}, [][]string{asked, others}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", text, diff)
+		}
+		if !strings.Contains(c.String(), "\n"+test.rendered+"\n") {
+			t.Errorf("%s is rendered as\n%s", text, c)
+		}
+		for _, r := range c.Rules.Rules() {
+			if r.Default != slices.Contains(others, r.Preset) {
+				t.Errorf("%s: %s of %s has default %v", text, r, r.Preset, r.Default)
+			}
+		}
+	}
+	if !strings.Contains(defaults.String(), "\npresets: {}\n") {
+		t.Errorf("nothing said is rendered as\n%s", defaults)
+	}
+}
+
+func without(names []string, gone ...string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(gone, name) })
 }
 
 func TestWhatIsNotSaidKeepsItsDefault(t *testing.T) {

@@ -27,6 +27,12 @@ type rawConfig struct {
 	Limits        rawLimits  `yaml:"limits"`
 }
 
+// rawPresets are changes to the default presets.
+type rawPresets struct {
+	Include []string `yaml:"include,flow,omitempty"`
+	Exclude []string `yaml:"exclude,flow,omitempty"`
+}
+
 type rawScope struct {
 	PluginsRoot string         `yaml:"plugins_root"`
 	PluginID    string         `yaml:"plugin_id"`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,7 +29,7 @@ type effective struct {
 	Scope         rawScope     `yaml:"scope"`
 	ScrapeConfigs []rawJob     `yaml:"scrape_configs"`
 	Collectors    any          `yaml:"collectors"`
-	Presets       []string     `yaml:"presets,flow"`
+	Presets       any          `yaml:"presets,flow"`
 	Rules         []*yaml.Node `yaml:"rules"`
 	Limits        rawLimits    `yaml:"limits"`
 }
@@ -40,7 +41,7 @@ func (c *Config) redacted() ([]byte, error) {
 		Global:     c.Global,
 		Scope:      c.Scope.raw(),
 		Collectors: rawCollectors(c.Collectors).Interface(),
-		Presets:    c.Presets,
+		Presets:    renderPresets(c.Presets),
 		Limits:     c.Limits.raw(),
 	}
 	for _, job := range c.Jobs {
@@ -64,6 +65,24 @@ func (c *Config) redacted() ([]byte, error) {
 		return nil, fmt.Errorf("rendering the configuration: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// renderPresets returns the presets as a list, or as changes to the default ones if
+// some are in use that nobody asked for.
+func renderPresets(presets []Preset) any {
+	var all []string
+	changes := rawPresets{Exclude: mapping.DefaultPresets()}
+	for _, p := range presets {
+		all = append(all, p.Name)
+		if !p.Default {
+			changes.Include = append(changes.Include, p.Name)
+		}
+		changes.Exclude = slices.DeleteFunc(changes.Exclude, func(name string) bool { return name == p.Name })
+	}
+	if len(changes.Include) == len(all) {
+		return all
+	}
+	return changes
 }
 
 // String returns what Redacted does, so that no secret gets out by %v.

@@ -30,9 +30,12 @@ func (l *loader) loadRules(c *Config) {
 		rules = append(rules, more...)
 	}
 	c.Presets = l.presets()
-	for _, name := range c.Presets {
-		more, list := mapping.Preset(name, opts)
+	for _, preset := range c.Presets {
+		more, list := mapping.Preset(preset.Name, opts)
 		l.report(list...)
+		for _, r := range more {
+			r.Default = preset.Default
+		}
 		rules = append(rules, more...)
 	}
 
@@ -71,22 +74,66 @@ func (l *loader) ruleFiles() []string {
 	return files
 }
 
-// presets returns the names of the presets in use: all, unless the
-// configuration lists some.
-func (l *loader) presets() []string {
-	known := mapping.Presets()
-	if node := document.Field(l.doc.Root, "presets"); node == nil || node.ShortTag() == "!!null" {
-		return known
+// presets returns the presets in use. A list is all of them. A mapping adds to the
+// default ones and takes from them. Nothing said means the default ones.
+func (l *loader) presets() []Preset {
+	node := document.Resolve(document.Field(l.doc.Root, "presets"))
+	if node != nil && node.Kind == yaml.SequenceNode {
+		return l.listedPresets(node)
 	}
+	var raw rawPresets
+	switch {
+	case node == nil || node.ShortTag() == "!!null":
+	case node.Kind != yaml.MappingNode:
+		l.report(l.doc.Errorf(node, "presets must be a list of names, or changes to the default ones").
+			WithHint("as in presets: {include: [process_exporter], exclude: [http]}"))
+		return nil
+	case !l.decode(node, &raw):
+		return nil
+	}
+	include := l.presetNames(document.Field(node, "include"), raw.Include)
+	exclude := l.presetNames(document.Field(node, "exclude"), raw.Exclude)
+	var presets []Preset
+	for _, name := range mapping.Presets() {
+		asked := slices.Contains(include, name)
+		byDefault := !asked && slices.Contains(mapping.DefaultPresets(), name)
+		if (asked || byDefault) && !slices.Contains(exclude, name) {
+			presets = append(presets, Preset{Name: name, Default: byDefault})
+		}
+	}
+	return presets
+}
+
+// listedPresets returns the presets of a list, in its order. One that has further rules
+// of another brings that along.
+func (l *loader) listedPresets(list *yaml.Node) []Preset {
+	var values []string
+	if !l.decode(list, &values) {
+		return nil
+	}
+	var presets []Preset
+	for _, name := range l.presetNames(list, values) {
+		if base := mapping.PresetBase(name); base != "" && !slices.Contains(values, base) {
+			presets = append(presets, Preset{Name: base})
+		}
+		presets = append(presets, Preset{Name: name})
+	}
+	return presets
+}
+
+// presetNames returns the names of a list as far as there are such presets, each once.
+func (l *loader) presetNames(list *yaml.Node, values []string) []string {
+	known := mapping.Presets()
 	var names []string
-	for _, node := range l.strings("presets") {
+	for i, name := range values {
+		node := document.Resolve(list).Content[i]
 		switch {
-		case slices.Contains(names, node.Value):
-			l.report(l.doc.Warnf(node, "the preset %q is listed twice", node.Value))
-		case !slices.Contains(known, node.Value):
+		case slices.Contains(names, name):
+			l.report(l.doc.Warnf(node, "the preset %q is listed twice", name))
+		case !slices.Contains(known, name):
 			l.report(unknownPreset(l.doc, node, known))
 		default:
-			names = append(names, node.Value)
+			names = append(names, name)
 		}
 	}
 	return names

@@ -89,8 +89,8 @@ rules:
 	node := "→ vm;" + pid
 	const limit = "metric_limit: more than limits.max_metrics_per_rule = 2 values of ${name}"
 	for subject, test := range map[string]struct{ want, never []string }{
-		`app_queue{name="q1"}`: {[]string{"shown on 1 node", node + " q_q1\n"}, []string{"dropped"}},
-		`app_queue{name="q5"}`: {[]string{"but what comes of it is dropped: metric_limit.", "dropped: " + limit}, []string{"shown on", "→"}},
+		`app_queue{name="q6"}`: {[]string{"shown on 1 node", node + " q_q6\n"}, []string{"dropped"}},
+		`app_queue{name="q2"}`: {[]string{"but what comes of it is dropped: metric_limit.", "dropped: " + limit}, []string{"shown on", "→"}},
 		`app_twice{k="a"}`:     {[]string{"Selected by 2 rules, shown on 1 node.", "process/twice  app_twice\n    " + node, "process/total  app_twice\n    " + node}, nil},
 		`app_twice{k="b"}`:     {[]string{"process/twice  app_twice\n    dropped: duplicate: another element has the same node", "process/total  app_twice\n    " + node}, nil},
 		"app_a":                {[]string{"is dropped: value.", "dropped: value: NaN is no number that Scope could show"}, nil},

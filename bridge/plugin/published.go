@@ -3,6 +3,7 @@ package plugin
 import (
 	"bufio"
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/promscope/promscope/mapping"
@@ -61,6 +62,7 @@ type publishedNode struct {
 	key     string
 	head    []byte // the JSON up to the first metric, after a comma
 	metrics []publishedMetric
+	beyond  []string // ids of metrics that are left out, since the node's budget is used up
 	samples int
 	bytes   answerBytes // without the comma
 }
@@ -86,14 +88,22 @@ const (
 
 // publish returns what an answer has on the node, which has metrics.
 func (n *node) publish() *publishedNode {
+	shown := n.shown()
 	p := &publishedNode{
 		nodeRef: n.nodeRef,
 		key:     n.key,
 		head:    appendNode(nil, n.key),
-		metrics: make([]publishedMetric, len(n.metrics)),
+		metrics: make([]publishedMetric, len(shown)),
+	}
+	if len(shown) < len(n.metrics) {
+		for _, m := range n.metrics {
+			if !slices.Contains(shown, m) {
+				p.beyond = append(p.beyond, m.template.ID)
+			}
+		}
 	}
 	p.bytes.addToAll(len(p.head) - 1 + len(nodeEnd) - 1) // the first metric has no comma
-	for i, m := range n.metrics {
+	for i, m := range shown {
 		p.metrics[i] = m.publish()
 		p.samples += len(m.samples)
 		for turn := range p.bytes {
@@ -101,6 +111,29 @@ func (n *node) publish() *publishedNode {
 		}
 	}
 	return p
+}
+
+// shown returns the metrics without those of default presets that are beyond the
+// topology's budget. The first by priority stay.
+func (n *node) shown() []*metric {
+	budget := n.topology.Budget()
+	if len(n.metrics) <= budget {
+		return n.metrics
+	}
+	var defaults []float64 // priorities
+	for _, m := range n.metrics {
+		if m.template.Default {
+			defaults = append(defaults, m.template.Priority)
+		}
+	}
+	if len(defaults) <= budget {
+		return n.metrics
+	}
+	slices.Sort(defaults)
+	last := defaults[budget-1]
+	return slices.DeleteFunc(slices.Clone(n.metrics), func(m *metric) bool {
+		return m.template.Default && m.template.Priority > last
+	})
 }
 
 // size returns the bytes of the metric in an answer.

@@ -3,7 +3,9 @@ package plugin
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -229,6 +231,44 @@ func TestSnapshot(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, h.Snapshot()); diff != "" {
 		t.Errorf("snapshot (-want +got):\n%s", diff)
+	}
+}
+
+// TestBudget: of the metrics of default presets a node shows the first ones. Others have
+// no budget. A metric takes its place when one before it goes.
+func TestBudget(t *testing.T) {
+	h := newHarness(t, options())
+	apply := func(at int, metrics ...int) {
+		for i := range 9 {
+			rule := mapping.Template{
+				ID: fmt.Sprint("m", i), Label: fmt.Sprint("M", i),
+				Priority: 5 - float64(i)/10, // the last ones come first
+				Default:  i != 4,
+			}
+			if slices.Contains(metrics, i) {
+				h.apply(i, at, onProcess(1, rule, 1))
+			} else {
+				h.apply(i, at)
+			}
+		}
+		h.publish(at)
+	}
+	shown := func() (ids []string) {
+		for _, m := range h.Snapshot().Nodes[0].Metrics {
+			ids = append(ids, m.Template.ID)
+		}
+		return ids
+	}
+	apply(1, 0, 1, 2, 3, 4, 5, 6, 7, 8)
+	if diff := cmp.Diff([]string{"m2", "m3", "m4", "m5", "m6", "m7", "m8"}, shown()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"m0", "m1"}, h.Snapshot().Nodes[0].Beyond); diff != "" {
+		t.Errorf("beyond the budget (-want +got):\n%s", diff)
+	}
+	apply(2, 0, 1, 2, 3, 4, 5, 6)
+	if diff := cmp.Diff([]string{"m0", "m1", "m2", "m3", "m4", "m5", "m6"}, shown()); diff != "" {
+		t.Errorf("after two are gone (-want +got):\n%s", diff)
 	}
 }
 

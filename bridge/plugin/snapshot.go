@@ -19,6 +19,7 @@ type NodeSnapshot struct {
 	ID       string // as in mapping.Point
 	Key      string // as in the report
 	Metrics  []MetricSnapshot
+	Beyond   []string // ids of metrics that the node's budget has no room for, see mapping.Topology.Budget
 }
 
 // MetricSnapshot is a metric of a node.
@@ -57,6 +58,7 @@ func (n *publishedNode) snapshot() NodeSnapshot {
 		ID:       n.id,
 		Key:      n.key,
 		Metrics:  make([]MetricSnapshot, len(n.metrics)),
+		Beyond:   n.beyond,
 	}
 	for i, m := range n.metrics {
 		s.Metrics[i] = MetricSnapshot{

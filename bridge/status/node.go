@@ -16,6 +16,7 @@ func Node(set *mapping.Set, hostName string, n *plugin.NodeSnapshot) view.Node {
 		Topology: string(n.Topology),
 		ID:       n.ID,
 		Metrics:  make([]view.Metric, 0, len(n.Metrics)),
+		Beyond:   n.Beyond,
 	}
 	if n.Topology == mapping.Host {
 		w.ID = hostName

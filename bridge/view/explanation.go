@@ -209,7 +209,12 @@ func (n NodeExplanation) Verdict() string {
 	case len(n.Metrics) == 0:
 		return "Scope is told nothing about this node."
 	}
-	return "Scope is told " + format.Plural(len(n.Metrics), "metric", "metrics") + " of this node."
+	told := "Scope is told " + format.Plural(len(n.Metrics), "metric", "metrics") + " of this node."
+	if len(n.Beyond) > 0 {
+		told += " " + format.Plural(len(n.Beyond), "metric", "metrics") + " more of presets would crowd it: " + strings.Join(n.Beyond, ", ") +
+			". To see one, name its preset in presets: {include: […]}."
+	}
+	return told
 }
 
 // Found tells whether the subject is known.

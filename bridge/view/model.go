@@ -150,6 +150,9 @@ type Node struct {
 	ID       string   `json:"id"`             // host name, pid, container id, pod UID
 	Name     string   `json:"name,omitempty"` // for people: a command, a container's name
 	Metrics  []Metric `json:"metrics"`        // in the order in which Scope shows them
+	// Beyond are the ids of metrics of default presets that are not shown, since the node
+	// has as many of these as it may have.
+	Beyond []string `json:"beyond,omitempty"`
 }
 
 // Metric is a metric of a node.
