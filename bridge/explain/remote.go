@@ -30,6 +30,15 @@ func (r Remote) Explain(ctx context.Context, subject string) (view.Explanation, 
 	return e, err
 }
 
+// Rules returns the mapping rules of the running promscope, and what became of them.
+func (r Remote) Rules(ctx context.Context) ([]view.Rule, error) {
+	var answer struct {
+		Rules []view.Rule `json:"rules"`
+	}
+	err := r.get(ctx, "rules", nil, &answer)
+	return answer.Rules, err
+}
+
 // get asks the API of the debug server.
 func (r Remote) get(ctx context.Context, endpoint string, query url.Values, answer any) error {
 	base, err := url.Parse(r.URL)
@@ -53,7 +62,7 @@ func (r Remote) get(ctx context.Context, endpoint string, query url.Values, answ
 		if errors.As(err, &failed) {
 			err = failed.Err // without the URL, which may hold a password
 		}
-		return fmt.Errorf("asking %s: %w\nIs promscope running there? --url names its debug address (--web.listen-address of run); with --config.file and --exposition it need not run",
+		return fmt.Errorf("asking %s: %w\nIs promscope running there? --url names its debug address (--web.listen-address of run)",
 			base.Redacted(), err)
 	}
 	defer func() { _ = resp.Body.Close() }()

@@ -9,11 +9,13 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/alecthomas/kingpin/v2"
 	gocmp "github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/promscope/promscope/bridge/collectors"
 	"github.com/promscope/promscope/mapping"
@@ -25,7 +27,7 @@ var update = flag.Bool("update", false, "write the generated documentation")
 func TestDocs(t *testing.T) {
 	for section, page := range map[string]struct{ file, text string }{
 		"flags":      {"command-line.md", flagsSection(t)},
-		"presets":    {"rules.md", presetsSection(t)},
+		"presets":    {"presets.md", presetsSection(t)},
 		"collectors": {"collectors.md", collectorsSection()},
 		"rooms":      {"ARCHITECTURE.md", roomsSection(t)},
 	} {
@@ -130,26 +132,49 @@ func roomsSection(t *testing.T) string {
 	return b.String()
 }
 
-// presetsSection lists the presets with the first sentence of their comments.
+// presetsSection lists the presets: the comment that each file begins with, and its
+// rules.
 func presetsSection(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("| Preset | |\n|---|---|\n")
 	for _, name := range mapping.Presets() {
 		source, ok := mapping.PresetSource(name)
 		if !ok {
 			t.Fatalf("no source of preset %s", name)
 		}
-		var comment []string
+		fmt.Fprintf(&b, "## %s\n\n", name)
 		for line := range strings.Lines(string(source)) {
-			text, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
-			if !ok {
+			text, comment := strings.CutPrefix(line, "#")
+			if !comment {
 				break
 			}
-			comment = append(comment, strings.TrimSpace(text))
+			b.WriteString(strings.TrimPrefix(text, " "))
 		}
-		first, _, _ := strings.Cut(strings.Join(comment, " "), ". ")
-		fmt.Fprintf(&b, "| `%s` | %s |\n", name, strings.TrimSuffix(first, "."))
+		if !slices.Contains(mapping.DefaultPresets(), name) {
+			b.WriteString("\nIn use where the configuration asks for it.\n")
+		}
+		b.WriteString("\n| Metric | In Scope | Node | Format | Formula |\n|---|---|---|---|---|\n")
+		var file struct {
+			Rules []struct {
+				Metric, Label, Format, Expr string
+				Node                        any
+			}
+		}
+		if err := yaml.Unmarshal(source, &file); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range file.Rules {
+			node := r.Node
+			if labels, ok := node.(map[string]any); ok {
+				delete(labels, "regex")
+				for topology, label := range labels {
+					node = fmt.Sprintf("%s, by `%s`", topology, label)
+				}
+			}
+			formula := strings.ReplaceAll(strings.Join(strings.Fields(r.Expr), " "), "|", "\\|")
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | `%s` |\n", r.Metric, r.Label, node, cmp.Or(r.Format, "number"), formula)
+		}
+		b.WriteString("\n")
 	}
 	return b.String()
 }

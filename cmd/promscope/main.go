@@ -92,7 +92,7 @@ func newApp(env *environment) (*kingpin.Application, map[string]command) {
 
 	commands := map[string]command{}
 	for _, declare := range []func(*kingpin.Application) (string, command){
-		declareRun, declareCheck, declareTest, declareExplain, declareDoctor, declareReport, declareVersion,
+		declareRun, declareCheck, declareTest, declareExplain, declareDoctor, declareReport, declarePresets, declareShowPreset, declareVersion,
 	} {
 		name, c := declare(app)
 		commands[name] = c
