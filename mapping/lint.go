@@ -20,14 +20,17 @@ const minIntervals = 4
 
 // lint finds what is allowed but probably a mistake.
 func (r *Rule) lint(opts Options) (list document.List) {
-	warn := func(offset int, message, hint string) {
-		d := r.atExpr(problem{offset, message, hint})
-		d.Warning = true
-		list = append(list, d)
+	say := func(severity document.Severity) lintFunc {
+		return func(offset int, message, hint string) {
+			d := r.atExpr(problem{offset, message, hint})
+			d.Severity = severity
+			list = append(list, d)
+		}
 	}
+	warn, remark := say(document.Warning), say(document.Remark)
 	for _, s := range r.expression.selectors {
 		lintWindow(s, opts, warn)
-		lintCounter(s, warn)
+		lintCounter(s, remark)
 		lintName(s, warn)
 		lintFed(s, opts, warn)
 	}
@@ -41,9 +44,9 @@ func (r *Rule) lint(opts Options) (list document.List) {
 	return list
 }
 
-type warnFunc func(offset int, message, hint string)
+type lintFunc func(offset int, message, hint string)
 
-func lintWindow(s vectorSelector, opts Options, warn warnFunc) {
+func lintWindow(s vectorSelector, opts Options, warn lintFunc) {
 	interval := opts.Interval(s.node.LabelMatchers)
 	if s.rng == 0 || s.rng >= minIntervals*interval {
 		return
@@ -54,9 +57,10 @@ func lintWindow(s vectorSelector, opts Options, warn warnFunc) {
 			model.Duration(expr.RateIntervals*interval), model.Duration(minIntervals*interval)))
 }
 
-// lintCounter looks for rates of metrics whose names are not those of counters. Inside
-// a histogram function the name says nothing: native histograms have no suffix.
-func lintCounter(s vectorSelector, warn warnFunc) {
+// lintCounter looks for rates of metrics whose names are not those of counters. Many
+// exporters call counters otherwise, so that is no reason to warn. Inside a histogram
+// function the name says nothing: native histograms have no suffix.
+func lintCounter(s vectorSelector, remark lintFunc) {
 	name := metricName(s.node.LabelMatchers)
 	if name == "" || len(s.calls) == 0 || isCounterName(name) {
 		return
@@ -68,8 +72,8 @@ func lintCounter(s vectorSelector, warn warnFunc) {
 	if slices.ContainsFunc(s.calls, func(c string) bool { return strings.HasPrefix(c, "histogram_") }) {
 		return
 	}
-	warn(int(s.node.PosRange.Start), fmt.Sprintf("%s() of %s, which by its name is no counter", function, name),
-		"counters end in _total, _sum, _count or _bucket; a gauge takes delta() or deriv()")
+	remark(int(s.node.PosRange.Start), fmt.Sprintf("%s() of %s, which by its name is no counter", function, name),
+		"all is well if its TYPE is counter; a gauge takes delta() or deriv()")
 }
 
 func isCounterName(name string) bool {
@@ -83,7 +87,7 @@ func isCounterName(name string) bool {
 
 // lintName looks for selectors that do not narrow down the metric: each series
 // of the targets has to be parsed and kept for them.
-func lintName(s vectorSelector, warn warnFunc) {
+func lintName(s vectorSelector, warn lintFunc) {
 	for _, m := range s.node.LabelMatchers {
 		if m.Name == model.MetricNameLabel && !m.Matches("") && m.Value != ".+" {
 			return
@@ -94,7 +98,7 @@ func lintName(s vectorSelector, warn warnFunc) {
 }
 
 // lintFed looks for selectors that nothing feeds.
-func lintFed(s vectorSelector, opts Options, warn warnFunc) {
+func lintFed(s vectorSelector, opts Options, warn lintFunc) {
 	if opts.Fed == nil {
 		return
 	}
@@ -105,7 +109,7 @@ func lintFed(s vectorSelector, opts Options, warn warnFunc) {
 
 // lintBuckets looks for quantiles of classic histograms whose buckets were summed
 // into one: nothing would ever come out.
-func lintBuckets(e *expression, warn warnFunc) {
+func lintBuckets(e *expression, warn lintFunc) {
 	parser.Inspect(e.expr, func(node parser.Node, _ []parser.Node) error {
 		call, ok := node.(*parser.Call)
 		if !ok || call.Func.Name != "histogram_quantile" && call.Func.Name != "histogram_fraction" {

@@ -76,21 +76,9 @@ func TestPresetHabits(t *testing.T) {
 			t.Errorf("%s: label %q does not tell that it is a rate", r, r.Label)
 		}
 		for _, w := range r.Warnings() {
-			if !knownRemark(r, w.Message) {
-				t.Errorf("%s: %s", r, w.Message)
-			}
+			t.Errorf("%s: %s", r, w.Message)
 		}
 	}
-}
-
-// knownRemark lists the remarks on presets that are not to the point.
-func knownRemark(r *Rule, message string) bool {
-	switch r.Metric {
-	case "promscope_node_tcp_retransmits", "promscope_node_major_faults",
-		"promscope_nginx_dropped":
-		return strings.Contains(message, "by its name is no counter")
-	}
-	return false
 }
 
 func TestPresetSource(t *testing.T) {

@@ -97,7 +97,7 @@ type Rule struct {
 	node               *yaml.Node
 	metricAt, labelAt  *yaml.Node
 	priorityAt, exprAt *yaml.Node
-	warnings           document.List // what Warnings returns
+	remarks            document.List // and warnings about the rule
 }
 
 // String returns the topology and the metric, which together name a rule in a set.
@@ -111,7 +111,7 @@ func (r *Rule) LabelNames() []string { return r.metric.labelNames() }
 
 // Warnings returns the warnings about the rule alone. NewSet gives those about rules
 // beside others.
-func (r *Rule) Warnings() document.List { return r.warnings }
+func (r *Rule) Warnings() document.List { return r.remarks.Warnings() }
 
 // rawRule is a rule as YAML has it.
 type rawRule struct {
@@ -193,7 +193,7 @@ func Parse(doc *document.Document, rules *yaml.Node, opts Options) ([]*Rule, doc
 		list = append(list, problems...)
 		if r != nil {
 			parsed = append(parsed, r)
-			list = append(list, r.warnings...)
+			list = append(list, r.remarks...)
 		}
 	}
 	return parsed, list
@@ -229,7 +229,7 @@ func parseRule(doc *document.Document, node *yaml.Node, opts Options) (*Rule, do
 	if len(list.Errors()) > 0 {
 		return nil, list
 	}
-	r.warnings = r.lint(opts)
+	r.remarks = r.lint(opts)
 	return r, list
 }
 

@@ -45,7 +45,7 @@ func TestMessages(t *testing.T) {
 				if dir == "bad" && len(list.Errors()) == 0 {
 					t.Error("no error")
 				}
-				if dir == "warn" && (len(list.Errors()) > 0 || len(list.Warnings()) == 0) {
+				if dir == "warn" && (len(list.Errors()) > 0 || len(list) == 0) {
 					t.Error("not only warnings")
 				}
 				got := list.Error() + "\n"

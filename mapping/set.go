@@ -248,8 +248,8 @@ func (b *setBuilder) prioritise() {
 	}
 }
 
-// findHidden warns of metrics that the details panel does not show at once on a
-// node that has all of its topology's. What presets bring is not remarked on.
+// findHidden remarks on metrics that the details panel does not show at once on a node
+// that has all of its topology's, but not on those of presets.
 func (b *setBuilder) findHidden() {
 	for _, t := range Topologies() {
 		type metric struct {
@@ -284,7 +284,7 @@ func (b *setBuilder) findHidden() {
 			message = fmt.Sprintf("metric %q and %d after it hide behind \"+N\" on the %s, whose details panel shows the first %d",
 				first.Metric, more, t.keyword(), shownMetrics)
 		}
-		b.list = append(b.list, first.doc.Warnf(first.metricAt, "%s", message).
+		b.list = append(b.list, first.doc.Remarkf(first.metricAt, "%s", message).
 			WithHint("lower priorities come first; by default rules come third, in their order"))
 	}
 }

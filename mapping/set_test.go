@@ -35,7 +35,7 @@ func TestNewSet(t *testing.T) {
     3 | - {metric: my_c, label: C, expr: 'sum(x)', node: host}
       |                         ^
 name it "promscope_c" to replace the preset's metric, or give yours another label
-rules.yml:3:12: warning: metric "my_c" hides behind "+N" on the host, whose details panel shows the first 3
+rules.yml:3:12: remark: metric "my_c" hides behind "+N" on the host, whose details panel shows the first 3
     3 | - {metric: my_c, label: C, expr: 'sum(x)', node: host}
       |            ^
 lower priorities come first; by default rules come third, in their order`

@@ -34,14 +34,27 @@ func (p Position) compare(q Position) int {
 	return p.Column - q.Column
 }
 
+// Severity says how bad a thing is.
+type Severity int
+
+// An error refuses the document. A warning says what is probably a mistake. A remark
+// says what may be meant just so.
+const (
+	Error Severity = iota
+	Warning
+	Remark
+)
+
+func (s Severity) String() string { return [...]string{"error", "warning", "remark"}[s] }
+
 // Diagnostic is one thing wrong, or doubtful, at one place.
 type Diagnostic struct {
 	Position
 
-	Warning bool // only remarks on the document, else refuses it
-	Message string
-	Hint    string // what to do about it; may be empty
-	Source  string // the offending line without secrets; may be empty
+	Severity Severity
+	Message  string
+	Hint     string // what to do about it; may be empty
+	Source   string // the offending line without secrets; may be empty
 
 	// caret is the place of Column within Source, which masking may have
 	// moved: in characters, from 0.
@@ -62,11 +75,7 @@ const shownWidth = 140
 // the hint, over several lines and without a newline at the end.
 func (d Diagnostic) Error() string {
 	var b strings.Builder
-	severity := "error"
-	if d.Warning {
-		severity = "warning"
-	}
-	fmt.Fprintf(&b, "%s: %s: %s", d.Position, severity, d.Message)
+	fmt.Fprintf(&b, "%s: %s: %s", d.Position, d.Severity, d.Message)
 	if d.Source != "" {
 		source, caret := window([]rune(d.Source), d.caret)
 		fmt.Fprintf(&b, "\n%5d | %s\n      | %s^", d.Line, string(source), indent(source, caret))
@@ -129,15 +138,15 @@ func (l List) Sorted() List {
 }
 
 // Errors returns the diagnostics that refuse the document.
-func (l List) Errors() List { return l.only(false) }
+func (l List) Errors() List { return l.only(Error) }
 
-// Warnings returns the diagnostics that do not.
-func (l List) Warnings() List { return l.only(true) }
+// Warnings returns those that say what is probably a mistake.
+func (l List) Warnings() List { return l.only(Warning) }
 
-func (l List) only(warnings bool) List {
+func (l List) only(severity Severity) List {
 	var out List
 	for _, d := range l {
-		if d.Warning == warnings {
+		if d.Severity == severity {
 			out = append(out, d)
 		}
 	}

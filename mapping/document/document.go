@@ -71,8 +71,15 @@ func (d *Document) Errorf(node *yaml.Node, format string, args ...any) Diagnosti
 // Warnf returns a warning at a node, with nil as for Errorf.
 func (d *Document) Warnf(node *yaml.Node, format string, args ...any) Diagnostic {
 	w := d.Errorf(node, format, args...)
-	w.Warning = true
+	w.Severity = Warning
 	return w
+}
+
+// Remarkf returns a remark at a node, with nil as for Errorf.
+func (d *Document) Remarkf(node *yaml.Node, format string, args ...any) Diagnostic {
+	r := d.Errorf(node, format, args...)
+	r.Severity = Remark
+	return r
 }
 
 // ErrorAt returns an error at a byte of a scalar's value. It points to the place in

@@ -98,16 +98,19 @@ func TestPositionOfNothing(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	at := func(file string, line int, warning bool) Diagnostic {
-		return Diagnostic{Position: Position{file, line, 1}, Warning: warning, Message: "m"}
+	at := func(file string, line int, severity Severity) Diagnostic {
+		return Diagnostic{Position: Position{file, line, 1}, Severity: severity, Message: "m"}
 	}
-	list := List{at("b", 1, false), at("a", 2, true), at("a", 1, false), at("a", 1, false)}
-	want := "a:1:1: error: m\na:2:1: warning: m\nb:1:1: error: m"
+	list := List{at("b", 1, Error), at("a", 2, Warning), at("a", 3, Remark), at("a", 1, Error), at("a", 1, Error)}
+	want := "a:1:1: error: m\na:2:1: warning: m\na:3:1: remark: m\nb:1:1: error: m"
 	if diff := cmp.Diff(want, list.Error()); diff != "" {
 		t.Error(diff)
 	}
 	if err := list.Err(); err == nil || strings.Contains(err.Error(), "warning") {
 		t.Errorf("Err() = %v", err)
+	}
+	if len(list.Warnings()) != 1 {
+		t.Errorf("warnings: %v", list.Warnings())
 	}
 	if err := list.Warnings().Err(); err != nil {
 		t.Errorf("warnings alone are the error %v", err)
