@@ -29,10 +29,21 @@ type Scope struct {
 	Label       string // the plugin's name in Scope's list of plugins
 	Description string // its tooltip there
 	Host        string // host name as the probe uses it; "" to find out
+	Pods        PodMode
 
 	Samples int           // most samples of a metric in a report
 	MaxAge  time.Duration // of a sample in a report
 }
+
+// PodMode says whether presets put their metrics on pods too.
+type PodMode string
+
+// By PodsAuto they do if the probe that polls reports on Kubernetes.
+const (
+	PodsAuto PodMode = "auto"
+	PodsOn   PodMode = "on"
+	PodsOff  PodMode = "off"
+)
 
 // A Preset is a preset in use.
 type Preset struct {

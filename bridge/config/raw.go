@@ -39,6 +39,7 @@ type rawScope struct {
 	Label       string         `yaml:"label"`
 	Description string         `yaml:"description"`
 	Host        string         `yaml:"host"`
+	Pods        PodMode        `yaml:"pods"`
 	Samples     int            `yaml:"samples"`
 	MaxAge      model.Duration `yaml:"max_age"`
 }
@@ -77,6 +78,7 @@ func defaults() rawConfig {
 			PluginID:    "promscope",
 			Label:       "Prometheus",
 			Description: "Metrics of Prometheus endpoints, and of the kernel, on the nodes they speak of",
+			Pods:        PodsAuto,
 			Samples:     15,
 			MaxAge:      model.Duration(time.Minute),
 		},

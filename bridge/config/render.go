@@ -109,6 +109,7 @@ func (s Scope) raw() rawScope {
 		Label:       s.Label,
 		Description: s.Description,
 		Host:        s.Host,
+		Pods:        s.Pods,
 		Samples:     s.Samples,
 		MaxAge:      model.Duration(s.MaxAge),
 	}

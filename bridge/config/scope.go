@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ func (l *loader) scope() Scope {
 	l.require(raw.Label != "", section, "label", "must not be empty")
 	err := checkHost(raw.Host)
 	l.require(err == nil, section, "host", "%v", err)
+	l.require(slices.Contains([]PodMode{PodsAuto, PodsOn, PodsOff}, raw.Pods), section, "pods",
+		"must be auto, on or off")
 	l.require(raw.Samples >= 1 && raw.Samples <= maxSamples, section, "samples",
 		"must be between 1 and %d", maxSamples)
 	l.require(raw.MaxAge > 0, section, "max_age", "must be positive")
@@ -32,6 +35,7 @@ func (l *loader) scope() Scope {
 		Label:       raw.Label,
 		Description: raw.Description,
 		Host:        raw.Host,
+		Pods:        raw.Pods,
 		Samples:     raw.Samples,
 		MaxAge:      time.Duration(raw.MaxAge),
 	}

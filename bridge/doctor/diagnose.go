@@ -44,7 +44,7 @@ func Diagnose(ctx context.Context, flags config.Flags, progress pipeline.Progres
 	probes := plugins.findProbes()
 	add(plugins.probes(probes)...)
 	add(plugins.sockets(ctx)...)
-	add(hostNames(r.Machine, cfg, probes))
+	add(hostNames(r.Machine, cfg, probes), pods(r, probes))
 
 	tried, err := try(ctx, r, progress)
 	if err != nil {
@@ -92,6 +92,18 @@ func hostNames(m *host.Machine, cfg *config.Config, probes []probe) Finding {
 		return warning(check, "if Scope shows this host twice, set --scope.host to the name that the probe uses", "%s", text)
 	}
 	return good(check, "%s", text)
+}
+
+// pods says whether presets put metrics on pods, as the first probe decides.
+func pods(r *pipeline.Runtime, probes []probe) Finding {
+	if len(probes) > 0 {
+		r.Pods.AskProbe(probes[0].PID)
+	}
+	on, why := r.Pods.On()
+	if on {
+		return good("pods", "presets put their metrics on pods: %s", why)
+	}
+	return good("pods", "presets put no metrics on pods: %s", why)
 }
 
 const (

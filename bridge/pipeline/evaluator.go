@@ -39,6 +39,7 @@ type evaluator struct {
 	rules    *mapping.Evaluator
 	set      *mapping.Set
 	report   *plugin.Report
+	pods     *Pods
 	nodes    attribution.Nodes
 	logger   *slog.Logger
 	lanes    *lanes
@@ -54,13 +55,14 @@ type evaluator struct {
 	failing []bool          // whether it failed; a change is logged
 }
 
-func newEvaluator(s *schedule, st *store.Store, rules *mapping.Evaluator, set *mapping.Set, report *plugin.Report, nodes attribution.Nodes, logger *slog.Logger) *evaluator {
+func newEvaluator(s *schedule, st *store.Store, rules *mapping.Evaluator, set *mapping.Set, report *plugin.Report, pods *Pods, nodes attribution.Nodes, logger *slog.Logger) *evaluator {
 	return &evaluator{
 		schedule: s,
 		store:    st,
 		rules:    rules,
 		set:      set,
 		report:   report,
+		pods:     pods,
 		nodes:    nodes,
 		logger:   logger,
 		lanes:    newLanes(runtime.GOMAXPROCS(0)),
@@ -185,6 +187,11 @@ func (e *evaluator) evaluateAll(ctx context.Context, due []dueRule) {
 // evaluate evaluates one rule. A rule that fails takes its own metrics out of the
 // report, since the old values would be shown as if they were of now.
 func (e *evaluator) evaluate(ctx context.Context, d dueRule) {
+	if e.idle(d.rule) {
+		e.report.Apply(mapping.Result{Rule: d.rule, At: d.at})
+		e.schedule.done(d.rule, false)
+		return
+	}
 	start := time.Now()
 	result, err := e.rules.Evaluate(ctx, d.rule, d.at)
 	e.cost[d.rule] = time.Since(start)
@@ -209,4 +216,14 @@ func (e *evaluator) evaluate(ctx context.Context, d dueRule) {
 	}
 	e.report.Apply(result)
 	e.changed.Store(true)
+}
+
+// idle tells whether a rule is not evaluated: a preset's for pods where Scope knows none.
+func (e *evaluator) idle(rule int) bool {
+	r := e.set.Rules()[rule]
+	if r.Preset == "" || r.Topology != mapping.Pod {
+		return false
+	}
+	on, _ := e.pods.On()
+	return !on
 }

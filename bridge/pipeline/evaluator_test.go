@@ -48,7 +48,7 @@ func TestFailingRuleIsLoggedOnce(t *testing.T) {
 	st := &broken{}
 	rules := mapping.NewEvaluator(cfg.Rules, st, nil, logger, nil, cfg.Limits.Evaluator())
 	report := plugin.NewReport(ReportOptions(cfg, "vm"), cfg.Rules.Templates(), logger, prometheus.NewRegistry())
-	e := newEvaluator(newSchedule(standing(cfg.Rules)), nil, rules, cfg.Rules, report, attribution.Nodes{}, logger)
+	e := newEvaluator(newSchedule(standing(cfg.Rules)), nil, rules, cfg.Rules, report, nil, attribution.Nodes{}, logger)
 	for i := range 3 {
 		e.evaluate(t.Context(), dueRule{rule: 0, at: time.Now().Add(time.Duration(i) * time.Second)})
 	}
@@ -105,7 +105,7 @@ func TestSlowRuleHoldsNobodyBack(t *testing.T) {
 		slow := &stuck{Queryable: st.Live()}
 		evaluatorOfRules := mapping.NewEvaluator(cfg.Rules, slow, nil, logger, nil, cfg.Limits.Evaluator())
 		report := plugin.NewReport(ReportOptions(cfg, "vm"), cfg.Rules.Templates(), logger, prometheus.NewRegistry())
-		e := newEvaluator(schedule, st, evaluatorOfRules, cfg.Rules, report, attribution.Nodes{}, logger)
+		e := newEvaluator(schedule, st, evaluatorOfRules, cfg.Rules, report, nil, attribution.Nodes{}, logger)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- e.Run(ctx) }()

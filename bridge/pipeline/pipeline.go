@@ -60,7 +60,7 @@ func (r *Runtime) NewPipeline(cfg *config.Config) (*Pipeline, error) {
 	p.Store = store.New(selection, store.Options{MaxSeries: cfg.Limits.MaxSeries, OnCommit: schedule.commit}, p.Registry)
 	nodes := attribution.Nodes{Machine: r.Machine}
 	p.Rules = mapping.NewEvaluator(cfg.Rules, p.Store.Live(), nodes, r.Logger, p.Registry, cfg.Limits.Evaluator())
-	p.evaluator = newEvaluator(schedule, p.Store, p.Rules, cfg.Rules, r.Report, nodes, r.Logger)
+	p.evaluator = newEvaluator(schedule, p.Store, p.Rules, cfg.Rules, r.Report, r.Pods, nodes, r.Logger)
 
 	p.Collectors = collectors.Open(cfg.Collectors, r.Machine, r.Logger, p.Registry)
 	var err error

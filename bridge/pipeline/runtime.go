@@ -28,6 +28,7 @@ type Runtime struct {
 	Sockets  *socket.Table
 	Prober   *discovery.Prober
 	HostName *HostName
+	Pods     *Pods
 	Report   *plugin.Report
 
 	current atomic.Pointer[Pipeline]
@@ -60,6 +61,7 @@ func NewRuntime(cfg *config.Config, logger *slog.Logger) (_ *Runtime, err error)
 		return nil, fmt.Errorf("setting up the discovery of listeners: %w", err)
 	}
 	r.HostName = newHostName(r.Machine, cfg.Scope.Host, logger, r.Registry)
+	r.Pods = newPods(r.Machine, cfg.Scope.Pods, logger)
 	r.Report = plugin.NewReport(ReportOptions(cfg, r.HostName.Name()), cfg.Rules.Templates(), logger, r.Registry)
 	p, err := r.NewPipeline(cfg)
 	if err != nil {
@@ -75,6 +77,7 @@ func (r *Runtime) Pipeline() *Pipeline { return r.current.Load() }
 // Use puts a pipeline in force. The one before it must have ended.
 func (r *Runtime) Use(p *Pipeline) {
 	r.HostName.configure(p.Config.Scope.Host)
+	r.Pods.configure(p.Config.Scope.Pods)
 	r.Report.Reconfigure(ReportOptions(p.Config, r.HostName.Name()), p.Config.Rules.Templates())
 	r.current.Store(p)
 }
@@ -84,6 +87,7 @@ func (r *Runtime) Use(p *Pipeline) {
 // would show a second host for a while.
 func (r *Runtime) NewProbe(pid int) {
 	r.HostName.askProbe(pid)
+	r.Pods.AskProbe(pid)
 	if r.Report.SetHost(r.HostName.Name()) {
 		r.Report.Publish(time.Now())
 	}

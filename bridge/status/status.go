@@ -122,6 +122,7 @@ func (s *Source) Scope(context.Context) view.Scope {
 		Report:      s.reportSize(snapshot),
 		Pollers:     []view.Poller{},
 	}
+	w.Pods, w.PodsWhy = s.runtime.Pods.On()
 	for _, p := range s.opts.Pollers() {
 		w.Pollers = append(w.Pollers, s.poller(p))
 	}

@@ -236,9 +236,12 @@ type Scope struct {
 	HostSource string          `json:"host_source"`
 	Candidates []HostCandidate `json:"host_candidates"` // in their order of precedence
 	// HostWarning is not empty if candidates differ; it names the flag that decides.
-	HostWarning string   `json:"host_warning,omitempty"`
-	Pollers     []Poller `json:"pollers"`
-	Report      Report   `json:"report"`
+	HostWarning string `json:"host_warning,omitempty"`
+	// Pods tells whether presets put metrics on pods, PodsWhy why.
+	Pods    bool     `json:"pods"`
+	PodsWhy string   `json:"pods_why"`
+	Pollers []Poller `json:"pollers"`
+	Report  Report   `json:"report"`
 }
 
 // HostCandidate is a name that the host may have to Scope's probe.
