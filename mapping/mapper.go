@@ -134,9 +134,19 @@ func (m *mapper) points(vector promql.Vector, at time.Time) ([]Point, []outcome)
 			Template: *m.placed[i].template,
 			Value:    vector[i].F,
 			Max:      m.rule.Max,
+			Text:     m.text(vector[i].Metric),
 		})
 	}
 	return points, outcomes
+}
+
+// text is what a row shows, "" for a metric or if none of the labels has a value. What
+// joins values does not begin or end it.
+func (m *mapper) text(l labels.Labels) string {
+	if !m.rule.Row || !slices.ContainsFunc(m.rule.text.names, l.Has) {
+		return ""
+	}
+	return strings.Trim(m.rule.text.expand(l, labelPart), " ·,-/:")
 }
 
 // limitNodes drops the elements of nodes beyond the limit. Which nodes stay must not
@@ -166,6 +176,10 @@ func (m *mapper) place(s *promql.Sample, at time.Time) (p place, reason string) 
 	switch {
 	case s.H != nil:
 		return place{}, DropHistogram
+	case m.rule.Row:
+		if m.text(s.Metric) == "" {
+			return place{}, DropNoLabel
+		}
 	case !(math.Abs(s.F) <= MaxValue): // NaN is not <= anything
 		return place{}, DropValue
 	}

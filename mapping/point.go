@@ -2,13 +2,14 @@ package mapping
 
 import "time"
 
-// A Point is one metric of one node at one time.
+// A Point is one metric of one node at one time, or one row.
 type Point struct {
 	Topology Topology
 	ID       string // pid, container id or pod UID; "" for the host
 	Template Template
 	Value    float64 // finite, within ±MaxValue
 	Max      float64 // what fills the node; 0 if not known: take the largest value seen
+	Text     string  // of a row; Value and Max do not count then
 }
 
 // Result is what a rule's evaluation gave.

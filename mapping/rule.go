@@ -57,6 +57,10 @@ type Rule struct {
 	// both, ${name} stands for the value of a label of each element.
 	Metric, Label string
 
+	// Row makes it a line of the node's Info section instead of a metric: Label, and a
+	// text made of labels of the element. Metric is the row's id.
+	Row bool
+
 	Format Format
 
 	// Max is the value that fills a node completely; 0 if it is not known in
@@ -92,6 +96,7 @@ type Rule struct {
 
 	priority           *float64 // as asked for
 	metric, label      pattern
+	text               pattern // of a row
 	expression         *expression
 	doc                *document.Document
 	node               *yaml.Node
@@ -116,6 +121,8 @@ func (r *Rule) Warnings() document.List { return r.remarks.Warnings() }
 // rawRule is a rule as YAML has it.
 type rawRule struct {
 	Metric   string    `yaml:"metric"`
+	Row      string    `yaml:"row"`
+	Value    string    `yaml:"value"`
 	Label    string    `yaml:"label"`
 	Format   string    `yaml:"format"`
 	Max      *float64  `yaml:"max"`
@@ -221,6 +228,12 @@ func parseRule(doc *document.Document, node *yaml.Node, opts Options) (*Rule, do
 	if len(list.Errors()) > 0 {
 		return nil, list // what could not be read need not be called missing too
 	}
+	if raw.Row != "" {
+		list = append(list, r.readRow(raw)...)
+	} else if at := document.Field(node, "value"); at != nil {
+		list = append(list, r.errorf(at, "value is for rules with row").
+			WithHint("the value of a metric is what expr gives"))
+	}
 	list = append(list, r.readNames()...)
 	list = append(list, r.readDrawing(raw)...)
 	list = append(list, r.readChoice(raw)...)
@@ -240,6 +253,35 @@ func (r *Rule) errorf(at *yaml.Node, format string, args ...any) document.Diagno
 		at = r.node
 	}
 	return r.doc.Errorf(at, format, args...)
+}
+
+// readRow reads what makes a rule a row.
+func (r *Rule) readRow(raw rawRule) (list document.List) {
+	if raw.Metric != "" {
+		list = append(list, r.errorf(r.metricAt, "a rule has metric or row, not both"))
+	}
+	for _, key := range []string{"format", "max", "top", "bottom"} {
+		if at := document.Field(r.node, key); at != nil {
+			list = append(list, r.errorf(at, "%s is for metrics: a row has a text", key))
+		}
+	}
+	r.Row, r.Metric, r.metricAt = true, raw.Row, document.Field(r.node, "row")
+	at := document.Field(r.node, "value")
+	var offset int
+	var err error
+	switch r.text, offset, err = parsePattern(raw.Value); {
+	case err != nil:
+		list = append(list, r.doc.ErrorAt(at, offset, "%v", err))
+	case len(r.text.names) == 0:
+		list = append(list, r.errorf(at, "value has no ${label}").
+			WithHint("it says what the row shows, as in \"${version} · ${role}\""))
+	}
+	for _, field := range []string{"row", "label"} {
+		if strings.Contains(map[string]string{"row": raw.Row, "label": raw.Label}[field], "${") {
+			list = append(list, r.errorf(document.Field(r.node, field), "%s has a ${label}: in a row only value may", field))
+		}
+	}
+	return list
 }
 
 // readNames reads metric and label.
@@ -442,7 +484,7 @@ func (r *Rule) readExpr(text string, opts Options) (list document.List) {
 				r.NodeLabel, r.Topology.keyword(), l.Reason))
 		}
 	}
-	for _, name := range r.metric.labelNames() {
+	for _, name := range slices.Concat(r.metric.labelNames(), r.text.labelNames()) {
 		if l := expr.LabelDropped(e.expr, name); l != nil {
 			list = append(list, r.atLabelDrop(l, "the label %q, which ${%s} stands for, does not survive: %s", name, name, l.Reason))
 		}

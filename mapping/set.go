@@ -92,7 +92,7 @@ func (s *Set) Templates() map[Topology][]Template {
 
 // template is the template of a rule without ${label}.
 func (r *Rule) template() Template {
-	return Template{ID: r.Metric, Label: r.Label, Format: r.Format, Priority: r.Priority, Default: r.Default}
+	return Template{ID: r.Metric, Label: r.Label, Format: r.Format, Priority: r.Priority, Row: r.Row, Default: r.Default}
 }
 
 // selectorsOf returns a rule's selectors, those with equal matchers once.
@@ -261,7 +261,7 @@ func (b *setBuilder) findHidden() {
 			metrics = append(metrics, metric{own.priority, nil})
 		}
 		for _, r := range b.rules {
-			if r.Topology == t {
+			if r.Topology == t && !r.Row {
 				metrics = append(metrics, metric{r.Priority, r})
 			}
 		}

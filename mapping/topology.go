@@ -122,12 +122,14 @@ const (
 	FormatInteger  Format = "integer"
 )
 
-// Template is a metric template of the report: what Scope needs to draw a metric.
+// Template is a metric template of the report, or the metadata template of a row: what
+// Scope needs to draw it.
 type Template struct {
 	ID       string
 	Label    string // includes the unit, for Scope prints none but %
 	Format   Format
 	Priority float64 // ascending order in the details panel; the first three are shown
+	Row      bool    // a line of the Info section, not a metric
 	Default  bool    // of a preset that nobody asked for: shown as far as Topology.Budget goes
 }
 

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -95,13 +96,27 @@ func appendTopology(dst []byte, t mapping.Topology, templates []*mapping.Templat
 	dst = append(dst, ',')
 	dst = appendString(dst, string(t))
 	dst = append(dst, `:{"metric_templates":{`...)
-	for i, template := range templates {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = appendTemplate(dst, template)
+	dst = appendTemplates(dst, templates, false)
+	if slices.ContainsFunc(templates, func(t *mapping.Template) bool { return t.Row }) {
+		dst = append(dst, `},"metadata_templates":{`...)
+		dst = appendTemplates(dst, templates, true)
 	}
 	return append(dst, `},"nodes":{`...)
+}
+
+// appendTemplates appends the templates of metrics, or those of rows.
+func appendTemplates(dst []byte, templates []*mapping.Template, rows bool) []byte {
+	first := true
+	for _, template := range templates {
+		if template.Row != rows {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		dst, first = appendTemplate(dst, template), false
+	}
+	return dst
 }
 
 func appendTemplate(dst []byte, t *mapping.Template) []byte {
@@ -113,6 +128,9 @@ func appendTemplate(dst []byte, t *mapping.Template) []byte {
 	if t.Format != mapping.FormatNumber {
 		dst = append(dst, `,"format":`...)
 		dst = appendString(dst, string(t.Format))
+	}
+	if t.Row {
+		dst = append(dst, `,"from":"latest"`...)
 	}
 	dst = append(dst, `,"priority":`...)
 	dst = appendNumber(dst, t.Priority)
@@ -126,6 +144,27 @@ func appendNode(dst []byte, key string) []byte {
 	dst = append(dst, ',')
 	dst = appendString(dst, key)
 	return append(dst, `:{"metrics":{`...)
+}
+
+// appendRows appends the rows of a node, if it has some, and the node's end.
+func appendRows(dst []byte, rows []publishedRow) []byte {
+	for i, row := range rows {
+		if i == 0 {
+			dst = append(dst, `,"latest":{`...)
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = appendString(dst, row.template.ID)
+		dst = append(dst, `:{"timestamp":`...)
+		dst = appendDate(dst, row.at)
+		dst = append(dst, `,"value":`...)
+		dst = appendString(dst, row.text)
+		dst = append(dst, '}')
+	}
+	if len(rows) > 0 {
+		dst = append(dst, rowsEnd...)
+	}
+	return append(dst, nodeEnd...)
 }
 
 // appendMetric appends a comma and a metric up to its first sample.

@@ -62,9 +62,18 @@ type publishedNode struct {
 	key     string
 	head    []byte // the JSON up to the first metric, after a comma
 	metrics []publishedMetric
+	rows    []publishedRow
+	tail    []byte   // the JSON from the end of the metrics on
 	beyond  []string // ids of metrics that are left out, since the node's budget is used up
 	samples int
 	bytes   answerBytes // without the comma
+}
+
+type publishedRow struct {
+	template *mapping.Template
+	rule     int // -1 if no rule has reported it since the last reload
+	text     string
+	at       int64
 }
 
 type publishedMetric struct {
@@ -81,7 +90,9 @@ type publishedMetric struct {
 // What follows the parts.
 const (
 	metricEnd   = `]}`
-	nodeEnd     = `}}` // of metrics and node
+	metricsEnd  = `}`
+	rowsEnd     = `}`
+	nodeEnd     = `}`
 	topologyEnd = `}}` // of nodes and topology
 	reportEnd   = `}`
 )
@@ -93,7 +104,6 @@ func (n *node) publish() *publishedNode {
 		nodeRef: n.nodeRef,
 		key:     n.key,
 		head:    appendNode(nil, n.key),
-		metrics: make([]publishedMetric, len(shown)),
 	}
 	if len(shown) < len(n.metrics) {
 		for _, m := range n.metrics {
@@ -102,13 +112,22 @@ func (n *node) publish() *publishedNode {
 			}
 		}
 	}
-	p.bytes.addToAll(len(p.head) - 1 + len(nodeEnd) - 1) // the first metric has no comma
-	for i, m := range shown {
-		p.metrics[i] = m.publish()
+	for _, m := range shown {
+		if m.template.Row {
+			p.rows = append(p.rows, m.publishRow())
+			continue
+		}
+		metric := m.publish()
+		p.metrics = append(p.metrics, metric)
 		p.samples += len(m.samples)
 		for turn := range p.bytes {
-			p.bytes[turn] += p.metrics[i].size(turn)
+			p.bytes[turn] += metric.size(turn)
 		}
+	}
+	p.tail = appendRows([]byte(metricsEnd), p.rows)
+	p.bytes.addToAll(len(p.head) - 1 + len(p.tail))
+	if len(p.metrics) > 0 {
+		p.bytes.addToAll(-1) // the first metric has no comma
 	}
 	return p
 }
@@ -122,7 +141,7 @@ func (n *node) shown() []*metric {
 	}
 	var defaults []float64 // priorities
 	for _, m := range n.metrics {
-		if m.template.Default {
+		if m.template.Default && !m.template.Row {
 			defaults = append(defaults, m.template.Priority)
 		}
 	}
@@ -132,7 +151,7 @@ func (n *node) shown() []*metric {
 	slices.Sort(defaults)
 	last := defaults[budget-1]
 	return slices.DeleteFunc(slices.Clone(n.metrics), func(m *metric) bool {
-		return m.template.Default && m.template.Priority > last
+		return m.template.Default && !m.template.Row && m.template.Priority > last
 	})
 }
 
@@ -167,7 +186,7 @@ func (p *published) write(w *bufio.Writer, turn int) {
 				_, _ = w.Write(m.json[m.skipped(turn)+1:])
 				_, _ = w.WriteString(metricEnd)
 			}
-			_, _ = w.WriteString(nodeEnd)
+			_, _ = w.Write(n.tail)
 		}
 		_, _ = w.WriteString(topologyEnd)
 	}

@@ -140,7 +140,11 @@ func (r *Report) Apply(result mapping.Result) {
 
 // apply takes in one point, or returns the reason why not.
 func (r *Report) apply(result *lastResult, p *mapping.Point) (dropped string) {
-	if !(math.Abs(p.Value) <= mapping.MaxValue) { // NaN is not <= anything
+	value := p.Value
+	if p.Template.Row {
+		value = 0
+	}
+	if !(math.Abs(value) <= mapping.MaxValue) { // NaN is not <= anything
 		return dropValue
 	}
 	section := r.section(p.Topology)
@@ -173,7 +177,8 @@ func (r *Report) apply(result *lastResult, p *mapping.Point) (dropped string) {
 		m.max = p.Max
 	}
 	n.changed = true
-	if !m.add(result.at, result.date, p.Value, r.opts) {
+	m.text = p.Text
+	if !m.add(result.at, result.date, value, r.opts) {
 		return dropOutOfOrder
 	}
 	return ""

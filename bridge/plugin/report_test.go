@@ -46,6 +46,9 @@ func TestReportGolden(t *testing.T) {
 	h.Apply(mapping.Result{Rule: 4, At: start().Add(1500 * time.Millisecond), Points: []mapping.Point{
 		onHost(perDevice, 12.5), onHost(load, -0.5),
 	}})
+	version := mapping.Template{ID: "redis_version", Label: "Redis", Priority: 2.8, Row: true}
+	h.apply(5, 2, mapping.Point{Topology: mapping.Process, ID: "1", Template: version, Text: `7.0.15 · "master"`},
+		mapping.Point{Topology: mapping.Process, ID: "7", Template: version, Text: "6.2"})
 	h.publish(3)
 
 	var indented bytes.Buffer
@@ -269,6 +272,32 @@ func TestBudget(t *testing.T) {
 	apply(2, 0, 1, 2, 3, 4, 5, 6)
 	if diff := cmp.Diff([]string{"m0", "m1", "m2", "m3", "m4", "m5", "m6"}, shown()); diff != "" {
 		t.Errorf("after two are gone (-want +got):\n%s", diff)
+	}
+}
+
+// TestRows: a row has its last text, and goes with its element.
+func TestRows(t *testing.T) {
+	h := newHarness(t, options())
+	version := mapping.Template{ID: "redis_version", Label: "Redis", Priority: 2.8, Row: true}
+	row := func(text string) mapping.Point {
+		return mapping.Point{Topology: mapping.Process, ID: "1", Template: version, Value: math.NaN(), Text: text}
+	}
+	latest := func(at int) string { return h.publish(at).Topologies["Process"].Nodes["vm;1"].Latest["redis_version"] }
+	h.apply(1, 0, row("7.0 · replica"))
+	if got := latest(0); got != "7.0 · replica" {
+		t.Errorf("row = %q", got)
+	}
+	h.apply(1, 1, row("7.0 · master"))
+	if got := latest(1); got != "7.0 · master" {
+		t.Errorf("row = %q", got)
+	}
+	want := []RowSnapshot{{Template: version, Rule: 1, Text: "7.0 · master"}}
+	if diff := cmp.Diff(want, h.Snapshot().Nodes[0].Rows); diff != "" {
+		t.Errorf("snapshot (-want +got):\n%s", diff)
+	}
+	h.apply(1, 2)
+	if n := len(h.publish(2).Topologies["Process"].Nodes); n != 0 {
+		t.Errorf("%d nodes are left", n)
 	}
 }
 

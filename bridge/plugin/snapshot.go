@@ -19,7 +19,15 @@ type NodeSnapshot struct {
 	ID       string // as in mapping.Point
 	Key      string // as in the report
 	Metrics  []MetricSnapshot
+	Rows     []RowSnapshot
 	Beyond   []string // ids of metrics that the node's budget has no room for, see mapping.Topology.Budget
+}
+
+// RowSnapshot is a line of a node's Info section.
+type RowSnapshot struct {
+	Template mapping.Template
+	Rule     int // as in MetricSnapshot
+	Text     string
 }
 
 // MetricSnapshot is a metric of a node.
@@ -70,6 +78,9 @@ func (n *publishedNode) snapshot() NodeSnapshot {
 		for j, sample := range m.samples {
 			s.Metrics[i].Samples[j] = Sample{At: time.Unix(0, sample.at), Value: sample.value}
 		}
+	}
+	for _, row := range n.rows {
+		s.Rows = append(s.Rows, RowSnapshot{Template: *row.template, Rule: row.rule, Text: row.text})
 	}
 	return s
 }

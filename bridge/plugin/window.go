@@ -15,7 +15,7 @@ type sample struct {
 }
 
 // metric is one metric of one node: the window of its last samples, ascending, and
-// their JSON.
+// their JSON. A row has a text, and its samples only say when it was true.
 //
 // What is published shares samples, json and head. They are therefore only appended
 // to and cut at the front. Where they are cut at the end, they are clipped too, so
@@ -33,6 +33,7 @@ type metric struct {
 	headMin float64
 	headMax float64
 
+	text            string  // of a row
 	max             float64 // the rule's; 0 for none
 	least, greatest float64 // of 0 and all values ever seen here
 }
@@ -136,6 +137,15 @@ func (m *metric) publish() publishedMetric {
 	p.old = jsonBytes(m.samples[:old])
 	if newest-m.samples[0].at > int64(appMemory) {
 		p.turn = m.turn
+	}
+	return p
+}
+
+// publishRow returns what an answer has on the row.
+func (m *metric) publishRow() publishedRow {
+	p := publishedRow{template: m.template, rule: -1, text: m.text, at: m.samples[len(m.samples)-1].at}
+	if m.result != nil {
+		p.rule = m.result.rule
 	}
 	return p
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,6 +42,7 @@ func (p place) String() string {
 // outcome is what the rules gave at one time.
 type outcome struct {
 	values  map[place]float64
+	rows    map[place]string // of rows; their values are 0
 	rules   map[place]*mapping.Rule
 	reasons []string // why there may be less than was expected
 }
@@ -62,7 +64,7 @@ func (r *runner) compare(ctx context.Context, at time.Time, e *mapping.Evaluator
 	var extra []string
 	for p, value := range got.values {
 		if !expected[p] {
-			extra = append(extra, fmt.Sprintf("%s is %v at %s, but not expected", p, value, raw.At))
+			extra = append(extra, fmt.Sprintf("%s is %v at %s, but not expected", p, got.shown(p, value), raw.At))
 		}
 	}
 	slices.Sort(extra)
@@ -73,7 +75,7 @@ func (r *runner) compare(ctx context.Context, at time.Time, e *mapping.Evaluator
 }
 
 func (r *runner) evaluate(ctx context.Context, e *mapping.Evaluator, at time.Time) (outcome, error) {
-	got := outcome{values: map[place]float64{}, rules: map[place]*mapping.Rule{}}
+	got := outcome{values: map[place]float64{}, rows: map[place]string{}, rules: map[place]*mapping.Rule{}}
 	for i, rule := range r.set.Rules() {
 		result, err := e.Evaluate(ctx, i, at)
 		if ctx.Err() != nil {
@@ -85,6 +87,9 @@ func (r *runner) evaluate(ctx context.Context, e *mapping.Evaluator, at time.Tim
 		for _, p := range result.Points {
 			at := place{p.Topology, p.ID, p.Template.ID}
 			got.values[at], got.rules[at] = p.Value, rule
+			if rule.Row {
+				got.values[at], got.rows[at] = 0, p.Text
+			}
 		}
 		for _, reason := range sortedKeys(result.Dropped) {
 			got.reasons = append(got.reasons, fmt.Sprintf("%s dropped %d: %s", rule, result.Dropped[reason], reason))
@@ -93,22 +98,36 @@ func (r *runner) evaluate(ctx context.Context, e *mapping.Evaluator, at time.Tim
 	return got, nil
 }
 
+// shown is a value as a message quotes it.
+func (o outcome) shown(p place, value float64) any {
+	if text, row := o.rows[p]; row {
+		return strconv.Quote(text)
+	}
+	return value
+}
+
 // compareMetrics compares the expected metrics of one node.
 func (r *runner) compareMetrics(got outcome, expected map[place]bool, t mapping.Topology, id string, metrics *yaml.Node) {
 	for name, value := range entries(metrics) {
 		p := place{t, id, name.Value}
 		expected[p] = true
-		var want float64
-		if list := r.doc.Decode(value, &want); len(list) > 0 {
-			r.complain(list...)
-			continue
-		}
 		have, ok := got.values[p]
 		if !ok {
 			r.complain(r.doc.Errorf(name, "there is no %s", p).WithHint("%s", strings.Join(got.reasons, "\n")))
 			continue
 		}
 		r.report.Expected[got.rules[p].String()]++
+		if text, row := got.rows[p]; row {
+			if value.Value != text {
+				r.complain(r.doc.Errorf(value, "%s is %q", p, text))
+			}
+			continue
+		}
+		var want float64
+		if list := r.doc.Decode(value, &want); len(list) > 0 {
+			r.complain(list...)
+			continue
+		}
 		if math.Abs(have-want) > tolerance(value.Value, want) {
 			r.complain(r.doc.Errorf(value, "%s is %v", p, have))
 		}

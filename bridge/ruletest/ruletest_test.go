@@ -65,6 +65,13 @@ func TestGood(t *testing.T) {
 	}
 }
 
+func TestRows(t *testing.T) {
+	report := run(t, "testdata/rows.yml")
+	if len(report.Problems) > 0 || report.Tests != 1 || report.Expected["process/redis_version"] != 2 {
+		t.Errorf("got %+v", report)
+	}
+}
+
 func TestBad(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.yml")
 	if err != nil || len(files) == 0 {

@@ -25,6 +25,16 @@ func Node(set *mapping.Set, hostName string, n *plugin.NodeSnapshot) view.Node {
 		return cmp.Compare(a.Template.Priority, b.Template.Priority)
 	})
 	rules := set.Rules()
+	name := func(rule int) string {
+		// While a reload swaps the rules, the report may be of others.
+		if rule < 0 || rule >= len(rules) {
+			return ""
+		}
+		return rules[rule].String()
+	}
+	for _, row := range n.Rows {
+		w.Rows = append(w.Rows, view.Row{ID: row.Template.ID, Label: row.Template.Label, Text: row.Text, Rule: name(row.Rule)})
+	}
 	for i := range byPriority {
 		m := &byPriority[i]
 		metric := view.Metric{
@@ -34,10 +44,7 @@ func Node(set *mapping.Set, hostName string, n *plugin.NodeSnapshot) view.Node {
 			Max:     m.Max,
 			Samples: make([]view.Sample, 0, len(m.Samples)),
 		}
-		// While a reload swaps the rules, the report may be of others.
-		if m.Rule >= 0 && m.Rule < len(rules) {
-			metric.Rule = rules[m.Rule].String()
-		}
+		metric.Rule = name(m.Rule)
 		for _, sample := range m.Samples {
 			metric.Samples = append(metric.Samples, view.Sample{Time: sample.At, Value: sample.Value})
 		}

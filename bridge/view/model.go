@@ -150,9 +150,18 @@ type Node struct {
 	ID       string   `json:"id"`             // host name, pid, container id, pod UID
 	Name     string   `json:"name,omitempty"` // for people: a command, a container's name
 	Metrics  []Metric `json:"metrics"`        // in the order in which Scope shows them
+	Rows     []Row    `json:"rows,omitempty"` // of the Info section
 	// Beyond are the ids of metrics of default presets that are not shown, since the node
 	// has as many of these as it may have.
 	Beyond []string `json:"beyond,omitempty"`
+}
+
+// Row is a line of a node's Info section.
+type Row struct {
+	ID    string `json:"id"`
+	Label string `json:"label"`
+	Text  string `json:"text"`
+	Rule  string `json:"rule"` // as in Metric
 }
 
 // Metric is a metric of a node.

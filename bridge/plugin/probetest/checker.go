@@ -94,10 +94,12 @@ func (c *Checker) Check(body []byte) (*Report, error) {
 			continue
 		}
 		checkTemplates(v, join(name, "metric_templates"), t.Templates)
+		checkTemplates(v, join(name, "metadata_templates"), t.Rows)
 		for _, key := range sortedKeys(t.Nodes) {
 			path := join(join(name, "nodes"), key)
 			hosts.checkKey(v, path, name, key)
 			c.checkNode(v, path, t.Templates, t.Nodes[key])
+			checkRows(v, path, t.Rows, t.Nodes[key])
 		}
 	}
 	c.checkStable(v, report)
@@ -184,6 +186,23 @@ func (c *Checker) checkNode(v *violations, path string, templates map[string]Tem
 			v.add(path, "has no template in its topology, and is not drawn")
 		}
 		c.checkMetric(v, path, n.Metrics[id])
+	}
+}
+
+// maxRowPriority is from where on Scope hides rows.
+const maxRowPriority = 10
+
+func checkRows(v *violations, path string, templates map[string]Template, n *Node) {
+	for _, id := range sortedKeys(n.Latest) {
+		path := join(join(path, "latest"), id)
+		switch t, found := templates[id]; {
+		case !found:
+			v.add(path, "has no template in its topology, and is not drawn")
+		case t.Priority >= maxRowPriority:
+			v.add(path, "has priority %v, and hides: rows below %d are shown", t.Priority, maxRowPriority)
+		case n.Latest[id] == "":
+			v.add(path, "is empty, and not drawn")
+		}
 	}
 }
 

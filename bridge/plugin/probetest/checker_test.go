@@ -24,8 +24,8 @@ const valid = `{"Plugins":[{"id":"promscope","label":"promscope","description":"
 	`"table_templates":{"x_":{"id":"x_","label":"X","prefix":"x_","type":"property-list"}}},` +
 	`"Process":{"metric_templates":{"c":{"id":"c","label":"C","format":"integer","priority":3}},` +
 	`"nodes":{"vm;4194303":{"metrics":{"c":{"max":1,"samples":[{"date":"2026-11-22T12:00:00Z","value":1}]}}}}},` +
-	`"Container":{"nodes":{"` + containerID + `;<container>":{"latest":{"k":{"timestamp":"2026-11-22T12:00:00Z","value":"v"}}}}},` +
-	`"Pod":{"nodes":{"01234567-89ab-cdef-0123-456789abcdef;<pod>":{"latest":{"k":{"timestamp":"2026-11-22T12:00:00Z","value":"v"}}}}}}`
+	`"Container":{"metadata_templates":{"k":{"id":"k","label":"K","from":"latest","priority":1}},"nodes":{"` + containerID + `;<container>":{"latest":{"k":{"timestamp":"2026-11-22T12:00:00Z","value":"v"}}}}},` +
+	`"Pod":{"metadata_templates":{"k":{"id":"k","label":"K","from":"latest","priority":1}},"nodes":{"01234567-89ab-cdef-0123-456789abcdef;<pod>":{"latest":{"k":{"timestamp":"2026-11-22T12:00:00Z","value":"v"}}}}}}`
 
 func reportTime() time.Time { return time.Date(2026, 11, 22, 12, 0, 2, 0, time.UTC) }
 
@@ -107,11 +107,12 @@ func TestCheckerCatches(t *testing.T) {
 			inA + `: max is 0, which breaks the drawing of the node`}},
 		{"value as string", `"value":2}`, `"value":"2"}`, []string{inA + `/samples[1]/value: want a number`}},
 		{"null label of metadata", `"label":"X","from"`, `"label":null,"from"`,
-			[]string{`Host/metadata_templates/x_version/label: is null, which Scope takes for a real 0 or nothing; want a value`}},
+			[]string{`Host/metadata_templates/x_version/label: is null, which Scope takes for a real 0 or nothing; want a string`,
+				`Host/metadata_templates/x_version: label is empty`}},
 
 		{"topology in the plural", `"Pod":`, `"Pods":`, []string{`Pods: unknown key, skipped silently by Scope`}},
 		{"topology in lower case", `"Pod":`, `"pod":`, []string{`pod: unknown key, skipped silently by Scope: it would read "Pod"`}},
-		{"nodes in upper case", `"Pod":{"nodes"`, `"Pod":{"Nodes"`,
+		{"nodes in upper case", `"nodes":{"01234567-`, `"Nodes":{"01234567-`,
 			[]string{`Pod/Nodes: unknown key, skipped silently by Scope: it would read "nodes"`}},
 		{"templates misspelt", `"table_templates":`, `"tables":`, []string{`Host/tables: unknown key, skipped silently by Scope`}},
 		{"metric key", `"samples":[` + first, `"sample":[],"samples":[` + first,
@@ -129,7 +130,7 @@ func TestCheckerCatches(t *testing.T) {
 		{"node topology", `"parents":`, `"topology":"host","parents":`,
 			[]string{host + `/topology: must not be sent: two plugins that give a node different ones crash the probe`}},
 		{"latest without value", `"timestamp":"2026-11-22T12:00:00Z","value":"1"`, `"timestamp":"2026-11-22T12:00:00Z"`,
-			[]string{host + `/latest/x_version: lacks "value"`}},
+			[]string{host + `/latest/x_version: lacks "value"`, host + `/latest/x_version: is empty, and not drawn`}},
 
 		{"no plugin", `"Plugins":[{"id":"promscope","label":"promscope","description":"d","interfaces":["reporter"],"api_version":"1"}]`, `"Plugins":[]`,
 			[]string{`Plugins: has 0 plugins, want exactly 1`}},
@@ -168,6 +169,15 @@ func TestCheckerCatches(t *testing.T) {
 			[]string{`Pod/nodes/01234567-89ab-cdef-0123-456789abcdef;pod: is no key of a pod, which is "<UID>;<pod>" with <pod> literally`}},
 		{"empty node", `{"latest":{"k":{"timestamp":"2026-11-22T12:00:00Z","value":"v"}}}}},"Pod"`, `{}}},"Pod"`,
 			[]string{`Container/nodes/` + containerID + `;<container>: says nothing of the node, which makes it but litter in the app's report`}},
+
+		{"row without a template", `"latest":{"x_version"`, `"latest":{"x_release"`,
+			[]string{host + `/latest/x_release: has no template in its topology, and is not drawn`}},
+		{"row that is not drawn", `"from":"latest","priority":5`, `"priority":5`,
+			[]string{`Host/metadata_templates/x_version: is from "", and not drawn: want "latest"`}},
+		{"row that hides", `"from":"latest","priority":5`, `"from":"latest","priority":10`,
+			[]string{host + `/latest/x_version: has priority 10, and hides: rows below 10 are shown`}},
+		{"empty row", `"value":"1"}}`, `"value":""}}`,
+			[]string{host + `/latest/x_version: is empty, and not drawn`}},
 
 		{"max of 0", `"max":100`, `"max":0`, []string{inA + `: max is 0, which breaks the drawing of the node`}},
 		{"max missing", `"min":0,"max":100,`, ``, []string{inA + `: max is 0, which breaks the drawing of the node`}},

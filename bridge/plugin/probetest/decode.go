@@ -57,7 +57,7 @@ func (r *reader) plugin(path string, value any) (p Plugin) {
 }
 
 func (r *reader) topology(path string, value any) *Topology {
-	t := &Topology{Templates: make(map[string]Template), Nodes: make(map[string]*Node)}
+	t := &Topology{Templates: make(map[string]Template), Rows: make(map[string]Template), Nodes: make(map[string]*Node)}
 	r.fields(path, value, map[string]func(string, any){
 		"metric_templates": func(path string, value any) {
 			r.object(path, value, func(key string, value any) {
@@ -65,7 +65,9 @@ func (r *reader) topology(path string, value any) *Topology {
 			})
 		},
 		"metadata_templates": func(path string, value any) {
-			r.records(path, value, "id", "label", "truncate", "dataType", "priority", "from")
+			r.object(path, value, func(key string, value any) {
+				t.Rows[key] = r.row(join(path, key), value)
+			})
 		},
 		"table_templates": func(path string, value any) {
 			r.records(path, value, "id", "label", "prefix", "type", "columns", "fixedRows")
@@ -99,6 +101,24 @@ func (r *reader) template(path string, value any) (t Template) {
 		"format":   func(path string, value any) { t.Format = r.string(path, value) },
 		"priority": func(path string, value any) { t.Priority = r.number(path, value) },
 	})
+	return t
+}
+
+// row reads a metadata template. One that does not come "from" the latest of a node is
+// not drawn.
+func (r *reader) row(path string, value any) (t Template) {
+	from := ""
+	r.fields(path, value, map[string]func(string, any){
+		"id":       func(path string, value any) { t.ID = r.string(path, value) },
+		"label":    func(path string, value any) { t.Label = r.string(path, value) },
+		"priority": func(path string, value any) { t.Priority = r.number(path, value) },
+		"from":     func(path string, value any) { from = r.string(path, value) },
+		"truncate": func(path string, value any) { r.number(path, value) },
+		"dataType": func(path string, value any) { r.string(path, value) },
+	})
+	if from != "latest" {
+		r.add(path, "is from %q, and not drawn: want \"latest\"", from)
+	}
 	return t
 }
 

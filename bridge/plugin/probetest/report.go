@@ -21,6 +21,7 @@ type Plugin struct {
 // Topology is one of Scope's node kinds.
 type Topology struct {
 	Templates map[string]Template
+	Rows      map[string]Template // the metadata templates
 	Nodes     map[string]*Node
 }
 
