@@ -100,13 +100,14 @@ func (b *Batch) Commit(at time.Time, interval time.Duration) Appended {
 	}
 	s.metrics.samples.Add(float64(change))
 	s.metrics.series.Set(float64(s.series))
+	onCommit := s.opts.OnCommit
 	s.mu.Unlock()
 
 	s.metrics.count(res)
 	s.refused.Add(uint64(res.Limited))
 	b.Reset()
-	if list := rules.list(); len(list) > 0 && s.opts.OnCommit != nil {
-		s.opts.OnCommit(Commit{Time: at, Interval: interval, Rules: list})
+	if list := rules.list(); len(list) > 0 && onCommit != nil {
+		onCommit(Commit{Time: at, Interval: interval, Rules: list})
 	}
 	return res
 }
@@ -115,6 +116,12 @@ func (b *Batch) Commit(at time.Time, interval time.Duration) Appended {
 // store's samples grew.
 func (s *Store) append(it *item, at int64, res *Appended, rules *ruleSet) (change int) {
 	k := it.series
+	if sel := s.Selection(); !k.known() && (k.match == nil || k.match.selection != sel) {
+		// The handle is from before a Reconfigure.
+		if k.match = sel.match(k.labels); k.match == nil {
+			return 0
+		}
+	}
 	if it.sample.t < at-k.match.Window.Milliseconds() {
 		res.TooOld++
 		return 0

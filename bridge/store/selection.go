@@ -51,6 +51,8 @@ type match struct {
 	Rules []int
 	// Window is how far back of the newest sample the samples are kept.
 	Window time.Duration
+
+	selection *Selection // that made it
 }
 
 // NewSelection returns the union of the selectors.
@@ -200,7 +202,7 @@ func (s *Selection) intern(hits []uint32) *match {
 	if m, ok := s.matches.Load(string(key)); ok {
 		return m.(*match)
 	}
-	m := new(match)
+	m := &match{selection: s}
 	for _, i := range hits {
 		c := &s.selectors[i]
 		m.Rules = append(m.Rules, c.rule)

@@ -40,14 +40,14 @@ type Commit struct {
 // Store holds the samples of the selected series. It is safe for concurrent
 // use.
 type Store struct {
-	sel     *Selection
-	opts    Options
+	sel     atomic.Pointer[Selection]
 	metrics *metrics
 	arenas  sync.Pool // of *arena: memory of closed queries
 	items   sync.Pool // of *[]item: memory of committed batches
 	refused atomic.Uint64
 
 	mu     sync.RWMutex
+	opts   Options
 	byHash map[uint64]*Series
 	byName map[string][]*Series
 	series int
@@ -59,17 +59,44 @@ var _ storage.Queryable = (*Store)(nil)
 
 // New returns an empty store for the series of a selection.
 func New(sel *Selection, opts Options, reg prometheus.Registerer) *Store {
-	return &Store{
-		sel:     sel,
+	s := &Store{
 		opts:    opts,
 		metrics: newMetrics(reg),
 		byHash:  make(map[uint64]*Series),
 		byName:  make(map[string][]*Series),
 	}
+	s.sel.Store(sel)
+	return s
 }
 
-// Selection returns what the store was made for.
-func (s *Store) Selection() *Selection { return s.sel }
+// Reconfigure gives the store another selection and other options. Series that the new
+// selection takes keep their samples and their handles, the others are forgotten.
+// Nothing may be committed meanwhile.
+func (s *Store) Reconfigure(sel *Selection, opts Options) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sel.Store(sel)
+	s.opts = opts
+	for name, list := range s.byName {
+		kept := make([]*Series, 0, len(list)) // readers may be in list
+		for _, k := range list {
+			if k.match = sel.match(k.labels); k.match != nil {
+				kept = append(kept, k)
+			} else {
+				s.forget(k)
+			}
+		}
+		if len(kept) == 0 {
+			delete(s.byName, name)
+		} else {
+			s.byName[name] = kept
+		}
+	}
+	s.metrics.series.Set(float64(s.series))
+}
+
+// Selection returns what the store is for.
+func (s *Store) Selection() *Selection { return s.sel.Load() }
 
 // Len returns the number of series held.
 func (s *Store) Len() int {
@@ -84,7 +111,7 @@ func (s *Store) Refused() uint64 { return s.refused.Load() }
 // Series returns the handle for a label set, or false if no rule selects it.
 // The series is not in the store before a sample of it is committed.
 func (s *Store) Series(l labels.Labels) (*Series, bool) {
-	m := s.sel.match(l)
+	m := s.Selection().match(l)
 	if m == nil {
 		return nil, false
 	}

@@ -416,3 +416,59 @@ func TestForget(t *testing.T) {
 		}
 	}
 }
+
+// TestReconfigure: what the new selection takes stays with its handles, for its rules
+// and as long as its window. The rest is forgotten.
+func TestReconfigure(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	var commits []store.Commit
+	st := store.New(store.NewSelection(selectors(t, time.Minute, "a", "b", "c")), store.Options{}, reg)
+	handles := map[string]*store.Series{}
+	at := func(second int) time.Time { return time.Unix(1_000_000+int64(second), 0) }
+	commit := func(second int, names ...string) {
+		b := st.Batch()
+		for _, name := range names {
+			if handles[name] == nil {
+				handles[name], _ = st.Series(labels.FromStrings("__name__", name))
+			}
+			b.Append(handles[name], at(second).UnixMilli(), float64(second))
+		}
+		b.Commit(at(second), time.Second)
+	}
+	commit(1, "a", "b")
+	handles["c"], _ = st.Series(labels.FromStrings("__name__", "c")) // without samples yet
+
+	st.Reconfigure(store.NewSelection(selectors(t, 2*time.Minute, "x", "b", "c")),
+		store.Options{OnCommit: func(c store.Commit) { commits = append(commits, c) }})
+	if st.Len() != 1 {
+		t.Errorf("%d series are left", st.Len())
+	}
+	commit(2, "a", "b", "c")
+	if st.Len() != 2 {
+		t.Errorf("%d series after the next scrape", st.Len())
+	}
+	if len(commits) != 1 || !slices.Equal(commits[0].Rules, []int{1, 2}) {
+		t.Errorf("commits %+v", commits)
+	}
+	for name, want := range map[string][]float64{"a": nil, "b": {1, 2}, "c": {2}} {
+		var got []float64
+		for _, second := range []int{1, 2} {
+			matcher := labels.MustNewMatcher(labels.MatchEqual, "__name__", name)
+			for _, s := range store.Latest(t.Context(), st.Live(), []*labels.Matcher{matcher}, at(second), at(second)) {
+				got = append(got, s.Value)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has %v, want %v", name, got, want)
+		}
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if got := f.GetMetric()[0].GetGauge().GetValue(); f.GetName() == "promscope_store_samples" && got != 3 {
+			t.Errorf("%v samples by the metric", got)
+		}
+	}
+}
