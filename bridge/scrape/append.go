@@ -83,6 +83,16 @@ func (a *appender) retarget(l, origin labels.Labels) {
 	a.cache.relabel()
 }
 
+// takeOver goes on with what another appender of the same target knows, which is used no
+// more.
+func (a *appender) takeOver(old *appender) {
+	a.target, a.origin, a.cache = old.target, old.origin, old.cache
+	a.cache.reselect(a.store.Keeps)
+	if a.labels != nil {
+		a.labels.SetTarget(a.target)
+	}
+}
+
 // begin begins a scrape with the timestamp at.
 func (a *appender) begin(at time.Time) {
 	a.at, a.counts, a.limitErr = at.UnixMilli(), counts{}, nil

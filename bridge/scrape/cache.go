@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"hash/maphash"
+	"maps"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -114,6 +115,23 @@ func (c *cache) relabel() {
 		}
 	}
 	clear(c.entries)
+}
+
+// reselect forgets what became of series that another selection may treat otherwise.
+func (c *cache) reselect(keeps func(*store.Series) bool) {
+	maps.DeleteFunc(c.entries, func(_ key, e *entry) bool {
+		return e.outcome == unselected || e.outcome == kept && !keeps(e.series)
+	})
+}
+
+// live returns the series that the last good scrape had and that end.
+func (c *cache) live() (live []*store.Series) {
+	for _, e := range c.entries {
+		if e.live {
+			live = append(live, e.series)
+		}
+	}
+	return live
 }
 
 // succeed ends a good scrape and forgets the entries that it did not have. It calls

@@ -41,6 +41,11 @@ type loop struct {
 
 	cancel context.CancelFunc
 
+	// next is when the next scrape is due, or the one that was broken off, and left the
+	// status at the end. They are read when the loop has ended.
+	next time.Time
+	left TargetStatus
+
 	mu      sync.Mutex
 	status  TargetStatus
 	counted Health // as which the target is in the gauges
@@ -92,9 +97,21 @@ func newLoop(t *job.Target, s scraper, secrets *secret.Values, sh *shared) *loop
 func (l *loop) run(ctx, parent context.Context) {
 	defer l.scraper.close()
 	defer l.account(TargetStatus{})
-	l.account(l.Status())
+	defer func() { l.left = l.Status() }()
+	l.start()
 
 	early, first := l.firstScrapes(time.Now())
+	if late := time.Since(l.next); late < l.target.Interval {
+		early, first = time.Time{}, l.next
+		if late > 0 {
+			// It was due while the configuration was loaded.
+			if l.scrape(ctx, first); ctx.Err() != nil {
+				return
+			}
+			first = first.Add(l.target.Interval)
+		}
+	}
+	l.next = first
 	if !early.IsZero() {
 		if !sleepUntil(ctx, early) {
 			return
@@ -120,7 +137,11 @@ func (l *loop) run(ctx, parent context.Context) {
 		if late := at.Sub(due); late >= 0 && late <= min(tolerance, l.target.Interval/100) {
 			at = due
 		}
+		l.next = at
 		l.scrape(ctx, at)
+		if ctx.Err() == nil {
+			l.next = due.Add(l.target.Interval)
+		}
 		select {
 		case <-ctx.Done():
 			l.endUnless(parent, at)

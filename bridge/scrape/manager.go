@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
@@ -50,6 +51,7 @@ type Options struct {
 type Manager struct {
 	pools    map[string]*pool
 	inside   []*loop
+	left     leftLoops // of another manager, which this one goes on for
 	shared   *shared
 	received chan struct{} // closed with the first target set
 }
@@ -98,19 +100,24 @@ func (m *Manager) Run(ctx context.Context, sets <-chan map[string][]*targetgroup
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for _, l := range m.inside {
+		l.takeOver(m.left.claim(l))
 		wg.Go(func() { l.run(ctx, ctx) })
 	}
+	grace := time.NewTimer(leftGrace)
+	defer grace.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case now := <-grace.C:
+			m.endLeft(now)
 		case set, ok := <-sets:
 			if !ok {
-				<-ctx.Done()
-				return nil
+				sets = nil
+				continue
 			}
 			for name, p := range m.pools {
-				p.sync(ctx, &wg, set[name])
+				p.sync(ctx, &wg, set[name], m.left)
 			}
 			select {
 			case <-m.received:

@@ -30,9 +30,10 @@ func newPool(job *job.Config, opts Options, s *shared) *pool {
 	return &pool{job: job, opts: opts, secrets: secret.ValuesOf(&job.HTTPClientConfig), shared: s, loops: make(map[string]*loop)}
 }
 
-// sync starts loops for new targets and stops those of targets that are gone.
+// sync starts loops for new targets and stops those of targets that are gone. A new
+// loop may take the place of one that was left.
 // Loops run until ctx is done at the latest, and are waited for by wg.
-func (p *pool) sync(ctx context.Context, wg *sync.WaitGroup, groups []*targetgroup.Group) {
+func (p *pool) sync(ctx context.Context, wg *sync.WaitGroup, groups []*targetgroup.Group, left leftLoops) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	loops := make(map[string]*loop, len(p.loops))
@@ -41,7 +42,7 @@ func (p *pool) sync(ctx context.Context, wg *sync.WaitGroup, groups []*targetgro
 		targets, dropped := job.TargetsOf(p.job, g)
 		p.dropped = append(p.dropped, dropped...)
 		for _, t := range targets {
-			p.keep(ctx, wg, loops, t)
+			p.keep(ctx, wg, loops, t, left)
 		}
 	}
 	for key, l := range p.loops {
@@ -88,7 +89,7 @@ func (p *pool) logRefused() {
 }
 
 // keep takes the target's loop over into loops, or starts one.
-func (p *pool) keep(ctx context.Context, wg *sync.WaitGroup, loops map[string]*loop, t *job.Target) {
+func (p *pool) keep(ctx context.Context, wg *sync.WaitGroup, loops map[string]*loop, t *job.Target, left leftLoops) {
 	key := t.Key()
 	if loops[key] != nil {
 		return
@@ -105,6 +106,7 @@ func (p *pool) keep(ctx context.Context, wg *sync.WaitGroup, loops map[string]*l
 		return
 	}
 	l := newLoop(t, &fetcher{client: c, job: p.job}, p.secrets, p.shared)
+	l.takeOver(left.claim(l))
 	var own context.Context
 	own, l.cancel = context.WithCancel(ctx)
 	loops[key] = l

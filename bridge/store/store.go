@@ -125,6 +125,9 @@ func (s *Store) Series(l labels.Labels) (*Series, bool) {
 	return &Series{labels: l, match: m}, true
 }
 
+// Keeps tells whether the selection takes the series.
+func (s *Store) Keeps(k *Series) bool { return s.Selection().match(k.labels) != nil }
+
 // lookup finds a known series. The mutex must be held.
 func (s *Store) lookup(hash uint64, l labels.Labels) *Series {
 	for k := s.byHash[hash]; k != nil; k = k.next {

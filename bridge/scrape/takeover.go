@@ -1,0 +1,93 @@
+package scrape
+
+import (
+	"reflect"
+	"slices"
+	"time"
+)
+
+// leftLoops are the loops of a manager that has ended, by targetID.
+type leftLoops map[string]*loop
+
+// targetID tells targets apart: by the job's name, and what makes a target.
+func targetID(l *loop) string {
+	return l.target.Job.JobName + "\xff" + l.target.Public.Get("instance") + "\xff" + l.key
+}
+
+// TakeOver makes the manager go on with the targets of another one that has ended, and
+// that has the same store: those of the same job, URL and labels. They are scraped when
+// they are due, and a scrape that was broken off is made up for. If the job's
+// settings are the same, the target's series go on too. The series of targets that are
+// gone go stale after leftGrace. It is called at most once, before Run.
+func (m *Manager) TakeOver(old *Manager) {
+	m.left = leftLoops{}
+	for _, l := range old.inside {
+		m.left[targetID(l)] = l
+	}
+	for _, p := range old.pools {
+		for _, l := range p.loops {
+			m.left[targetID(l)] = l
+		}
+	}
+	// Those that the old one had not come to yet.
+	for id, l := range old.left {
+		if m.left[id] == nil {
+			m.left[id] = l
+		}
+	}
+}
+
+// leftGrace is how long targets of another manager may take to be discovered anew.
+const leftGrace = 5 * time.Second
+
+// endLeft marks the series of targets stale that were not taken over.
+func (m *Manager) endLeft(now time.Time) {
+	for _, l := range m.left {
+		l.end(now)
+	}
+	m.left = nil
+}
+
+// claim returns the loop whose place another one takes, nil if there is none.
+func (left leftLoops) claim(l *loop) *loop {
+	id := targetID(l)
+	old := left[id]
+	delete(left, id)
+	return old
+}
+
+// takeOver goes on where another loop has ended.
+func (l *loop) takeOver(old *loop) {
+	if old == nil {
+		return
+	}
+	l.failed, l.left = old.failed, old.left
+	if old.left.Health != HealthUnknown {
+		l.promptCommits = 0
+	}
+	if old.target.Interval == l.target.Interval {
+		l.next = old.next
+	}
+	if reflect.DeepEqual(old.target.Job, l.target.Job) && slices.Equal(old.shared.pidLabels, l.shared.pidLabels) {
+		l.origin = old.origin
+		l.app.takeOver(old.app)
+		live := old.synthetic.live
+		l.synthetic.retarget(l.shared.store, l.target.Job, l.app.target)
+		l.synthetic.live = live
+		return
+	}
+	l.app.cache.orphan(old.app.cache.live()...)
+	l.app.cache.orphan(old.synthetic.liveSeries()...)
+}
+
+// start takes the target into the gauges, with what the loop before it left.
+func (l *loop) start() {
+	s := l.Status()
+	if before := l.left; before.Health != "" {
+		s.Health, s.LastError, s.Since = before.Health, before.LastError, before.Since
+		s.LastScrape, s.LastDuration = before.LastScrape, before.LastDuration
+		s.Samples, s.Kept, s.Bytes, s.Format = before.Samples, before.Kept, before.Bytes, before.Format
+		s.Labels = l.app.target
+	}
+	l.account(s)
+}
