@@ -285,7 +285,7 @@ func (m *mapper) admit(vector promql.Vector, at time.Time) {
 		if !room && leaves == "" {
 			continue
 		}
-		index := len(m.metrics)
+		index := m.freeIndex()
 		if leaves != "" {
 			index = m.metrics[leaves].index
 		}
@@ -433,6 +433,24 @@ func (m *mapper) instance(l labels.Labels, index int) Template {
 		Label:    strings.TrimSpace(r.label.expand(l, labelPart)),
 		Format:   r.Format,
 		Default:  r.Default,
-		Priority: r.Priority + priorityStep*float64(index)/float64(m.limits.MaxMetricsPerRule),
+		Priority: m.priority(index),
 	}
+}
+
+// freeIndex returns the first index that no metric has.
+func (m *mapper) freeIndex() int {
+	taken := make(map[int]bool, len(m.metrics))
+	for _, own := range m.metrics {
+		taken[own.index] = true
+	}
+	for i := 0; ; i++ {
+		if !taken[i] {
+			return i
+		}
+	}
+}
+
+// priority is that of the index-th set of values of ${label}.
+func (m *mapper) priority(index int) float64 {
+	return m.rule.Priority + priorityStep*float64(index)/float64(m.limits.MaxMetricsPerRule)
 }

@@ -41,6 +41,15 @@ func parsePattern(text string) (p pattern, offset int, err error) {
 	}
 }
 
+// String returns the pattern as it was written.
+func (p pattern) String() string {
+	var b strings.Builder
+	for i, name := range p.names {
+		b.WriteString(p.literals[i] + "${" + name + "}")
+	}
+	return b.String() + p.literals[len(p.names)]
+}
+
 // labelNames returns the distinct names in the pattern, sorted.
 func (p pattern) labelNames() []string {
 	names := slices.Clone(p.names)

@@ -4,8 +4,10 @@ package collectors
 
 import (
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,31 +48,45 @@ type Collector struct {
 	running  collector.Collector // nil if it does not run
 	gatherer prometheus.Gatherer
 	failures atomic.Uint64
+	closed   sync.Once
 }
 
 // Open starts the collectors that are enabled. One that this machine does not allow
-// has an error, and the others run.
-func Open(settings []Settings, machine *host.Machine, logger *slog.Logger, reg prometheus.Registerer) []*Collector {
-	running := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+// has an error, and the others run. Of those that run already, the ones with the same
+// settings are taken as they are, and the others are stopped: there is never a second
+// one of a kind.
+func Open(settings []Settings, running []*Collector, machine *host.Machine, logger *slog.Logger, reg prometheus.Registerer) []*Collector {
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "promscope_collector_running",
 		Help: "Whether a built-in collector that is enabled could be started.",
 	}, []string{"collector"})
-	reg.MustRegister(running)
+	reg.MustRegister(info)
 
 	var all []*Collector
 	for _, s := range settings {
 		if !s.Enabled {
 			continue
 		}
+		i := slices.IndexFunc(running, func(c *Collector) bool { return c.Name == s.Name })
+		if i >= 0 && running[i].Err == nil && running[i].does(&s) {
+			info.WithLabelValues(s.Name).Set(1)
+			all = append(all, running[i])
+			continue
+		}
+		if i >= 0 {
+			if err := running[i].Close(); err != nil {
+				logger.Warn("A collector with other settings could not be closed", "collector", s.Name, "err", err)
+			}
+		}
 		c := &Collector{Settings: s, Registry: prometheus.NewRegistry()}
 		all = append(all, c)
 		c.gatherer = newContainerGatherer(c.Registry, machine)
 		if c.Err = c.open(logger.With("collector", s.Name)); c.Err != nil {
-			running.WithLabelValues(s.Name).Set(0)
+			info.WithLabelValues(s.Name).Set(0)
 			logger.Warn("A collector is off", "collector", s.Name, "err", c.Err)
 			continue
 		}
-		running.WithLabelValues(s.Name).Set(1)
+		info.WithLabelValues(s.Name).Set(1)
 	}
 	return all
 }
@@ -82,6 +98,11 @@ func (c *Collector) open(logger *slog.Logger) error {
 	}
 	c.running = running
 	return c.Registry.Register(running)
+}
+
+// does tells whether the collector does what these settings ask for.
+func (c *Collector) does(s *Settings) bool {
+	return c.Interval == s.Interval && reflect.DeepEqual(c.Options, s.Options)
 }
 
 // Gather implements prometheus.Gatherer. Series with a pid have the container and
@@ -106,10 +127,12 @@ func (c *Collector) Status() collector.Status {
 	return c.running.Status()
 }
 
-// Close stops the collector.
+// Close stops the collector. It may be called more than once.
 func (c *Collector) Close() error {
 	if c.running == nil {
 		return nil
 	}
-	return c.running.Close()
+	var err error
+	c.closed.Do(func() { err = c.running.Close() })
+	return err
 }

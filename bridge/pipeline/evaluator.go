@@ -227,3 +227,12 @@ func (e *evaluator) idle(rule int) bool {
 	on, _ := e.pods.On()
 	return !on
 }
+
+// takeOver goes on where the evaluator of another set has ended, for the rules that are
+// the same.
+func (e *evaluator) takeOver(old *evaluator, same map[int]int) {
+	e.schedule.takeOver(old.schedule, same)
+	for i, j := range same {
+		e.cost[j], e.failing[j] = old.cost[i], old.failing[i]
+	}
+}

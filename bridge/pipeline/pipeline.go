@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -42,42 +43,81 @@ type Pipeline struct {
 	Store      *store.Store
 	Rules      *mapping.Evaluator
 
+	selection *store.Selection
 	discovery *discovery.Manager
 	evaluator *evaluator
-	close     func() error
 	ready     atomic.Bool // every target was tried once
+
+	mu    sync.Mutex
+	owned []*collectors.Collector // those that it closes
 }
 
-// NewPipeline builds the pipeline of a configuration. It must be closed.
+// NewPipeline builds the pipeline of a configuration. It must be closed. Collectors of
+// the pipeline in force that stay as they are go over to it. What else stays goes over
+// when it is put in force.
 func (r *Runtime) NewPipeline(cfg *config.Config) (*Pipeline, error) {
 	// The parts' metrics begin anew with the pipeline. Prometheus takes that for the
 	// restart that it is.
 	p := &Pipeline{Config: cfg, Registry: prometheus.NewRegistry()}
-	p.close = sync.OnceValue(p.closeCollectors)
-
 	schedule := newSchedule(standing(cfg.Rules))
-	selection := store.NewSelection(Selectors(cfg.Rules))
-	p.Store = store.New(selection, store.Options{MaxSeries: cfg.Limits.MaxSeries, OnCommit: schedule.commit}, p.Registry)
+	p.selection = store.NewSelection(Selectors(cfg.Rules))
+	p.Store = r.Store
 	nodes := attribution.Nodes{Machine: r.Machine}
 	p.Rules = mapping.NewEvaluator(cfg.Rules, p.Store.Live(), nodes, r.Logger, p.Registry, cfg.Limits.Evaluator())
 	p.evaluator = newEvaluator(schedule, p.Store, p.Rules, cfg.Rules, r.Report, r.Pods, nodes, r.Logger)
 
-	p.Collectors = collectors.Open(cfg.Collectors, r.Machine, r.Logger, p.Registry)
 	var err error
-	p.Scrape, err = scrape.NewManager(cfg.ScrapeJobs(), p.Store, selection, p.ScrapeOptions(r), r.Logger, p.Registry)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("setting up scraping: %w", err), p.close())
-	}
 	p.discovery, err = discovery.New(cfg.DiscoveryJobs(), r.Prober.Discoverer, r.Logger, p.Registry)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("setting up discovery: %w", err), p.close())
+		return nil, fmt.Errorf("setting up discovery: %w", err)
+	}
+	p.openCollectors(r)
+	p.Scrape, err = scrape.NewManager(cfg.ScrapeJobs(), p.Store, p.selection, p.ScrapeOptions(r), r.Logger, p.Registry)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("setting up scraping: %w", err), p.Close())
 	}
 	return p, nil
 }
 
+// openCollectors opens the pipeline's collectors, or takes them from the one in force.
+func (p *Pipeline) openCollectors(r *Runtime) {
+	var running []*collectors.Collector
+	old := r.Pipeline()
+	if old != nil {
+		running = old.Collectors
+	}
+	p.Collectors = collectors.Open(p.Config.Collectors, running, r.Machine, r.Logger, p.Registry)
+	p.owned = slices.Clone(p.Collectors)
+	if old != nil {
+		old.disown(p.Collectors)
+	}
+}
+
+// disown leaves collectors to another pipeline.
+func (p *Pipeline) disown(list []*collectors.Collector) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owned = slices.DeleteFunc(p.owned, func(c *collectors.Collector) bool { return slices.Contains(list, c) })
+}
+
+// begin gives the store to the pipeline. It goes on with what the pipeline before it
+// had: that one has ended, or is nil.
+func (p *Pipeline) begin(old *Pipeline) (same map[int]int) {
+	p.Store.Reconfigure(p.selection, store.Options{MaxSeries: p.Config.Limits.MaxSeries, OnCommit: p.evaluator.schedule.commit})
+	if old == nil {
+		return nil
+	}
+	same = p.Config.Rules.Same(old.Config.Rules)
+	p.Scrape.TakeOver(old.Scrape)
+	p.Rules.TakeOver(old.Rules, same)
+	p.evaluator.takeOver(old.evaluator, same)
+	p.ready.Store(old.ready.Load())
+	return same
+}
+
 // Run scrapes and evaluates until ctx is done, and closes the pipeline.
 func (p *Pipeline) Run(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, p.close()) }()
+	defer func() { err = errors.Join(err, p.Close()) }()
 	return RunTasks(ctx,
 		Task{"discovery", p.discovery.Run},
 		Task{"scraping", func(ctx context.Context) error { return p.Scrape.Run(ctx, p.discovery.SyncCh()) }},
@@ -86,7 +126,17 @@ func (p *Pipeline) Run(ctx context.Context) (err error) {
 }
 
 // Close stops the collectors of a pipeline that does not run.
-func (p *Pipeline) Close() error { return p.close() }
+func (p *Pipeline) Close() error {
+	p.mu.Lock()
+	owned := p.owned
+	p.owned = nil
+	p.mu.Unlock()
+	var errs []error
+	for _, c := range owned {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
 
 // Ready tells whether each target was tried. Targets that come later change nothing
 // about it.
@@ -113,14 +163,6 @@ func (p *Pipeline) ScrapeOptions(r *Runtime) scrape.Options {
 		}
 	}
 	return opts
-}
-
-func (p *Pipeline) closeCollectors() error {
-	var errs []error
-	for _, c := range p.Collectors {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
 }
 
 // Selectors are what the rules of a set ask of the store.

@@ -17,6 +17,7 @@ import (
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/socket"
 	"github.com/promscope/promscope/bridge/plugin"
+	"github.com/promscope/promscope/bridge/store"
 )
 
 // Runtime is what outlives a configuration: the machine and what is known of its
@@ -29,6 +30,7 @@ type Runtime struct {
 	Prober   *discovery.Prober
 	HostName *HostName
 	Pods     *Pods
+	Store    *store.Store
 	Report   *plugin.Report
 
 	current atomic.Pointer[Pipeline]
@@ -63,10 +65,12 @@ func NewRuntime(cfg *config.Config, logger *slog.Logger) (_ *Runtime, err error)
 	r.HostName = newHostName(r.Machine, cfg.Scope.Host, logger, r.Registry)
 	r.Pods = newPods(r.Machine, cfg.Scope.Pods, logger)
 	r.Report = plugin.NewReport(ReportOptions(cfg, r.HostName.Name()), cfg.Rules.Templates(), logger, r.Registry)
+	r.Store = store.New(store.NewSelection(nil), store.Options{}, r.Registry)
 	p, err := r.NewPipeline(cfg)
 	if err != nil {
 		return nil, err
 	}
+	p.begin(nil)
 	r.current.Store(p)
 	return r, nil
 }
@@ -78,7 +82,8 @@ func (r *Runtime) Pipeline() *Pipeline { return r.current.Load() }
 func (r *Runtime) Use(p *Pipeline) {
 	r.HostName.configure(p.Config.Scope.Host)
 	r.Pods.configure(p.Config.Scope.Pods)
-	r.Report.Reconfigure(ReportOptions(p.Config, r.HostName.Name()), p.Config.Rules.Templates())
+	same := p.begin(r.Pipeline())
+	r.Report.Reconfigure(ReportOptions(p.Config, r.HostName.Name()), p.Config.Rules.Templates(), p.Rules.Templates(), same)
 	r.current.Store(p)
 }
 

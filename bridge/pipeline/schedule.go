@@ -171,3 +171,28 @@ func (s *schedule) take(idle time.Duration) (due []dueRule, wait time.Duration) 
 	}
 	return due, wait
 }
+
+// takeOver goes on where the schedule of another set has ended, for the rules that are
+// the same, by their indices there and here. An evaluation that was broken off is due.
+func (s *schedule) takeOver(old *schedule, same map[int]int) {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, j := range same {
+		r := old.rules[i]
+		if r.running {
+			r.running, r.pending, r.ready = false, true, true
+			r.at = maxTime(r.at, r.lastAt)
+		}
+		s.rules[j] = r
+	}
+	s.awake()
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -54,17 +54,34 @@ func NewReport(opts Options, templates map[mapping.Topology][]mapping.Template, 
 	return r
 }
 
-// Reconfigure makes the report another set of rules'. Their indices start anew.
-// Metrics whose templates were known beforehand and still are keep their samples
-// until the new rules have reported, at most for MaxAge; others go.
-func (r *Report) Reconfigure(opts Options, templates map[mapping.Topology][]mapping.Template) {
+// Reconfigure makes the report another set of rules'. same has the rules that stay, by
+// their index in the last set, and points the templates of their values of ${label}:
+// their metrics go on. Of the others, metrics whose templates were known beforehand and
+// still are keep their samples until a new rule has reported, at most for MaxAge. The
+// rest goes.
+func (r *Report) Reconfigure(opts Options, templates, points map[mapping.Topology][]mapping.Template, same map[int]int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	results := r.results
 	r.configure(opts, templates)
+	for i, j := range same {
+		if last := results[i]; last != nil {
+			last.rule = j
+			r.results[j] = last
+		}
+	}
+	for _, s := range r.sections {
+		for _, template := range points[s.topology] {
+			s.define(template)
+		}
+	}
 	for ref, n := range r.nodes {
 		known := r.section(ref.topology).known
 		n.removeAll(func(m *metric) bool {
-			m.result = nil
+			if m.result != nil && r.results[m.result.rule] != m.result {
+				m.result = nil
+			}
+			m.head = nil // the template may draw it otherwise
 			m.template = known[m.template.ID]
 			return m.template == nil
 		})

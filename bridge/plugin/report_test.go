@@ -187,7 +187,7 @@ func TestReconfigure(t *testing.T) {
 	opts.Label, opts.Host = "other", "node-1"
 	renamed := load
 	renamed.Label = "Load average"
-	h.Reconfigure(opts, map[mapping.Topology][]mapping.Template{mapping.Host: {renamed}})
+	h.Reconfigure(opts, map[mapping.Topology][]mapping.Template{mapping.Host: {renamed}}, nil, nil)
 	h.newChecker()
 	r := h.publish(0)
 	if got := r.Plugins[0].Label; got != "other" {

@@ -258,7 +258,7 @@ func TestServerSurvivesResets(t *testing.T) {
 	report := liveReport()
 	opts := options()
 	opts.Description = strings.Repeat("x", 4<<20)
-	report.Reconfigure(opts, templates())
+	report.Reconfigure(opts, templates(), nil, nil)
 	report.Publish(start())
 	s := startServer(t, report, ServerOptions{})
 	for range 10 {

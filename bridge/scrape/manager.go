@@ -100,6 +100,7 @@ func (m *Manager) Run(ctx context.Context, sets <-chan map[string][]*targetgroup
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for _, l := range m.inside {
+		l.synthetic.retarget(m.shared.store, l.target.Job, l.app.target) // the store has its selection now
 		l.takeOver(m.left.claim(l))
 		wg.Go(func() { l.run(ctx, ctx) })
 	}
