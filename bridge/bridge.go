@@ -7,6 +7,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,7 +26,10 @@ import (
 // Options are what the command line says.
 type Options struct {
 	config.Flags
-	Web WebOptions
+	// AutoReload is how often the configuration's files are looked at for changes; 0 for
+	// never.
+	AutoReload time.Duration
+	Web        WebOptions
 }
 
 // WebOptions are those of the debug server.
@@ -45,6 +49,7 @@ type Bridge struct {
 	server   *plugin.Server
 	web      *web.Server // nil if switched off
 
+	loaded [sha256.Size]byte       // the checksum of the configuration's files at the start
 	next   chan *pipeline.Pipeline // the pipeline of a reload
 	reload sync.Mutex              // one reload at a time
 }
@@ -56,11 +61,12 @@ func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
 	if err != nil {
 		return nil, err
 	}
+	sum := cfg.Checksum()
 	runtime, err := pipeline.NewRuntime(cfg, logger)
 	if err != nil {
 		return nil, err
 	}
-	b := &Bridge{opts: opts, logger: logger, runtime: runtime, next: make(chan *pipeline.Pipeline)}
+	b := &Bridge{opts: opts, logger: logger, runtime: runtime, loaded: sum, next: make(chan *pipeline.Pipeline)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
@@ -121,6 +127,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 	if b.web != nil {
 		tasks = append(tasks, pipeline.Task{Name: b.web.String(), Run: b.web.Run})
 		address = "http://" + b.web.Address()
+	}
+	if b.opts.AutoReload > 0 && b.opts.File != "" {
+		tasks = append(tasks, pipeline.Task{Name: "configuration", Run: b.watchFiles})
 	}
 	b.logger.Info("promscope is running", "socket", b.listener.Path(), "status", address,
 		"host", b.runtime.HostName.Name(), "host_source", b.runtime.HostName.Source())

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -57,4 +58,28 @@ func (l *loads) state() status.Loaded {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.kept
+}
+
+// watchFiles loads the configuration anew when its files have changed, once for each
+// change.
+func (b *Bridge) watchFiles(ctx context.Context) error {
+	ticker := time.NewTicker(b.opts.AutoReload)
+	defer ticker.Stop()
+	last := b.loaded
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		now := b.runtime.Pipeline().Config.Checksum()
+		if now == last {
+			continue
+		}
+		last = now
+		b.logger.Info("The configuration's files have changed")
+		if b.Reload() == nil { // else it is logged
+			last = b.runtime.Pipeline().Config.Checksum() // it may name other rule files
+		}
+	}
 }

@@ -20,6 +20,8 @@ type Config struct {
 	Presets    []Preset              // as far as they are in use
 	Rules      *mapping.Set
 	Limits     Limits
+
+	rulePatterns []string // of rule_files, as paths
 }
 
 // Scope is how promscope presents itself to Weave Scope.

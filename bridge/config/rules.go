@@ -24,7 +24,7 @@ func (l *loader) loadRules(c *Config) {
 	}
 	rules, list := mapping.Parse(l.doc, document.Field(l.doc.Root, "rules"), opts)
 	l.report(list...)
-	for _, path := range l.ruleFiles() {
+	for _, path := range l.ruleFiles(c) {
 		more, list := mapping.LoadFile(path, opts)
 		l.report(list...)
 		rules = append(rules, more...)
@@ -49,13 +49,14 @@ func (l *loader) loadRules(c *Config) {
 }
 
 // ruleFiles returns the files that the globs of rule_files match, each once.
-func (l *loader) ruleFiles() []string {
+func (l *loader) ruleFiles(c *Config) []string {
 	var files []string
 	for _, node := range l.strings("rule_files") {
 		if node.Value == "" {
 			l.report(l.doc.Errorf(node, "empty file name"))
 			continue
 		}
+		c.rulePatterns = append(c.rulePatterns, l.path(node.Value))
 		matches, err := filepath.Glob(l.path(node.Value))
 		if err != nil {
 			l.report(l.doc.Errorf(node, "the pattern %q is malformed", node.Value))

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -22,8 +23,12 @@ func declareRun(app *kingpin.Application) (string, command) {
 	cmd.Flag("web.enable-lifecycle", "Let POST /-/reload load the configuration anew.").
 		BoolVar(&web.EnableLifecycle)
 
+	var autoReload time.Duration
+	cmd.Flag("config.auto-reload-interval", "How often to look whether the configuration file or its rule files have changed, to load them anew; 0s for never.").
+		Default("0s").DurationVar(&autoReload)
+
 	return cmd.FullCommand(), func(ctx context.Context, env *environment) error {
-		env.options.Web = web
+		env.options.Web, env.options.AutoReload = web, autoReload
 		b, err := bridge.New(env.options, promslog.New(&env.logging))
 		if err != nil {
 			return err
