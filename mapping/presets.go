@@ -27,7 +27,7 @@ func Presets() []string {
 		"client_golang", "client_java", "client_nodejs", "client_python", "process", // how the programs are
 		"redis_exporter", "nginx_exporter",
 		"postgres_exporter", "mysqld_exporter", "haproxy",
-		"apache_exporter", "bind_exporter",
+		"apache_exporter", "bind_exporter", "varnish_exporter", "squid_exporter", "rabbitmq",
 		"node_exporter", "process_exporter", "cadvisor",
 	}
 }
