@@ -87,7 +87,8 @@ func TestPresetHabits(t *testing.T) {
 func knownRemark(r *Rule, message string) bool {
 	switch r.Metric {
 	case "promscope_node_tcp_retransmits", "promscope_node_major_faults",
-		"promscope_nginx_dropped":
+		"promscope_nginx_dropped",
+		"promscope_nats_in", "promscope_nats_out", "promscope_nats_slow":
 		return strings.Contains(message, "by its name is no counter")
 	}
 	return false
