@@ -30,6 +30,7 @@ func DefaultPresets() []string {
 	return []string{
 		"iowait", "node_exporter", // what the machine does
 		"redis_exporter", "nginx_exporter", // the servers that people run
+		"prometheus", "alertmanager", "etcd", "coredns", "caddy", "nats_exporter", "blackbox_exporter",
 		"postgres_exporter", "mysqld_exporter", "haproxy", "apache_exporter", "bind_exporter", "varnish_exporter", "squid_exporter", "rabbitmq",
 		"http",                                                     // what any server does
 		"client_golang", "client_java", "client_nodejs", "process", // how the programs are
