@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/explain"
 	"github.com/promscope/promscope/bridge/pipeline"
@@ -43,6 +45,7 @@ type Bridge struct {
 	loads    *loads
 	listener *plugin.Listener
 	server   *plugin.Server
+	health   *health
 	web      *web.Server // nil if switched off
 
 	next   chan *pipeline.Pipeline // the pipeline of a reload
@@ -70,6 +73,15 @@ func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
 	if b.listener, err = plugin.Listen(cfg.Scope.PluginsRoot, cfg.Scope.PluginID, logger); err != nil {
 		return nil, err
 	}
+	b.health = &health{
+		check:       b.listener.Check,
+		socketErr:   b.listener.Err,
+		lastPublish: runtime.Report.LastPublish,
+		notify:      notifySystemd(logger),
+	}
+	if b.health.watchdog, err = daemon.SdWatchdogEnabled(false); err != nil {
+		return nil, fmt.Errorf("systemd's watchdog: %w", err)
+	}
 	b.server = plugin.NewServer(runtime.Report, plugin.ServerOptions{OnProbe: runtime.NewProbe}, logger, runtime.Registry)
 	if opts.Web.ListenAddress == "" {
 		return b, nil
@@ -89,6 +101,7 @@ func (b *Bridge) newWeb() (*web.Server, error) {
 		ConfigFile:    b.opts.Web.ConfigFile,
 		Gatherer:      b.runtime,
 		Ready:         b.ready,
+		Healthy:       b.health.err,
 		Pages:         pages,
 	}
 	if b.opts.Web.EnableLifecycle {
@@ -99,7 +112,13 @@ func (b *Bridge) newWeb() (*web.Server, error) {
 
 // source is what the pages and the API show.
 func (b *Bridge) source() web.Source {
-	facts := status.New(b.runtime, status.Options{Socket: b.listener.Path(), Pollers: b.server.Pollers, Loaded: b.loads.state})
+	facts := status.New(b.runtime, status.Options{
+		Socket:    b.listener.Path(),
+		SocketErr: b.listener.Err,
+		Healthy:   b.health.err,
+		Pollers:   b.server.Pollers,
+		Loaded:    b.loads.state,
+	})
 	return struct {
 		*status.Source
 		*explain.Live
@@ -117,6 +136,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	tasks := []pipeline.Task{
 		{Name: "plugin", Run: func(ctx context.Context) error { return b.server.Run(ctx, b.listener) }},
 		{Name: "pipeline", Run: b.runPipelines},
+		{Name: "health", Run: b.health.Run},
 	}
 	if b.web != nil {
 		tasks = append(tasks, pipeline.Task{Name: b.web.String(), Run: b.web.Run})
@@ -152,6 +172,7 @@ func (b *Bridge) runPipelines(ctx context.Context) error {
 func (b *Bridge) Reload() error {
 	b.reload.Lock()
 	defer b.reload.Unlock()
+	defer b.health.reloading()()
 	warnings, err := b.tryReload()
 	b.loads.done(warnings, err)
 	if err != nil {
@@ -183,9 +204,11 @@ func (b *Bridge) tryReload() (document.List, error) {
 	}
 }
 
-// ready tells whether promscope does its job: the socket listens, which New saw to,
-// and each target was tried.
+// ready tells whether promscope does its job, and each target was tried.
 func (b *Bridge) ready() error {
+	if err := b.health.err(); err != nil {
+		return err
+	}
 	if !b.runtime.Pipeline().Ready() {
 		return errors.New("not every target was tried yet")
 	}

@@ -22,7 +22,10 @@ type Options struct {
 	ConfigFile string
 	// Gatherer collects what /metrics shows.
 	Gatherer prometheus.Gatherer
-	// Ready tells whether promscope does its job: nil, or the reason why not yet.
+	// Healthy tells whether promscope does its job, or why not. What watches over it
+	// restarts it then.
+	Healthy func() error
+	// Ready tells whether each target was tried too: nil, or the reason why not yet.
 	Ready func() error
 	// Reload loads the configuration anew. POST /-/reload calls it; nil
 	// forbids that.
@@ -109,6 +112,10 @@ func handler(opts Options) http.Handler {
 		EnableOpenMetrics: true,
 	}))
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
+		if err := opts.Healthy(); err != nil {
+			http.Error(w, "promscope is not healthy: "+err.Error()+".", http.StatusServiceUnavailable)
+			return
+		}
 		say(w, "promscope is healthy.")
 	})
 	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
