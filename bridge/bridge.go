@@ -33,6 +33,7 @@ type Options struct {
 // WebOptions are those of the debug server.
 type WebOptions struct {
 	ListenAddress   string // empty for no debug server
+	AllowedHosts    []string
 	ConfigFile      string
 	EnableLifecycle bool
 }
@@ -98,6 +99,7 @@ func (b *Bridge) newWeb() (*web.Server, error) {
 	}
 	opts := web.Options{
 		ListenAddress: b.opts.Web.ListenAddress,
+		AllowedHosts:  b.opts.Web.AllowedHosts,
 		ConfigFile:    b.opts.Web.ConfigFile,
 		Gatherer:      b.runtime,
 		Ready:         b.ready,

@@ -18,6 +18,8 @@ import (
 type Options struct {
 	// ListenAddress is a TCP address, host:port.
 	ListenAddress string
+	// AllowedHosts are names of this server besides those of the loopback.
+	AllowedHosts []string
 	// ConfigFile is exporter-toolkit's web configuration file; empty for plain HTTP.
 	ConfigFile string
 	// Gatherer collects what /metrics shows.
@@ -53,12 +55,14 @@ func New(opts Options, logger *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf(`debug address: %w (choose another with --web.listen-address, or "" for none)`, err)
 	}
+	warnOpen(listener.Addr(), opts.ConfigFile, logger)
+	names := newHosts(listener.Addr(), opts.ListenAddress, opts.AllowedHosts)
 	return &Server{
 		listener: listener,
 		config:   opts.ConfigFile,
 		logger:   logger,
 		server: &http.Server{
-			Handler:           handler(opts),
+			Handler:           names.check(handler(opts)),
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       10 * time.Second,
 			WriteTimeout:      time.Minute,
