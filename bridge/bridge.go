@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"github.com/promscope/promscope/bridge/config"
 	"github.com/promscope/promscope/bridge/explain"
 	"github.com/promscope/promscope/bridge/pipeline"
@@ -35,6 +37,7 @@ type Options struct {
 // WebOptions are those of the debug server.
 type WebOptions struct {
 	ListenAddress   string // empty for no debug server
+	AllowedHosts    []string
 	ConfigFile      string
 	EnableLifecycle bool
 }
@@ -47,6 +50,7 @@ type Bridge struct {
 	loads    *loads
 	listener *plugin.Listener
 	server   *plugin.Server
+	health   *health
 	web      *web.Server // nil if switched off
 
 	loaded [sha256.Size]byte       // the checksum of the configuration's files at the start
@@ -76,6 +80,15 @@ func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
 	if b.listener, err = plugin.Listen(cfg.Scope.PluginsRoot, cfg.Scope.PluginID, logger); err != nil {
 		return nil, err
 	}
+	b.health = &health{
+		check:       b.listener.Check,
+		socketErr:   b.listener.Err,
+		lastPublish: runtime.Report.LastPublish,
+		notify:      notifySystemd(logger),
+	}
+	if b.health.watchdog, err = daemon.SdWatchdogEnabled(false); err != nil {
+		return nil, fmt.Errorf("systemd's watchdog: %w", err)
+	}
 	b.server = plugin.NewServer(runtime.Report, plugin.ServerOptions{OnProbe: runtime.NewProbe}, logger, runtime.Registry)
 	if opts.Web.ListenAddress == "" {
 		return b, nil
@@ -92,9 +105,11 @@ func (b *Bridge) newWeb() (*web.Server, error) {
 	}
 	opts := web.Options{
 		ListenAddress: b.opts.Web.ListenAddress,
+		AllowedHosts:  b.opts.Web.AllowedHosts,
 		ConfigFile:    b.opts.Web.ConfigFile,
 		Gatherer:      b.runtime,
 		Ready:         b.ready,
+		Healthy:       b.health.err,
 		Pages:         pages,
 	}
 	if b.opts.Web.EnableLifecycle {
@@ -105,7 +120,13 @@ func (b *Bridge) newWeb() (*web.Server, error) {
 
 // source is what the pages and the API show.
 func (b *Bridge) source() web.Source {
-	facts := status.New(b.runtime, status.Options{Socket: b.listener.Path(), Pollers: b.server.Pollers, Loaded: b.loads.state})
+	facts := status.New(b.runtime, status.Options{
+		Socket:    b.listener.Path(),
+		SocketErr: b.listener.Err,
+		Healthy:   b.health.err,
+		Pollers:   b.server.Pollers,
+		Loaded:    b.loads.state,
+	})
 	return struct {
 		*status.Source
 		*explain.Live
@@ -123,6 +144,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	tasks := []pipeline.Task{
 		{Name: "plugin", Run: func(ctx context.Context) error { return b.server.Run(ctx, b.listener) }},
 		{Name: "pipeline", Run: b.runPipelines},
+		{Name: "health", Run: b.health.Run},
 	}
 	if b.web != nil {
 		tasks = append(tasks, pipeline.Task{Name: b.web.String(), Run: b.web.Run})
@@ -161,6 +183,7 @@ func (b *Bridge) runPipelines(ctx context.Context) error {
 func (b *Bridge) Reload() error {
 	b.reload.Lock()
 	defer b.reload.Unlock()
+	defer b.health.reloading()()
 	warnings, err := b.tryReload()
 	b.loads.done(warnings, err)
 	if err != nil {
@@ -192,9 +215,11 @@ func (b *Bridge) tryReload() (document.List, error) {
 	}
 }
 
-// ready tells whether promscope does its job: the socket listens, which New saw to,
-// and each target was tried.
+// ready tells whether promscope does its job, and each target was tried.
 func (b *Bridge) ready() error {
+	if err := b.health.err(); err != nil {
+		return err
+	}
 	if !b.runtime.Pipeline().Ready() {
 		return errors.New("not every target was tried yet")
 	}

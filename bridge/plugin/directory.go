@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +16,7 @@ import (
 // or for a crash to leave behind, and the kernel drops it with the process.
 type directory struct {
 	path     string
+	root     *os.Root // the directory, wherever it is by now
 	file     *os.File // holds the lock
 	made     bool     // by us, now
 	tookOver bool     // from an earlier promscope that could not tidy up
@@ -42,25 +44,45 @@ func tryDirectory(path string) (*directory, error) {
 		return nil, err
 	}
 	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, missingRoot(filepath.Dir(path), err)
+	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
 	d := &directory{path: path, made: err == nil}
 
-	d.file, err = os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	d.root, err = os.OpenRoot(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
+	if d.file, err = d.root.Open("."); err != nil {
+		return nil, errors.Join(err, d.root.Close())
+	}
 	if err := d.lock(); err != nil {
-		return nil, errors.Join(err, d.file.Close())
+		return nil, errors.Join(err, d.unlock())
 	}
 	if !d.current() {
-		return nil, d.file.Close()
+		return nil, d.unlock()
 	}
 	return d, nil
+}
+
+// missingRoot says why nothing can be made in a plugins root; nil if it went only
+// now. A container sees a directory that was removed on the host in its mount: it is
+// there, but has no link, and nothing can be made in it.
+func missingRoot(root string, cause error) error {
+	info, err := os.Stat(root)
+	if err != nil {
+		return nil
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Nlink == 0 {
+		return fmt.Errorf("%w: %s is mounted here and was removed where it comes from (restart the container, for it to mount the directory that is there now)", cause, root)
+	}
+	return nil
 }
 
 func (d *directory) lock() error {
@@ -86,10 +108,15 @@ func (d *directory) current() bool {
 
 // release removes the directory if it is ours and empty, and unlocks it.
 func (d *directory) release() {
-	if d.made || d.tookOver {
+	if (d.made || d.tookOver) && d.current() {
 		// rmdir, unlike os.Remove, takes nothing but an empty directory. One
 		// that is not empty, or a mount point, stays.
 		_ = unix.Rmdir(d.path)
 	}
-	_ = d.file.Close()
+	_ = d.unlock()
+}
+
+// unlock leaves the directory as it is.
+func (d *directory) unlock() error {
+	return errors.Join(d.file.Close(), d.root.Close())
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,15 +28,25 @@ const (
 	dialTimeout = time.Second
 )
 
-// Listener listens on a plugin's socket. Closing it removes the socket.
+// Listener listens on a plugin's socket, and looks after it: [Listener.Check] makes it
+// again where it went. Closing the listener removes the socket.
 type Listener struct {
+	path   string
+	logger *slog.Logger
+
+	mu      sync.Mutex // held while the socket is made or removed
+	closed  bool
+	current atomic.Pointer[socket]
+	problem atomic.Pointer[error] // what the last Check found
+}
+
+// socket is one that listens, and its file in a locked directory.
+type socket struct {
 	*net.UnixListener
 
-	path   string
-	dir    *directory
-	socket fs.FileInfo
-	logger *slog.Logger
-	close  func() error
+	dir  *directory
+	name string // in dir
+	file fs.FileInfo
 }
 
 // Listen listens on <root>/<id>/<id>.sock. The root is made if missing and stays;
@@ -49,36 +60,53 @@ func Listen(root, id string, logger *slog.Logger) (*Listener, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(root, id, id+".sock")
-	if len(path) > maxSocketPath {
+	l := &Listener{path: filepath.Join(root, id, id+".sock"), logger: logger}
+	if len(l.path) > maxSocketPath {
 		return nil, fmt.Errorf("socket %s: the path has %d bytes and may have %d: choose a shorter one with --scope.plugins-root",
-			path, len(path), maxSocketPath)
+			l.path, len(l.path), maxSocketPath)
 	}
-
-	dir, err := lockDirectory(filepath.Dir(path))
+	s, err := l.bind()
 	if err != nil {
-		return nil, withRemedy(fmt.Errorf("plugin directory: %w", err))
+		return nil, err
 	}
-	l, err := listen(path, dir, logger)
-	if err != nil {
-		dir.release()
-		return nil, withRemedy(fmt.Errorf("plugin socket: %w", err))
-	}
-	if dir.tookOver {
-		logger.Info("Took over a socket that nobody listened on", "socket", path)
+	l.current.Store(s)
+	if s.dir.tookOver {
+		logger.Info("Took over a socket that nobody listened on", "socket", l.path)
 	}
 	return l, nil
 }
 
-// listen binds the socket. The directory's lock is held.
-func listen(path string, dir *directory, logger *slog.Logger) (*Listener, error) {
+// bind makes the directory and the socket in it.
+func (l *Listener) bind() (*socket, error) {
+	dir, err := lockDirectory(filepath.Dir(l.path))
+	if err != nil {
+		return nil, withRemedy(fmt.Errorf("plugin directory: %w", err))
+	}
+	s, err := bindIn(dir, l.path)
+	if err != nil {
+		dir.release()
+		return nil, err
+	}
+	return s, nil
+}
+
+// bindIn makes a socket in a directory whose lock is held.
+func bindIn(dir *directory, path string) (*socket, error) {
+	s, err := listen(path, dir)
+	if err != nil {
+		return nil, withRemedy(fmt.Errorf("plugin socket: %w", err))
+	}
+	return s, nil
+}
+
+func listen(path string, dir *directory) (*socket, error) {
 	stale, err := removeStale(path)
 	if err != nil {
 		return nil, err
 	}
 	// A leftover socket of this name shows that an earlier promscope, killed
 	// before it could tidy up, lived in this directory.
-	dir.tookOver = stale
+	dir.tookOver = dir.tookOver || stale
 
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -87,16 +115,16 @@ func listen(path string, dir *directory, logger *slog.Logger) (*Listener, error)
 	// The standard library would remove any file that has the name by then.
 	listener.SetUnlinkOnClose(false)
 
-	l := &Listener{UnixListener: listener, path: path, dir: dir, logger: logger}
-	l.close = sync.OnceValue(l.tearDown)
-	if l.socket, err = os.Lstat(path); err != nil {
+	s := &socket{UnixListener: listener, dir: dir, name: filepath.Base(path)}
+	if s.file, err = os.Lstat(path); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
 	// The directory keeps others out, unless somebody made it before us.
 	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, l.removeSocket(), listener.Close())
+		_, removeErr := s.remove()
+		return nil, errors.Join(err, removeErr, listener.Close())
 	}
-	return l, nil
+	return s, nil
 }
 
 // removeStale removes the socket at path if nobody listens on it. Only a refused
@@ -110,7 +138,7 @@ func removeStale(path string) (removed bool, err error) {
 		return false, err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return false, fmt.Errorf("%s is no socket, and not promscope's to remove", path)
+		return false, fmt.Errorf("%s is in the way: it is no socket, and not promscope's to remove (move it away)", path)
 	}
 	dialer := net.Dialer{Timeout: dialTimeout}
 	conn, err := dialer.DialContext(context.Background(), "unix", path)
@@ -132,37 +160,58 @@ func removeStale(path string) (removed bool, err error) {
 // Path returns the socket's path.
 func (l *Listener) Path() string { return l.path }
 
+// Addr implements net.Listener.
+func (l *Listener) Addr() net.Addr { return l.current.Load().Addr() }
+
+// Accept implements net.Listener. It goes on where the socket was made again.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		s := l.current.Load()
+		conn, err := s.Accept()
+		if err == nil || s == l.current.Load() {
+			return conn, err
+		}
+	}
+}
+
 // Close removes the socket, stops listening, and removes the plugin's directory if
 // it is promscope's and empty. Connections that were accepted stay. Closing again
 // does nothing.
-func (l *Listener) Close() error { return l.close() }
-
-func (l *Listener) tearDown() error {
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	s := l.current.Load()
 	// The file goes first: a socket that is there and refuses is what the probe
 	// shows as an error.
-	err := errors.Join(l.removeSocket(), l.UnixListener.Close())
-	l.dir.release()
+	replaced, err := s.remove()
+	if replaced {
+		l.logger.Warn("Not removing the plugin socket, which has been replaced", "socket", l.path)
+	}
+	err = errors.Join(err, s.Close())
+	s.dir.release()
 	return err
 }
 
-// removeSocket removes the socket unless something else has taken its name. The
+// remove removes the socket's file unless something else has taken its name. The
 // inode of a bound socket is not reused, so that comparing it is enough.
-func (l *Listener) removeSocket() error {
-	info, err := os.Lstat(l.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+func (s *socket) remove() (replaced bool, err error) {
+	info, err := s.dir.root.Lstat(s.name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case !os.SameFile(info, s.file):
+		return true, nil
 	}
-	if err != nil {
-		return err
+	if err := s.dir.root.Remove(s.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
 	}
-	if !os.SameFile(info, l.socket) {
-		l.logger.Warn("Not removing the plugin socket, which has been replaced", "socket", l.path)
-		return nil
-	}
-	if err := unix.Unlink(l.path); err != nil && !errors.Is(err, unix.ENOENT) {
-		return &fs.PathError{Op: "unlink", Path: l.path, Err: err}
-	}
-	return nil
+	return false, nil
 }
 
 func inUse(path string) error {

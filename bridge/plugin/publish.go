@@ -11,7 +11,9 @@ func (r *Report) Publish(now time.Time) {
 	defer r.mu.Unlock()
 	start := time.Now()
 	r.publish(now)
-	took := time.Since(start)
+	end := time.Now()
+	r.publishedAt.Store(&end)
+	took := end.Sub(start)
 	r.lastPublish.Store(int64(took))
 	r.metrics.publish.Observe(took.Seconds())
 }

@@ -24,6 +24,7 @@ type Report struct {
 	metrics     *reportMetrics
 	published   atomic.Pointer[published]
 	lastPublish atomic.Int64 // nanoseconds that the last publication took
+	publishedAt atomic.Pointer[time.Time]
 
 	mu       sync.Mutex
 	opts     Options
@@ -50,7 +51,9 @@ func NewReport(opts Options, templates map[mapping.Topology][]mapping.Template, 
 		r.sections = append(r.sections, &section{topology: topology})
 	}
 	r.configure(opts, templates)
-	r.publish(time.Now())
+	now := time.Now()
+	r.publish(now)
+	r.publishedAt.Store(&now)
 	return r
 }
 

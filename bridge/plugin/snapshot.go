@@ -47,6 +47,10 @@ type Sample struct {
 // PublishDuration returns how long the last publication took.
 func (r *Report) PublishDuration() time.Duration { return time.Duration(r.lastPublish.Load()) }
 
+// LastPublish returns when Publish last came to its end, whatever it had to publish. A
+// clock that is set does not change how long ago that is.
+func (r *Report) LastPublish() time.Time { return *r.publishedAt.Load() }
+
 // Snapshot returns what was published last, ordered by topology and node. It includes
 // nodes that are left out of answers for want of room.
 func (r *Report) Snapshot() Snapshot {

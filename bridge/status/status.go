@@ -36,9 +36,11 @@ type Source struct {
 
 // Options are what the pipeline does not know.
 type Options struct {
-	Socket  string // of the plugin
-	Pollers func() []plugin.Poller
-	Loaded  func() Loaded
+	Socket    string       // of the plugin
+	SocketErr func() error // why it is not there, nil if it is; may be nil
+	Healthy   func() error // why promscope does not do its job, nil if it does; may be nil
+	Pollers   func() []plugin.Poller
+	Loaded    func() Loaded
 }
 
 // Loaded is what the last attempts to load the configuration came to.
@@ -71,10 +73,22 @@ func (s *Source) Status(context.Context) view.Status {
 	if w.Revision == "unknown" {
 		w.Revision = "" // built without version control
 	}
+	w.Unhealthy = errorText(s.opts.Healthy)
 	if !p.Ready() {
 		w.NotReady = "not every target was tried yet"
 	}
 	return w
+}
+
+// errorText asks for an error, if there is somebody to ask; empty if there is none.
+func errorText(ask func() error) string {
+	if ask == nil {
+		return ""
+	}
+	if err := ask(); err != nil {
+		return secret.Text(err.Error())
+	}
+	return ""
 }
 
 // Configuration tells what promscope runs with.
@@ -123,6 +137,7 @@ func (s *Source) Scope(context.Context) view.Scope {
 		Pollers:     []view.Poller{},
 	}
 	w.Pods, w.PodsWhy = s.runtime.Pods.On()
+	w.SocketError = errorText(s.opts.SocketErr)
 	for _, p := range s.opts.Pollers() {
 		w.Pollers = append(w.Pollers, s.poller(p))
 	}

@@ -26,6 +26,8 @@ type Status struct {
 	Revision  string    `json:"revision,omitempty"`
 	GoVersion string    `json:"go_version,omitempty"`
 	Started   time.Time `json:"started,omitzero"`
+	// Unhealthy is why promscope does not do its job; empty when it does.
+	Unhealthy string `json:"unhealthy,omitempty"`
 	// NotReady is why promscope is not ready; empty when it is.
 	NotReady string `json:"not_ready,omitempty"`
 	// Series is how many series the store keeps, SeriesLimit how many it may.
@@ -238,8 +240,10 @@ type Configuration struct {
 
 // Scope is the other end: who asks, and what he is told.
 type Scope struct {
-	Socket   string `json:"socket"`
-	PluginID string `json:"plugin_id"`
+	Socket string `json:"socket"`
+	// SocketError is why the socket is not there and cannot be made again; empty if it is.
+	SocketError string `json:"socket_error,omitempty"`
+	PluginID    string `json:"plugin_id"`
 	// Host is the host name in the report, HostSource where it comes from.
 	Host       string          `json:"host"`
 	HostSource string          `json:"host_source"`

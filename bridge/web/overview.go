@@ -45,6 +45,9 @@ func findIssues(v *frame, config view.Configuration) []issue {
 			issues = append(issues, i)
 		}
 	}
+	if v.Status.Unhealthy != "" {
+		report(issue{Link: "scope", Bad: true, Text: "promscope does not do its job", Detail: []string{v.Status.Unhealthy}, Count: 1})
+	}
 	if v.Status.NotReady != "" {
 		report(issue{Link: "./", Text: "Not ready", Detail: []string{v.Status.NotReady}, Count: 1})
 	}

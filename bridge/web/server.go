@@ -18,11 +18,16 @@ import (
 type Options struct {
 	// ListenAddress is a TCP address, host:port.
 	ListenAddress string
+	// AllowedHosts are names of this server besides those of the loopback.
+	AllowedHosts []string
 	// ConfigFile is exporter-toolkit's web configuration file; empty for plain HTTP.
 	ConfigFile string
 	// Gatherer collects what /metrics shows.
 	Gatherer prometheus.Gatherer
-	// Ready tells whether promscope does its job: nil, or the reason why not yet.
+	// Healthy tells whether promscope does its job, or why not. What watches over it
+	// restarts it then.
+	Healthy func() error
+	// Ready tells whether each target was tried too: nil, or the reason why not yet.
 	Ready func() error
 	// Reload loads the configuration anew. POST /-/reload calls it; nil
 	// forbids that.
@@ -50,12 +55,14 @@ func New(opts Options, logger *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf(`debug address: %w (choose another with --web.listen-address, or "" for none)`, err)
 	}
+	warnOpen(listener.Addr(), opts.ConfigFile, logger)
+	names := newHosts(listener.Addr(), opts.ListenAddress, opts.AllowedHosts)
 	return &Server{
 		listener: listener,
 		config:   opts.ConfigFile,
 		logger:   logger,
 		server: &http.Server{
-			Handler:           handler(opts),
+			Handler:           names.check(handler(opts)),
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       10 * time.Second,
 			WriteTimeout:      time.Minute,
@@ -109,6 +116,10 @@ func handler(opts Options) http.Handler {
 		EnableOpenMetrics: true,
 	}))
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
+		if err := opts.Healthy(); err != nil {
+			http.Error(w, "promscope is not healthy: "+err.Error()+".", http.StatusServiceUnavailable)
+			return
+		}
 		say(w, "promscope is healthy.")
 	})
 	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {

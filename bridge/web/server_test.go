@@ -25,6 +25,9 @@ func start(t *testing.T, opts Options) *Server {
 	if opts.Ready == nil {
 		opts.Ready = func() error { return nil }
 	}
+	if opts.Healthy == nil {
+		opts.Healthy = func() error { return nil }
+	}
 	s, err := New(opts, promslog.NewNopLogger())
 	if err != nil {
 		t.Fatal(err)
@@ -65,11 +68,18 @@ func do(t *testing.T, method, url string) (int, string) {
 }
 
 func TestEndpoints(t *testing.T) {
-	var ready, reloads atomic.Int32
+	var healthy, ready, reloads atomic.Int32
+	healthy.Store(1)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "promscope_test", Help: "A gauge."}))
 	s := start(t, Options{
 		Gatherer: reg,
+		Healthy: func() error {
+			if healthy.Load() == 0 {
+				return errors.New("the report has stood still for 21s")
+			}
+			return nil
+		},
 		Ready: func() error {
 			if ready.Load() == 0 {
 				return errors.New("job node was not tried yet")
@@ -106,6 +116,10 @@ func TestEndpoints(t *testing.T) {
 		if status != tt.status || !strings.Contains(body, tt.body) {
 			t.Errorf("%s %s: status %d, body %q; want %d, %q", tt.method, tt.path, status, body, tt.status, tt.body)
 		}
+	}
+	healthy.Store(0)
+	if status, body := do(t, "GET", base+"/-/healthy"); status != http.StatusServiceUnavailable || !strings.Contains(body, "stood still for 21s") {
+		t.Errorf("/-/healthy where it is not: status %d, body %q; want 503 and why", status, body)
 	}
 }
 

@@ -184,6 +184,12 @@ const hostName = "vm"
 // its socket.
 func startPlugin(t testing.TB, config string, args ...string) *plugin {
 	t.Helper()
+	return startPluginIn(t, config, nil, args...)
+}
+
+// startPluginIn is startPlugin with variables added to the environment.
+func startPluginIn(t testing.TB, config string, environment []string, args ...string) *plugin {
+	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +206,9 @@ func startPlugin(t testing.TB, config string, args ...string) *plugin {
 		args = append(args, "--config.file="+writeConfig(t, config))
 	}
 	p.web = "http://" + p.web
-	p.process = start(t, path, args...)
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), environment...)
+	p.process = startCommand(t, cmd)
 	eventually(t, 10*time.Second, "the socket", func() error {
 		select {
 		case <-p.done:

@@ -18,6 +18,8 @@ func declareRun(app *kingpin.Application) (string, command) {
 	var web bridge.WebOptions
 	cmd.Flag("web.listen-address", `Address of the debug server with /metrics, /-/healthy and /-/ready; "" for none.`).
 		Default("127.0.0.1:4041").StringVar(&web.ListenAddress)
+	cmd.Flag("web.allowed-host", "Further name by which clients may reach the debug server: that of a proxy or a tunnel in front of it. May be repeated. On a loopback address it answers only to loopback names and addresses otherwise, which keeps web pages of other sites out.").
+		PlaceHolder("NAME").StringsVar(&web.AllowedHosts)
 	cmd.Flag("web.config.file", "File that enables TLS or basic authentication on the debug server, as for every Prometheus exporter.").
 		PlaceHolder("FILE").StringVar(&web.ConfigFile)
 	cmd.Flag("web.enable-lifecycle", "Let POST /-/reload load the configuration anew.").

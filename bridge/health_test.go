@@ -1,0 +1,126 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// stand is a health whose surroundings a test makes up, in the time of a bubble.
+type stand struct {
+	*health
+	looks  []time.Duration // since the start
+	told   []string        // with the time since the start
+	moved  time.Time
+	socket error
+}
+
+func newStand(watchdog time.Duration) *stand {
+	began := time.Now()
+	s := &stand{moved: began}
+	s.health = &health{
+		check: func() error {
+			s.looks = append(s.looks, time.Since(began))
+			return s.socket
+		},
+		socketErr:   func() error { return s.socket },
+		lastPublish: func() time.Time { return s.moved },
+		notify:      func(state string) { s.told = append(s.told, time.Since(began).String()+" "+state) },
+		watchdog:    watchdog,
+	}
+	return s
+}
+
+// The bubble's clock begins at a whole second.
+func TestHealthTellsSystemd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+time.Second)
+		defer cancel()
+		time.AfterFunc(50*time.Second, func() { s.moved = time.Now() }) // and never again
+		if err := s.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		// Beats every 16 s, the first even number of seconds beyond a quarter of a minute.
+		// None at 18 to 50 s, when the report has stood still for more than 20 s; again from
+		// 50 s on; none from 70 s on.
+		want := []string{"0s READY=1", "2s WATCHDOG=1", "18s WATCHDOG=1", "50s WATCHDOG=1", "1m6s WATCHDOG=1", "2m1s STOPPING=1"}
+		if diff := cmp.Diff(want, s.told); diff != "" {
+			t.Errorf("what systemd hears (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestHealthWithoutWatchdog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(0)
+		time.Sleep(300 * time.Millisecond)
+		s.socket = errors.New("another instance is running")
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+		defer cancel()
+		if err := s.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]time.Duration{2 * time.Second, 4 * time.Second, 6 * time.Second}, s.looks); diff != "" {
+			t.Errorf("looks at the socket (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"300ms READY=1", "6.3s STOPPING=1"}, s.told); diff != "" {
+			t.Errorf("what systemd hears (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A beat comes in three quarters of the time at the latest, whatever the time is.
+func TestHealthBeatsInTime(t *testing.T) {
+	for _, watchdog := range []time.Duration{100 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second, 90 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStand(watchdog)
+			var last time.Time
+			beats := 0
+			s.lastPublish = time.Now
+			s.notify = func(state string) {
+				if !last.IsZero() && time.Since(last) > watchdog*3/4 {
+					t.Errorf("%s at a watchdog of %s: %s after the one before", state, watchdog, time.Since(last))
+				}
+				last = time.Now()
+				beats++
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*watchdog)
+			defer cancel()
+			if err := s.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if beats > 45 {
+				t.Errorf("%d beats in ten times the watchdog's %s", beats, watchdog)
+			}
+		})
+	}
+}
+
+func TestHealthErr(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(0)
+		time.Sleep(standstill)
+		if err := s.err(); err != nil {
+			t.Errorf("after %s: %v", standstill, err)
+		}
+		time.Sleep(10 * time.Second)
+		if err := s.err(); err == nil || !strings.Contains(err.Error(), "stood still for 30s") {
+			t.Errorf("after 30 s: %v", err)
+		}
+		s.moved = time.Now()
+		s.socket = errors.New("promscope.sock is in the way")
+		if err := s.err(); !errors.Is(err, s.socket) {
+			t.Errorf("without a socket: %v", err)
+		}
+		s.socket = nil
+		if err := s.err(); err != nil {
+			t.Errorf("with all as it should be: %v", err)
+		}
+	})
+}
