@@ -28,10 +28,11 @@ type mapper struct {
 	clearedAt int                     // names.released when refused was last cleared
 	ids       map[string]string       // regex results by label value; "" for no match
 
-	// Scratch space: the places of elements, the element that has a place, and a key of
-	// metrics.
+	// Scratch space: the places of elements, the element that has a place, all elements of
+	// a place that has several, and a key of metrics.
 	placed []place
 	seen   map[place]int
+	rivals map[place][]int
 	key    []byte
 }
 
@@ -53,6 +54,7 @@ func newMapper(r *Rule, nodes Nodes, names *namespace, opts EvaluatorOptions) *m
 		rule: r, nodes: nodes, names: names, limits: opts,
 		static: r.template(),
 		seen:   map[place]int{},
+		rivals: map[place][]int{},
 	}
 	if len(r.metric.names) > 0 {
 		m.metrics, m.refused = map[string]*valueMetric{}, map[string]string{}
@@ -92,24 +94,24 @@ func (m *mapper) points(vector promql.Vector, at time.Time) ([]Point, []outcome)
 	outcomes := make([]outcome, len(vector))
 	m.placed = slices.Grow(m.placed[:0], len(vector))[:len(vector)]
 	clear(m.seen)
+	clear(m.rivals)
 	for i := range vector {
 		p, reason := m.place(&vector[i], at)
 		m.placed[i], outcomes[i].reason = p, reason
 		if reason != "" {
 			continue
 		}
-		// Which of several elements is shown must not change from one evaluation to the
-		// next, and the engine promises no order: the least labels win.
 		other, taken := m.seen[p]
 		switch {
-		case taken && labels.Compare(vector[i].Metric, vector[other].Metric) >= 0:
-			outcomes[i].reason = DropDuplicate
-			continue
-		case taken:
-			outcomes[other].reason = DropDuplicate
+		case !taken:
+			m.seen[p] = i
+		case m.rivals[p] == nil:
+			m.rivals[p] = []int{other, i}
+		default:
+			m.rivals[p] = append(m.rivals[p], i)
 		}
-		m.seen[p] = i
 	}
+	m.settle(vector, outcomes)
 	m.limitNodes(outcomes)
 	points := make([]Point, 0, len(m.seen))
 	for i := range vector {
