@@ -16,7 +16,7 @@ import (
 const minIdle = time.Minute
 
 // A mapper maps the elements of one rule's results to points. What it remembers
-// between evaluations: ids that a regex found, and the metrics of ${label}.
+// between evaluations: ids cut out of values, and the metrics of ${label}.
 type mapper struct {
 	rule      *Rule
 	nodes     Nodes
@@ -26,7 +26,7 @@ type mapper struct {
 	metrics   map[string]*valueMetric // of a rule with, by the labels' values; none if refused
 	refused   map[string]string       // and why, with the same keys
 	clearedAt int                     // names.released when refused was last cleared
-	ids       map[string]string       // regex results by label value; "" for no match
+	ids       map[string]string       // ids cut out of values, by value; "" for none
 
 	// Scratch space: the places of elements, the element that has a place, all elements of
 	// a place that has several, and a key of metrics.
@@ -55,18 +55,16 @@ func newMapper(r *Rule, nodes Nodes, names *namespace, opts EvaluatorOptions) *m
 		static: r.template(),
 		seen:   map[place]int{},
 		rivals: map[place][]int{},
+		ids:    map[string]string{},
 	}
 	if len(r.metric.names) > 0 {
 		m.metrics, m.refused = map[string]*valueMetric{}, map[string]string{}
-	}
-	if r.Regex != nil {
-		m.ids = map[string]string{}
 	}
 	return m
 }
 
 // copy returns a mapper that does with the next result what m would do, and leaves m
-// and its namespace as they are. It is used once, so it does not need m's regex results.
+// and its namespace as they are. It is used once, so it does not need m's ids.
 func (m *mapper) copy() *mapper {
 	if m.metrics == nil {
 		return newMapper(m.rule, m.nodes, m.names, m.limits)
@@ -192,8 +190,8 @@ func (m *mapper) nodeID(value string) (id, reason string) {
 		return "", DropNoLabel
 	}
 	id = value
-	if m.rule.Regex != nil {
-		if id = m.match(value); id == "" {
+	if m.rule.cuts(value) {
+		if id = m.cut(value); id == "" {
 			return "", DropNoMatch
 		}
 	}
@@ -203,16 +201,13 @@ func (m *mapper) nodeID(value string) (id, reason string) {
 	return id, ""
 }
 
-// match returns what the regex's first group finds in a value. Results are kept,
-// as a regex over a cgroup path costs more than all else about an element.
-func (m *mapper) match(value string) string {
+// cut returns the id in a value. Results are kept, as a regex over a cgroup path costs
+// more than all else about an element.
+func (m *mapper) cut(value string) string {
 	if id, ok := m.ids[value]; ok {
 		return id
 	}
-	id := ""
-	if groups := m.rule.Regex.FindStringSubmatch(value); groups != nil {
-		id = groups[1]
-	}
+	id := m.rule.NodeID(value)
 	if len(m.ids) >= 2*m.limits.MaxNodes {
 		clear(m.ids) // values come and go; those in use are found again at once
 	}

@@ -31,7 +31,7 @@ type appender struct {
 	batch  *store.Batch
 	cache  *cache
 	target labels.Labels           // on all series of the target
-	origin labels.Labels           // those of them that the user did not ask for
+	origin labels.Labels           // those of them that tell of the process that answers
 	labels *exposition.Preselector // nil if relabelling may change labels
 	pids   pidTranslator
 	// observe, if not nil, is told of each series that is not in the cache: its labels
@@ -69,7 +69,7 @@ func newAppender(t *job.Target, s *shared) *appender {
 	}
 	if len(t.Job.MetricRelabelConfigs) == 0 {
 		a.labels = exposition.NewPreselector(s.sel.MayMatch, t.Job.HonorLabels, s.pidLabels)
-		a.labels.SetTarget(t.Public)
+		a.labels.SetTarget(t.Public, labels.EmptyLabels())
 	}
 	return a
 }
@@ -78,7 +78,7 @@ func newAppender(t *job.Target, s *shared) *appender {
 func (a *appender) retarget(l, origin labels.Labels) {
 	a.target, a.origin = l, origin
 	if a.labels != nil {
-		a.labels.SetTarget(l)
+		a.labels.SetTarget(l, origin)
 	}
 	a.cache.relabel()
 }
@@ -247,12 +247,40 @@ func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.
 		before = a.lb.Labels()
 	}
 	if relabel.ProcessBuilder(a.lb, a.job.MetricRelabelConfigs...) {
+		if ofOthers(a.lb, exposed, a.target) {
+			a.disown()
+		}
 		l = a.lb.Labels()
 	}
 	if a.observe != nil {
 		a.observe(exposed, before, l)
 	}
 	return l, settled
+}
+
+// ofOthers tells whether a series speaks of somebody else than the process that answers:
+// it was pushed, federated or collected elsewhere, and has a job or an instance of its
+// own. Who knows better drops these labels by metric_relabel_configs.
+func ofOthers(series *labels.Builder, exposed, target labels.Labels) bool {
+	for _, name := range [...]string{model.JobLabel, model.InstanceLabel} {
+		if series.Get(model.ExportedLabelPrefix+name) != "" {
+			return true
+		}
+		own := exposed.Get(name) // stays what it is with honor_labels
+		if own != "" && own != target.Get(name) && own == series.Get(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// disown takes the labels of the process that answers off the series in the builder.
+func (a *appender) disown() {
+	a.origin.Range(func(l labels.Label) {
+		if a.lb.Get(l.Name) == l.Value {
+			a.lb.Del(l.Name)
+		}
+	})
 }
 
 // addTargetLabels puts the labels of a target on a series, as Prometheus does. With
