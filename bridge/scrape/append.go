@@ -45,6 +45,7 @@ type appender struct {
 	// Of the scrape in progress.
 	at       int64
 	counts   counts
+	said     Testimony
 	limitErr error
 }
 
@@ -68,7 +69,10 @@ func newAppender(t *job.Target, s *shared) *appender {
 		lb:     labels.NewBuilder(labels.EmptyLabels()),
 	}
 	if len(t.Job.MetricRelabelConfigs) == 0 {
-		a.labels = exposition.NewPreselector(s.sel.MayMatch, t.Job.HonorLabels, s.pidLabels)
+		mayMatch := func(name []byte, value func(string) (string, bool)) bool {
+			return s.sel.MayMatch(name, value) || testifies(name)
+		}
+		a.labels = exposition.NewPreselector(mayMatch, t.Job.HonorLabels, s.pidLabels)
 		a.labels.SetTarget(t.Public, labels.EmptyLabels())
 	}
 	return a
@@ -85,7 +89,7 @@ func (a *appender) retarget(l, origin labels.Labels) {
 
 // begin begins a scrape with the timestamp at.
 func (a *appender) begin(at time.Time) {
-	a.at, a.counts, a.limitErr = at.UnixMilli(), counts{}, nil
+	a.at, a.counts, a.said, a.limitErr = at.UnixMilli(), counts{}, Testimony{}, nil
 	a.cache.begin()
 }
 
@@ -154,6 +158,7 @@ func (a *appender) piece(ctx context.Context, r *exposition.Reader, p textparse.
 // appendSample appends one sample, a float unless there is a histogram.
 func (a *appender) appendSample(ctx context.Context, r *exposition.Reader, p textparse.Parser, exposed []byte, ts *int64, v float64, h *histogram.FloatHistogram) error {
 	a.counts.exposed++
+	a.said.hear(p, exposed, v, &a.lset)
 	e := a.cache.get(exposed)
 	known := e != nil
 	if !known {
