@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,7 @@ type ruleState struct {
 	// mapped, never during a query.
 	mu     sync.Mutex
 	mapper *mapper
+	told   map[string]bool // reasons for which rivals lost, as logged
 }
 
 // NewEvaluator returns an evaluator of the set's rules over the samples of q, which is
@@ -83,6 +85,7 @@ func NewEvaluator(set *Set, q storage.Queryable, nodes Nodes, logger *slog.Logge
 			engine: engines[r.Interval],
 			opts:   promql.NewPrometheusQueryOpts(false, r.Lookback(), nil),
 			mapper: newMapper(r, nodes, names, opts),
+			told:   map[string]bool{},
 		}
 		state.status.Store(&Status{})
 		e.rules = append(e.rules, state)
@@ -116,6 +119,7 @@ func (e *Evaluator) Evaluate(ctx context.Context, rule int, at time.Time) (Resul
 		var outcomes []outcome
 		result.Points, outcomes = state.mapper.points(vector, at)
 		result.Dropped = countDropped(outcomes)
+		e.tellRivals(state, vector, outcomes)
 	})
 	took := time.Since(start)
 	if err != nil && ctx.Err() != nil {
@@ -127,6 +131,27 @@ func (e *Evaluator) Evaluate(ctx context.Context, rule int, at time.Time) (Resul
 		return Result{}, fmt.Errorf("evaluating %s: %w", state.rule, err)
 	}
 	return result, nil
+}
+
+// tellRivals logs, once for each rule and reason, that several elements of a result have
+// one node.
+func (e *Evaluator) tellRivals(state *ruleState, vector promql.Vector, outcomes []outcome) {
+	for i, o := range outcomes {
+		if o.reason != DropAmbiguous && o.reason != DropDuplicate || state.told[o.reason] {
+			continue
+		}
+		state.told[o.reason] = true
+		node := cmp.Or(state.mapper.placed[i].id, "host")
+		elements := state.mapper.rivalsOf(vector, i)
+		if o.reason == DropAmbiguous {
+			e.logger.Warn("Several elements of a rule's result have one node, and nothing says which counts: none is shown",
+				"rule", state.rule, "node", node, "elements", elements,
+				"remedy", "write sum, max or topk around the expression, or select one target")
+			continue
+		}
+		e.logger.Info("Several elements of a rule's result have one node: one is shown",
+			"rule", state.rule, "node", node, "elements", elements)
+	}
 }
 
 // queryStats is how much data a query looked at, and PromQL's remarks on it.

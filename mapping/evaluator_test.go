@@ -146,13 +146,61 @@ func TestEvaluate(t *testing.T) {
 			dropped: map[string]int{DropValue: 4},
 		},
 		{
-			name: "two elements for one node: the one with the least labels",
+			name: "several elements for one node: nothing says which counts",
+			rule: `{metric: m, label: M, expr: x, node: {process: pid}}`,
+			series: `x{pid="7",a="3"} 3x10
+			         x{pid="7",a="1"} 1x10
+			         x{pid="7",a="2"} 2x10
+			         x{pid="8",a="1"} 4x10`,
+			points:  []string{"vm;8 m = 4"},
+			dropped: map[string]int{DropAmbiguous: 3},
+		},
+		{
+			name: "two processes of the host",
 			rule: `{metric: m, label: M, expr: x, node: host}`,
-			series: `x{a="3"} 3x10
-			         x{a="1"} 1x10
-			         x{a="2"} 2x10`,
-			points:  []string{"vm;<host> m = 1"},
+			series: `x{instance="a",target_pid="1"} 3x10
+			         x{instance="b",target_pid="2"} 3x10`,
+			dropped: map[string]int{DropAmbiguous: 2},
+		},
+		{
+			name: "the host's own before that of containers, whatever their labels",
+			rule: `{metric: m, label: M, expr: x, node: host}`,
+			series: `x{instance="a",target_container_id="c1",target_pid="1"} 1x10
+			         x{instance="b",target_pid="9"} 2x10
+			         x{instance="c",target_container_id="c2",target_pid="3"} 3x10`,
+			points:  []string{"vm;<host> m = 2"},
 			dropped: map[string]int{DropDuplicate: 2},
+		},
+		{
+			name: "two of the host's own beside that of a container",
+			rule: `{metric: m, label: M, expr: x, node: host}`,
+			series: `x{target_container_id="c1",target_pid="1"} 1x10
+			         x{target_pid="8"} 2x10
+			         x{target_pid="9"} 2x10`,
+			dropped: map[string]int{DropAmbiguous: 3},
+		},
+		{
+			name: "what one process says in several jobs counts once",
+			rule: `{metric: m, label: M, expr: x, node: host}`,
+			series: `x{instance="a",job="a",target_container_id="c",target_pid="7"} 1x10
+			         x{instance="b",job="a",target_container_id="c",target_pid="7"} 5x10
+			         x{instance="a",job="b",target_container_id="c",target_pid="7"} 3x10`,
+			points:  []string{"vm;<host> m = 5"},
+			dropped: map[string]int{DropDuplicate: 2},
+		},
+		{
+			name: "one process says two things",
+			rule: `{metric: m, label: M, expr: x, node: host}`,
+			series: `x{a="1",job="a",target_pid="7"} 1x10
+			         x{a="2",job="b",target_pid="7"} 5x10`,
+			dropped: map[string]int{DropAmbiguous: 2},
+		},
+		{
+			name: "targets of which no process is known",
+			rule: `{metric: m, label: M, expr: x, node: host}`,
+			series: `x{instance="a"} 1x10
+			         x{instance="b"} 1x10`,
+			dropped: map[string]int{DropAmbiguous: 2},
 		},
 		{
 			name: "one metric for each value",

@@ -21,7 +21,7 @@ const minIdle = time.Minute
 const challengeTime = 30 * time.Second
 
 // A mapper maps the elements of one rule's results to points. What it remembers
-// between evaluations: ids that a regex found, and the metrics of ${label}.
+// between evaluations: ids cut out of values, and the metrics of ${label}.
 type mapper struct {
 	rule      *Rule
 	nodes     Nodes
@@ -31,16 +31,17 @@ type mapper struct {
 	metrics   map[string]*valueMetric // of a rule with, by the labels' values; none if refused
 	refused   map[string]string       // and why, with the same keys
 	clearedAt int                     // names.released when refused was last cleared
-	ids       map[string]string       // regex results by label value; "" for no match
+	ids       map[string]string       // ids cut out of values, by value; "" for none
 
 	// challengers are values without a metric, and since when each is greater than one
 	// that has a metric.
 	challengers map[string]time.Time
 
-	// Scratch space: the places of elements, the element that has a place, and a key of
-	// metrics.
+	// Scratch space: the places of elements, the element that has a place, all elements of
+	// a place that has several, and a key of metrics.
 	placed []place
 	seen   map[place]int
+	rivals map[place][]int
 	key    []byte
 }
 
@@ -62,19 +63,18 @@ func newMapper(r *Rule, nodes Nodes, names *namespace, opts EvaluatorOptions) *m
 		rule: r, nodes: nodes, names: names, limits: opts,
 		static: r.template(),
 		seen:   map[place]int{},
+		rivals: map[place][]int{},
+		ids:    map[string]string{},
 	}
 	if len(r.metric.names) > 0 {
 		m.metrics, m.refused = map[string]*valueMetric{}, map[string]string{}
 		m.challengers = map[string]time.Time{}
 	}
-	if r.Regex != nil {
-		m.ids = map[string]string{}
-	}
 	return m
 }
 
 // copy returns a mapper that does with the next result what m would do, and leaves m
-// and its namespace as they are. It is used once, so it does not need m's regex results.
+// and its namespace as they are. It is used once, so it does not need m's ids.
 func (m *mapper) copy() *mapper {
 	if m.metrics == nil {
 		return newMapper(m.rule, m.nodes, m.names, m.limits)
@@ -103,24 +103,24 @@ func (m *mapper) points(vector promql.Vector, at time.Time) ([]Point, []outcome)
 	outcomes := make([]outcome, len(vector))
 	m.placed = slices.Grow(m.placed[:0], len(vector))[:len(vector)]
 	clear(m.seen)
+	clear(m.rivals)
 	for i := range vector {
 		p, reason := m.place(&vector[i], at)
 		m.placed[i], outcomes[i].reason = p, reason
 		if reason != "" {
 			continue
 		}
-		// Which of several elements is shown must not change from one evaluation to the
-		// next, and the engine promises no order: the least labels win.
 		other, taken := m.seen[p]
 		switch {
-		case taken && labels.Compare(vector[i].Metric, vector[other].Metric) >= 0:
-			outcomes[i].reason = DropDuplicate
-			continue
-		case taken:
-			outcomes[other].reason = DropDuplicate
+		case !taken:
+			m.seen[p] = i
+		case m.rivals[p] == nil:
+			m.rivals[p] = []int{other, i}
+		default:
+			m.rivals[p] = append(m.rivals[p], i)
 		}
-		m.seen[p] = i
 	}
+	m.settle(vector, outcomes)
 	m.limitNodes(outcomes)
 	points := make([]Point, 0, len(m.seen))
 	for i := range vector {
@@ -215,8 +215,8 @@ func (m *mapper) nodeID(value string) (id, reason string) {
 		return "", DropNoLabel
 	}
 	id = value
-	if m.rule.Regex != nil {
-		if id = m.match(value); id == "" {
+	if m.rule.cuts(value) {
+		if id = m.cut(value); id == "" {
 			return "", DropNoMatch
 		}
 	}
@@ -226,16 +226,13 @@ func (m *mapper) nodeID(value string) (id, reason string) {
 	return id, ""
 }
 
-// match returns what the regex's first group finds in a value. Results are kept,
-// as a regex over a cgroup path costs more than all else about an element.
-func (m *mapper) match(value string) string {
+// cut returns the id in a value. Results are kept, as a regex over a cgroup path costs
+// more than all else about an element.
+func (m *mapper) cut(value string) string {
 	if id, ok := m.ids[value]; ok {
 		return id
 	}
-	id := ""
-	if groups := m.rule.Regex.FindStringSubmatch(value); groups != nil {
-		id = groups[1]
-	}
+	id := m.rule.NodeID(value)
 	if len(m.ids) >= 2*m.limits.MaxNodes {
 		clear(m.ids) // values come and go; those in use are found again at once
 	}

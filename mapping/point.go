@@ -29,7 +29,8 @@ const (
 	DropNoMatch        = "no_match"        // the regex does not match the node's label
 	DropBadID          = "bad_id"          // what the label holds is no pid, container id or pod UID
 	DropDead           = "dead"            // the node does not exist (any more)
-	DropDuplicate      = "duplicate"       // another element has the same node and metric
+	DropDuplicate      = "duplicate"       // another element has the same node and metric, for a reason
+	DropAmbiguous      = "ambiguous"       // others have the same node and metric, and nothing says which counts
 	DropIDCollision    = "id_collision"    // another value or rule made the same metric id
 	DropLabelCollision = "label_collision" // another metric of the topology has the same label
 	DropMetricLimit    = "metric_limit"    // more values of ${label} at a time than MaxMetricsPerRule

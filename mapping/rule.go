@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/promscope/promscope/mapping/cgroup"
 	"github.com/promscope/promscope/mapping/document"
 	"github.com/promscope/promscope/mapping/expr"
 )
@@ -103,6 +104,30 @@ type Rule struct {
 	metricAt, labelAt  *yaml.Node
 	priorityAt, exprAt *yaml.Node
 	remarks            document.List // and warnings about the rule
+}
+
+// cuts tells whether a node's id is only a part of a value of its label.
+func (r *Rule) cuts(value string) bool {
+	return r.Regex != nil || r.Topology == Container && strings.HasPrefix(value, "/")
+}
+
+// NodeID returns the id that a value of the node's label has: what the regex's first
+// group finds, or the container whose cgroup the value is the path of, or the value
+// itself. It is empty if there is none, and need not be valid.
+func (r *Rule) NodeID(value string) string {
+	switch {
+	case !r.cuts(value):
+		return value
+	case r.Regex == nil:
+		if c := cgroup.Parse(value); c.Whole {
+			return c.Container
+		}
+	default:
+		if groups := r.Regex.FindStringSubmatch(value); groups != nil {
+			return groups[1]
+		}
+	}
+	return ""
 }
 
 // String returns the topology and the metric, which together name a rule in a set.

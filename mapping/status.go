@@ -59,6 +59,9 @@ type Element struct {
 	Value   float64
 	Dropped string // the reason; "" if it became Point
 	Point   Point
+	// Rivals are the labels of all elements that have the same node and metric, this
+	// one's included; none if it is the only one.
+	Rivals []labels.Labels
 }
 
 // Explain evaluates a rule once more and tells what becomes of each element. The zero
@@ -88,6 +91,7 @@ func (e *Evaluator) Explain(ctx context.Context, rule int, at time.Time) ([]Elem
 			if element.Dropped == "" {
 				element.Point = points[outcomes[i].point]
 			}
+			element.Rivals = mapper.rivalsOf(vector, i)
 			elements = append(elements, element)
 		}
 	})

@@ -22,23 +22,25 @@ import (
 
 // The labels that a target gets from the process that serves it.
 const (
-	LabelPID       = "target_pid"
-	LabelContainer = "target_container_id"
-	LabelPod       = "target_pod_uid"
+	LabelPID       = mapping.LabelPID
+	LabelContainer = mapping.LabelContainer
+	LabelPod       = mapping.LabelPod
 	// LabelSubjectPID is the process that the target speaks of: the server that an
 	// exporter watches. Where there is none, it is the process that serves the target.
-	labelSubjectPID = "target_subject_pid"
+	labelSubjectPID = mapping.LabelSubjectPID
 )
 
 // UnknownPID stands behind a pid that no living process has. It keeps rules from
 // taking the number for another process's.
 const UnknownPID = "@unknown"
 
-// ScrapeOptions tie scraping to a machine. The targets in process are missing.
-func ScrapeOptions(m *host.Machine, sockets *socket.Table, rules *mapping.Set) scrape.Options {
+// ScrapeOptions tie scraping to a machine, which Scope knows by a name. The targets in
+// process are missing.
+func ScrapeOptions(m *host.Machine, sockets *socket.Table, rules *mapping.Set, scopeName func() string) scrape.Options {
 	return scrape.Options{
-		Origin:    origin(sockets),
+		Origin:    origin(m, sockets),
 		Subject:   subject(sockets),
+		Own:       own(m, scopeName),
 		PIDLabels: pidLabels(rules),
 		PID:       translatePID(m),
 		Dial:      dial(sockets),
@@ -54,13 +56,13 @@ func (n Nodes) Alive(t mapping.Topology, id string, at time.Time) bool {
 }
 
 // origin finds the process at the other end of a scrape's connection.
-func origin(sockets *socket.Table) func(ctx context.Context, conn net.Conn) labels.Labels {
+func origin(m *host.Machine, sockets *socket.Table) func(ctx context.Context, conn net.Conn) labels.Labels {
 	return func(ctx context.Context, conn net.Conn) labels.Labels {
 		p, ok := sockets.OwnerOf(ctx, conn)
 		if !ok {
 			return labels.EmptyLabels()
 		}
-		return processLabels(p)
+		return withHost(m, p, processLabels(p))
 	}
 }
 

@@ -3,13 +3,18 @@ package explain
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
 	"github.com/promscope/promscope/mapping/secret"
 )
+
+// shownRivals is how many of the elements that have one node are shown side by side.
+const shownRivals = 8
 
 // whyDropped is a reason for which an element is on no node, in words.
 func (f *facts) whyDropped(rule *mapping.Rule, element *mapping.Element) string {
@@ -25,6 +30,9 @@ func (f *facts) whyDropped(rule *mapping.Rule, element *mapping.Element) string 
 			}
 		}
 	case mapping.DropNoMatch:
+		if rule.Regex == nil {
+			return fmt.Sprintf("%s=%q is not the cgroup of a container", rule.NodeLabel, value)
+		}
 		return fmt.Sprintf("regex does not match %s=%q", rule.NodeLabel, value)
 	case mapping.DropBadID:
 		if rule.Regex != nil {
@@ -34,7 +42,9 @@ func (f *facts) whyDropped(rule *mapping.Rule, element *mapping.Element) string 
 	case mapping.DropDead:
 		return fmt.Sprintf("%s %s does not exist, or began after the sample", strings.ToLower(string(rule.Topology)), nodeIDOf(rule, element.Labels))
 	case mapping.DropDuplicate:
-		return "another element has the same node: the sum or the maximum of them is what you want"
+		return whyDuplicate(element)
+	case mapping.DropAmbiguous:
+		return "nothing says which of these elements counts, so none is shown; write sum, max or topk around the expression, or select one target: " + sideBySide(element)
 	case mapping.DropValue:
 		if math.IsNaN(element.Value) || math.IsInf(element.Value, 0) {
 			return fmt.Sprintf("%v is no number that Scope could show", element.Value)
@@ -54,6 +64,27 @@ func (f *facts) whyDropped(rule *mapping.Rule, element *mapping.Element) string 
 	return ""
 }
 
+// whyDuplicate says for what reason another element has the node.
+func whyDuplicate(element *mapping.Element) string {
+	if element.Labels.Get(mapping.LabelContainer) != "" &&
+		slices.ContainsFunc(element.Rivals, func(l labels.Labels) bool { return l.Get(mapping.LabelContainer) == "" }) {
+		return "the host's own counts before what is said in a container (" + mapping.LabelContainer + "), of these elements: " + sideBySide(element)
+	}
+	return "one process (" + mapping.LabelPID + ") says it in several jobs, and the greatest value counts, of these elements: " + sideBySide(element)
+}
+
+// sideBySide are the labels of the elements that have the same node and metric.
+func sideBySide(element *mapping.Element) string {
+	var all []string
+	for _, l := range element.Rivals {
+		all = append(all, view.Labels(secret.Labels(l)).String())
+	}
+	if over := len(all) - shownRivals; over > 0 {
+		all = append(all[:shownRivals], fmt.Sprintf("and %d more", over))
+	}
+	return strings.Join(all, ", ")
+}
+
 // idName is what the ids of a topology are.
 func idName(t mapping.Topology) string {
 	switch t {
@@ -68,16 +99,7 @@ func idName(t mapping.Topology) string {
 
 // nodeIDOf is the id of the node that labels name to a rule, be it one or not; ""
 // if they name none.
-func nodeIDOf(rule *mapping.Rule, l labels.Labels) string {
-	id := l.Get(rule.NodeLabel)
-	if rule.Regex == nil || id == "" {
-		return id
-	}
-	if groups := rule.Regex.FindStringSubmatch(id); groups != nil {
-		return groups[1]
-	}
-	return ""
-}
+func nodeIDOf(rule *mapping.Rule, l labels.Labels) string { return rule.NodeID(l.Get(rule.NodeLabel)) }
 
 // namesID tells whether labels name a node to a rule, also if the rule makes no id
 // of what they say: a container's is found in the path of its cgroup.

@@ -213,10 +213,12 @@ func mergeSeries(kept, exposed []store.LatestSample) []knownSeries {
 // explainOne tells where one series comes from and goes to.
 func (f *facts) explainOne(ctx context.Context, series knownSeries) view.SeriesExplanation {
 	x := view.SeriesExplanation{Labels: secret.Labels(series.Labels), Selected: []view.Selection{}}
-	if t := targetOf(series.Labels, f.Targets); t != nil {
+	t := targetOf(series.Labels, f.Targets)
+	if t != nil {
 		ref := status.TargetRef(t)
 		x.Target = &ref
 	}
+	x.Whose = whose(series.Labels, t)
 	rules, statuses := f.Set.Rules(), f.Rules.Status()
 	for _, v := range f.Set.Judge(series.Labels) {
 		rule := rules[v.Rule]

@@ -43,7 +43,7 @@ func (f *facts) hints(ctx context.Context, subject string, matchers []*labels.Ma
 	if len(matchers) > 1 {
 		if name := nameMatcher(matchers); name != nil {
 			series, _ := f.Exposed(ctx, []*labels.Matcher{name}) // the problems are known already
-			hints = append(hints, refusals(matchers, series)...)
+			hints = append(hints, f.refusals(matchers, series)...)
 		}
 	}
 	word := metricOf(matchers)
@@ -108,7 +108,7 @@ func (f *facts) missing(ctx context.Context, rule int) []string {
 			add(hint)
 			continue
 		}
-		add(refusals(s.Matchers, named)...)
+		add(f.refusals(s.Matchers, named)...)
 		if n := len(named) - countRefused(s.Matchers, named); n > 0 {
 			add(fmt.Sprintf("Of what %s selects, %d series %s exposed, but not stored: %s.", status.SelectorText(s.Matchers), n, isOrAre(n), f.notStored()))
 		}
@@ -136,13 +136,13 @@ func countRefused(matchers []*labels.Matcher, series []store.LatestSample) int {
 	return n
 }
 
-// refusals say which matchers refuse series of the metric that they ask for, and what
-// those have instead.
-func refusals(matchers []*labels.Matcher, series []store.LatestSample) []string {
+// refusals say which matchers refuse series of the metric that they ask for, what
+// those have instead, and why they lack the labels of the process that answers.
+func (f *facts) refusals(matchers []*labels.Matcher, series []store.LatestSample) []string {
 	var sentences []string
 	for _, m := range matchers {
 		refused, lacking := 0, 0
-		var values []string
+		var values, reasons []string
 		for _, s := range series {
 			value := s.Labels.Get(m.Name)
 			if m.Matches(value) {
@@ -150,6 +150,7 @@ func refusals(matchers []*labels.Matcher, series []store.LatestSample) []string 
 			}
 			if refused++; value == "" {
 				lacking++
+				reasons = append(reasons, f.whoseOf(s.Labels, m.Name)...)
 			} else if value = strconv.Quote(secret.Label(m.Name, value)); !slices.Contains(values, value) {
 				values = append(values, value)
 			}
@@ -167,6 +168,9 @@ func refusals(matchers []*labels.Matcher, series []store.LatestSample) []string 
 		}
 		sentences = append(sentences, fmt.Sprintf("Of %d series of %s, %d %s refused by %s: there it is %s.",
 			len(series), metricOf(matchers), refused, isOrAre(refused), m, has))
+		slices.Sort(reasons)
+		reasons = slices.Compact(reasons)
+		sentences = append(sentences, reasons[:min(len(reasons), hintedNames)]...)
 	}
 	return sentences
 }

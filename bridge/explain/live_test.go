@@ -88,17 +88,20 @@ rules:
 	})
 	node := "→ vm;" + pid
 	const limit = "metric_limit: more than limits.max_metrics_per_rule = 2 values of ${name}"
+	both := `ambiguous: nothing says which of these elements counts, so none is shown; write sum, max or topk around the expression, ` +
+		`or select one target: app_twice{k="a", pid="` + pid + `"}, app_twice{k="b", pid="` + pid + `"}`
 	for subject, test := range map[string]struct{ want, never []string }{
 		`app_queue{name="q6"}`: {[]string{"shown on 1 node", node + " q_q6\n"}, []string{"dropped"}},
 		`app_queue{name="q2"}`: {[]string{"but what comes of it is dropped: metric_limit.", "dropped: " + limit}, []string{"shown on", "→"}},
-		`app_twice{k="a"}`:     {[]string{"Selected by 2 rules, shown on 1 node.", "process/twice  app_twice\n    " + node, "process/total  app_twice\n    " + node}, nil},
-		`app_twice{k="b"}`:     {[]string{"process/twice  app_twice\n    dropped: duplicate: another element has the same node", "process/total  app_twice\n    " + node}, nil},
-		"app_a":                {[]string{"is dropped: value.", "dropped: value: NaN is no number that Scope could show"}, nil},
-		"app_named":            {[]string{`dropped: bad_id: proc="worker-a" is no pid`}, nil},
-		"process/named":        {[]string{`dropped: bad_id: proc="worker-a" is no pid`}, nil},
+		`app_twice{k="b"}`: {[]string{
+			"Selected by 2 rules, shown on 1 node.", "process/twice  app_twice\n    dropped: " + both, "process/total  app_twice\n    " + node,
+		}, nil},
+		"app_a":         {[]string{"is dropped: value.", "dropped: value: NaN is no number that Scope could show"}, nil},
+		"app_named":     {[]string{`dropped: bad_id: proc="worker-a" is no pid`}, nil},
+		"process/named": {[]string{`dropped: bad_id: proc="worker-a" is no pid`}, nil},
 		pid: {[]string{
-			"Scope is told 4 metrics of this node.", "process/q_${name}  " + limit + " (2 elements)",
-			"process/ratio  value: NaN", "process/twice  duplicate: ",
+			"Scope is told 3 metrics of this node.", "process/q_${name}  " + limit + " (2 elements)",
+			"process/ratio  value: NaN", "process/twice  " + both + " (2 elements)",
 		}, []string{"process/named", "process/total  "}},
 	} {
 		e, err := l.Explain(t.Context(), subject)

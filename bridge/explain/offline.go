@@ -93,7 +93,7 @@ func newReplay(cfg *config.Config, offline Offline, hostName string) *replay {
 		MaxSeries: cfg.Limits.MaxSeries,
 		OnCommit:  func(c store.Commit) { r.due = c.Rules },
 	}, registry)
-	r.scraper = scrape.NewReplay(job, public, r.store)
+	r.scraper = scrape.NewReplay(job, public, mapping.TargetLabels(), r.store)
 	r.rules = mapping.NewEvaluator(cfg.Rules, r.store.Live(), nil, logger, registry, cfg.Limits.Evaluator())
 	r.report = plugin.NewReport(pipeline.ReportOptions(cfg, hostName), cfg.Rules.Templates(), logger, registry)
 	return r
@@ -118,6 +118,7 @@ func replayedTarget(cfg *config.Config, offline Offline) (*job.Config, labels.La
 	if len(offline.Expositions) > 0 {
 		given[model.InstanceLabel] = cmp.Or(given[model.InstanceLabel], filepath.Base(offline.Expositions[0]))
 	}
+	mapping.AssumeHost(given)
 	return job, labels.FromMap(given)
 }
 

@@ -27,6 +27,7 @@ type Preselector struct {
 	honorLabels bool
 	rewritten   []string
 	target      labels.Labels
+	origin      labels.Labels
 
 	pairs []pair
 	value func(label string) (string, bool) // of the series in pairs; made once
@@ -44,8 +45,9 @@ func NewPreselector(mayMatch MayMatch, honorLabels bool, rewritten []string) *Pr
 	return p
 }
 
-// SetTarget sets the labels that come onto all series.
-func (p *Preselector) SetTarget(target labels.Labels) { p.target = target }
+// SetTarget sets the labels that come onto all series, and those of them that series
+// which speak of somebody else do not get.
+func (p *Preselector) SetTarget(target, origin labels.Labels) { p.target, p.origin = target, origin }
 
 // text decides about a line that begins with a metric name of n bytes.
 func (p *Preselector) text(line []byte, n int) bool {
@@ -109,6 +111,8 @@ func (p *Preselector) finalValue(label string) (value string, known bool) {
 	switch {
 	case times > 1, p.maybeMoved(label, times):
 		return "", false
+	case p.origin.Has(label) && p.ofOthers():
+		return "", times == 0
 	case p.target.Has(label) && (times == 0 || !p.honorLabels):
 		return p.target.Get(label), true
 	case times == 0:
@@ -118,6 +122,21 @@ func (p *Preselector) finalValue(label string) (value string, known bool) {
 	default:
 		return exposed, true
 	}
+}
+
+// ofOthers tells whether the series speaks of somebody else than the target: it has a job
+// or an instance of its own.
+func (p *Preselector) ofOthers() bool {
+	for _, name := range [...]string{model.JobLabel, model.InstanceLabel} {
+		if renamed, _ := p.exposed(model.ExportedLabelPrefix + name); renamed != "" {
+			return true
+		}
+		own, _ := p.exposed(name)
+		if own != "" && (own != p.target.Get(name) || !p.honorLabels) {
+			return true
+		}
+	}
+	return false
 }
 
 // exposed returns the value of a label as it was exposed, and how often it was.

@@ -150,7 +150,7 @@ func (p *Pipeline) Ready() bool {
 
 // ScrapeOptions tie scraping to this machine and to the targets in process.
 func (p *Pipeline) ScrapeOptions(r *Runtime) scrape.Options {
-	opts := attribution.ScrapeOptions(r.Machine, r.Sockets, p.Config.Rules)
+	opts := attribution.ScrapeOptions(r.Machine, r.Sockets, p.Config.Rules, r.HostName.Name)
 	opts.InProcess = []scrape.InProcess{{
 		Name:     "promscope",
 		Gatherer: prometheus.Gatherers{r.Registry, p.Registry},

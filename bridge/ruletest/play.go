@@ -123,16 +123,18 @@ func (p *play) addSeries(test *yaml.Node, list []rawSeries) {
 	}
 }
 
-// addExpositions adds scrapes of targets. A target is known by its labels.
+// addExpositions adds scrapes of targets. A target is known by its labels. One that has
+// a pid on this machine, outside of containers, speaks of this host.
 func (p *play) addExpositions(test *yaml.Node, list []rawScrape) {
 	job := job.DefaultConfig(job.DefaultGlobal())
 	targets := map[string]*scrape.Replay{}
 	last := map[string]time.Duration{}
 	for i, raw := range list {
+		mapping.AssumeHost(raw.Labels)
 		l := labels.FromMap(raw.Labels)
 		name, at := l.String(), time.Duration(raw.At)
 		if targets[name] == nil {
-			targets[name] = scrape.NewReplay(&job, l, p.store)
+			targets[name] = scrape.NewReplay(&job, l, mapping.TargetLabels(), p.store)
 		} else if at <= last[name] {
 			p.refuse(test, "expositions", i, errors.New("expositions of a target must be in ascending order of time"))
 			continue

@@ -31,7 +31,7 @@ type appender struct {
 	batch  *store.Batch
 	cache  *cache
 	target labels.Labels           // on all series of the target
-	origin labels.Labels           // those of them that the user did not ask for
+	origin labels.Labels           // those of them that tell of the process that answers
 	labels *exposition.Preselector // nil if relabelling may change labels
 	pids   pidTranslator
 	// observe, if not nil, is told of each series that is not in the cache: its labels
@@ -45,6 +45,7 @@ type appender struct {
 	// Of the scrape in progress.
 	at       int64
 	counts   counts
+	said     Testimony
 	limitErr error
 }
 
@@ -68,8 +69,11 @@ func newAppender(t *job.Target, s *shared) *appender {
 		lb:     labels.NewBuilder(labels.EmptyLabels()),
 	}
 	if len(t.Job.MetricRelabelConfigs) == 0 {
-		a.labels = exposition.NewPreselector(s.sel.MayMatch, t.Job.HonorLabels, s.pidLabels)
-		a.labels.SetTarget(t.Public)
+		mayMatch := func(name []byte, value func(string) (string, bool)) bool {
+			return s.sel.MayMatch(name, value) || testifies(name)
+		}
+		a.labels = exposition.NewPreselector(mayMatch, t.Job.HonorLabels, s.pidLabels)
+		a.labels.SetTarget(t.Public, labels.EmptyLabels())
 	}
 	return a
 }
@@ -78,7 +82,7 @@ func newAppender(t *job.Target, s *shared) *appender {
 func (a *appender) retarget(l, origin labels.Labels) {
 	a.target, a.origin = l, origin
 	if a.labels != nil {
-		a.labels.SetTarget(l)
+		a.labels.SetTarget(l, origin)
 	}
 	a.cache.relabel()
 }
@@ -89,13 +93,13 @@ func (a *appender) takeOver(old *appender) {
 	a.target, a.origin, a.cache = old.target, old.origin, old.cache
 	a.cache.reselect(a.store.Keeps)
 	if a.labels != nil {
-		a.labels.SetTarget(a.target)
+		a.labels.SetTarget(a.target, a.origin)
 	}
 }
 
 // begin begins a scrape with the timestamp at.
 func (a *appender) begin(at time.Time) {
-	a.at, a.counts, a.limitErr = at.UnixMilli(), counts{}, nil
+	a.at, a.counts, a.said, a.limitErr = at.UnixMilli(), counts{}, Testimony{}, nil
 	a.cache.begin()
 }
 
@@ -164,6 +168,7 @@ func (a *appender) piece(ctx context.Context, r *exposition.Reader, p textparse.
 // appendSample appends one sample, a float unless there is a histogram.
 func (a *appender) appendSample(ctx context.Context, r *exposition.Reader, p textparse.Parser, exposed []byte, ts *int64, v float64, h *histogram.FloatHistogram) error {
 	a.counts.exposed++
+	a.said.hear(p, exposed, v, &a.lset)
 	e := a.cache.get(exposed)
 	known := e != nil
 	if !known {
@@ -257,12 +262,40 @@ func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.
 		before = a.lb.Labels()
 	}
 	if relabel.ProcessBuilder(a.lb, a.job.MetricRelabelConfigs...) {
+		if ofOthers(a.lb, exposed, a.target) {
+			a.disown()
+		}
 		l = a.lb.Labels()
 	}
 	if a.observe != nil {
 		a.observe(exposed, before, l)
 	}
 	return l, settled
+}
+
+// ofOthers tells whether a series speaks of somebody else than the process that answers:
+// it was pushed, federated or collected elsewhere, and has a job or an instance of its
+// own. Who knows better drops these labels by metric_relabel_configs.
+func ofOthers(series *labels.Builder, exposed, target labels.Labels) bool {
+	for _, name := range [...]string{model.JobLabel, model.InstanceLabel} {
+		if series.Get(model.ExportedLabelPrefix+name) != "" {
+			return true
+		}
+		own := exposed.Get(name) // stays what it is with honor_labels
+		if own != "" && own != target.Get(name) && own == series.Get(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// disown takes the labels of the process that answers off the series in the builder.
+func (a *appender) disown() {
+	a.origin.Range(func(l labels.Label) {
+		if a.lb.Get(l.Name) == l.Value {
+			a.lb.Del(l.Name)
+		}
+	})
 }
 
 // addTargetLabels puts the labels of a target on a series, as Prometheus does. With

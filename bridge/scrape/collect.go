@@ -28,12 +28,10 @@ func (l *loop) collect(ctx context.Context, at time.Time) (res result) {
 	n := l.narrow
 	if query := n.ask(at); query != nil {
 		res.err = l.fetch(ctx, query, &res)
-		if n.narrowed(l.app.cache.taken(), &res) {
+		if n.narrowed(l.app.taken(), &res) {
 			return res
 		}
-		l.app.batch.Reset()
-		l.app.begin(at)
-		res = result{}
+		l.again(&res)
 	}
 	var seen []labels.Labels
 	if n != nil {
@@ -46,24 +44,19 @@ func (l *loop) collect(ctx context.Context, at time.Time) (res result) {
 	}
 	res.err = l.fetch(ctx, nil, &res)
 	if n != nil && res.err == nil {
-		n.full(at, l.app.cache.taken(), collectorsIn(seen), &res)
+		n.full(at, l.app.taken(), collectorsIn(seen), &res)
 	}
 	return res
 }
 
-// fetch fetches and appends the exposition that a query gives.
-func (l *loop) fetch(ctx context.Context, query url.Values, res *result) (err error) {
-	if err := l.forcedError(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, l.target.Timeout)
-	defer cancel()
+// fetchOnce fetches and appends one exposition.
+func (l *loop) fetchOnce(ctx context.Context, query url.Values, res *result) (err error) {
 	a, err := l.scraper.scrape(ctx, query)
 	if err != nil {
 		return err
 	}
 	defer a.close()
-	l.follow(l.scraper.origin(ctx))
+	l.followOrigin(l.scraper.origin(ctx))
 
 	r, release := l.shared.borrow()
 	defer release()
@@ -89,26 +82,6 @@ func (l *loop) fetch(ctx context.Context, query url.Values, res *result) (err er
 		return &partialError{a.partial}
 	}
 	return nil
-}
-
-// follow puts the labels of the process that answers onto the target's series.
-func (l *loop) follow(origin labels.Labels) {
-	if labels.Equal(origin, l.origin) {
-		return
-	}
-	l.origin, l.promptCommits = origin, commitsAfterChange
-	lb := labels.NewBuilder(l.target.Public)
-	origin.Range(func(o labels.Label) {
-		if !l.target.Public.Has(o.Name) {
-			lb.Set(o.Name, o.Value)
-		}
-	})
-	target := lb.Labels()
-	l.app.retarget(target, origin)
-	l.app.cache.orphan(l.synthetic.retarget(l.shared.store, l.target.Job, target)...)
-	l.mu.Lock()
-	l.status.Labels = target
-	l.mu.Unlock()
 }
 
 // partialError marks a scrape that failed although all that it read is good.

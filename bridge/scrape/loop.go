@@ -33,7 +33,7 @@ type loop struct {
 
 	app       *appender
 	synthetic syntheticSeries
-	origin    labels.Labels
+	whose     whose
 	failed    bool // the last scrape
 	// promptCommits is how many of the next commits rules look at soon, because
 	// the target has changed.
@@ -61,6 +61,7 @@ type shared struct {
 	readers   sync.Pool // of *exposition.Reader: the memory of scrapes in progress
 	pids      pidTranslator
 	pidLabels []string
+	own       func(origin labels.Labels, said Testimony) (own labels.Labels, withheld string)
 }
 
 func newLoop(t *job.Target, s scraper, secrets *secret.Values, sh *shared) *loop {
@@ -85,7 +86,7 @@ func newLoop(t *job.Target, s scraper, secrets *secret.Values, sh *shared) *loop
 		},
 	}
 	if parsesAll == "" {
-		l.want = sh.sel.Name
+		l.want = func(name []byte) bool { return sh.sel.Name(name) || testifies(name) }
 	}
 	l.narrow = newNarrower(t, sh.sel, parsesAll)
 	l.synthetic.retarget(sh.store, t.Job, t.Public)

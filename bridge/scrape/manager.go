@@ -28,12 +28,16 @@ type Options struct {
 	// connection, empty if the process is not known. A scrape calls it once for
 	// each new connection, within its timeout. While the process is not known,
 	// later scrapes call it again, ever less often. The labels come onto all series
-	// of the target, unless the target has such a label. When they change, the
-	// old series go stale within that scrape.
+	// of the target that do not speak of others, unless the target has such a label.
+	// When they change, the old series go stale within that scrape.
 	Origin func(ctx context.Context, conn net.Conn) labels.Labels
 	// Subject brings those labels of an origin up to date that say of which process
 	// the target speaks. Each scrape calls it when the answer has begun.
 	Subject func(ctx context.Context, origin labels.Labels) labels.Labels
+	// Own returns those labels of an origin that a target may have which says that of
+	// itself, and why not the others, as a clause whose subject is the target; empty if
+	// it may have all. A scrape calls it when the target says something new.
+	Own func(origin labels.Labels, said Testimony) (own labels.Labels, withheld string)
 	// PIDLabels are the labels of exposed series that hold process ids, as
 	// rules use them.
 	PIDLabels []string
@@ -69,6 +73,7 @@ func NewManager(jobs []*job.Config, st *store.Store, sel *store.Selection, opts 
 			metrics:   newMetrics(reg),
 			pids:      newPIDTranslator(opts),
 			pidLabels: opts.PIDLabels,
+			own:       opts.Own,
 		},
 	}
 	var errs []error

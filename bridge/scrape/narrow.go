@@ -117,7 +117,13 @@ func (n *narrower) full(now time.Time, taken map[string]bool, collectors []strin
 // byName tries the other custom.
 func (n *narrower) byName() {
 	query := url.Values{}
-	for _, name := range n.names {
+	names := slices.Clone(n.names)
+	for _, name := range [...]string{unameInfo, startTime} {
+		if n.exporter.needed[name] && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
 		query.Add("name[]", name)
 		// Some go by the name of the family.
 		for _, suffix := range []string{"_bucket", "_count", "_sum"} {

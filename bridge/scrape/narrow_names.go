@@ -16,6 +16,22 @@ import (
 	"github.com/promscope/promscope/bridge/exposition"
 )
 
+// taken returns the metrics of which the scrape in progress has series that a rule
+// selects, and those that say who its target is, if that has any for rules.
+func (a *appender) taken() map[string]bool {
+	names := a.cache.taken()
+	if len(names) == 0 {
+		return names
+	}
+	if a.said.Nodename != "" {
+		names[unameInfo] = true
+	}
+	if a.said.Start != 0 {
+		names[startTime] = true
+	}
+	return names
+}
+
 // taken returns the metrics of which the scrape in progress has series that a
 // rule selects.
 func (c *cache) taken() map[string]bool {

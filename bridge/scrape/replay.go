@@ -37,12 +37,14 @@ type ReplayedSeries struct {
 	After  labels.Labels // empty if the series was dropped
 }
 
-// NewReplay returns a replay of a job's target with these labels.
-func NewReplay(config *job.Config, public labels.Labels, st *store.Store) *Replay {
+// NewReplay returns a replay of a job's target with these labels. Those of the given
+// names tell of the process that answers.
+func NewReplay(config *job.Config, public labels.Labels, origin []string, st *store.Store) *Replay {
 	own := *config
 	own.HonorTimestamps = false
 	r := &Replay{interval: time.Duration(config.ScrapeInterval)}
 	r.app = newAppender(&job.Target{Job: &own, Public: public}, &shared{store: st, sel: st.Selection()})
+	r.app.retarget(public, public.MatchLabels(true, origin...))
 	r.app.observe = func(_, before, after labels.Labels) {
 		r.series = append(r.series, ReplayedSeries{Before: before, After: after})
 	}

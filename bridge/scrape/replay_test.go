@@ -30,7 +30,7 @@ func TestReplay(t *testing.T) {
 		Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchRegexp, "__name__", "a|up")},
 		Window:   time.Minute,
 	}}), store.Options{}, nil)
-	r := NewReplay(&job, labels.FromStrings("job", "j"), st)
+	r := NewReplay(&job, labels.FromStrings("job", "j"), nil, st)
 	scrape := func(second int64, body string) ([]string, error) {
 		replayed, err := r.Scrape(t.Context(), time.Unix(second, 0), strings.NewReader(body), exposition.MediaText)
 		got := []string{fmt.Sprint(replayed.Samples, replayed.Kept)}

@@ -25,6 +25,9 @@ type TargetStatus struct {
 	// Labels are the labels on all series of the target, those of its origin
 	// included.
 	Labels labels.Labels
+	// Withheld tells why the target has not got all labels of the process that accepts
+	// its connections, as a clause whose subject is the target; empty if it has.
+	Withheld string
 	// Discovered are the labels before relabelling.
 	Discovered labels.Labels
 

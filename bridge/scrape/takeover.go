@@ -69,7 +69,7 @@ func (l *loop) takeOver(old *loop) {
 		l.next = old.next
 	}
 	if reflect.DeepEqual(old.target.Job, l.target.Job) && slices.Equal(old.shared.pidLabels, l.shared.pidLabels) {
-		l.origin = old.origin
+		l.whose = old.whose
 		l.app.takeOver(old.app)
 		live := old.synthetic.live
 		l.synthetic.retarget(l.shared.store, l.target.Job, l.app.target)
@@ -87,7 +87,7 @@ func (l *loop) start() {
 		s.Health, s.LastError, s.Since = before.Health, before.LastError, before.Since
 		s.LastScrape, s.LastDuration = before.LastScrape, before.LastDuration
 		s.Samples, s.Kept, s.Bytes, s.Format = before.Samples, before.Kept, before.Bytes, before.Format
-		s.Labels = l.app.target
+		s.Labels, s.Withheld = l.app.target, l.whose.withheld
 	}
 	l.account(s)
 }

@@ -39,6 +39,9 @@ type SeriesExplanation struct {
 	Labels Labels `json:"labels"` // with __name__
 	// Target served it; nil if that is not known, for a series out of a file.
 	Target *TargetRef `json:"target,omitempty"`
+	// Whose says why it has not got all labels of the process that answers; empty if it
+	// has, and for promscope's own series.
+	Whose string `json:"whose,omitempty"`
 	// Last is its last sample in the store; nil if it is not kept.
 	Last *Sample `json:"last,omitempty"`
 	// NotStored is why the store has not got it though a rule selects it and a

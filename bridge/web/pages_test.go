@@ -394,7 +394,7 @@ func evil(text string) *fake {
 		elements := []view.Element{{Labels: labels, Node: text, Metric: text}, {Labels: labels, Dropped: text, Why: text}}
 		return view.Explanation{
 			Subject: text, Hints: []string{text},
-			Series: []view.SeriesExplanation{{Labels: labels, Target: &ref, NotStored: text, Selected: []view.Selection{{Rule: text, Selector: text, Nodes: []string{text}, Error: text, Elements: elements}}, Refused: []view.Refusal{{Rule: text, Selector: text, Matcher: text, Value: text}}}},
+			Series: []view.SeriesExplanation{{Labels: labels, Target: &ref, NotStored: text, Whose: text, Selected: []view.Selection{{Rule: text, Selector: text, Nodes: []string{text}, Error: text, Elements: elements}}, Refused: []view.Refusal{{Rule: text, Selector: text, Matcher: text, Value: text}}}},
 			Rules:  []view.RuleExplanation{{Rule: f.rules[0], Targets: []view.TargetRef{ref}, Results: elements, Hints: []string{text}}},
 			Nodes:  []view.NodeExplanation{{Node: f.nodes[0], Note: text, Origins: []view.MetricOrigin{{Metric: text, Rule: text, Expr: text, Targets: []view.TargetRef{ref}}}, Drops: []view.Drop{{Rule: text, Reason: text, Why: text, Elements: 2}}}},
 		}, nil

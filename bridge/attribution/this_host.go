@@ -1,0 +1,83 @@
+package attribution
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/scrape"
+	"github.com/promscope/promscope/mapping"
+)
+
+// withHost adds target_host to the labels of a process that speaks of this host: it is in
+// the host's network namespace. That is the one of process 1, as far as the machine's
+// procfs shows it, else promscope's own.
+func withHost(m *host.Machine, p host.Process, l labels.Labels) labels.Labels {
+	ns, err := m.Namespace(1, "net")
+	if err != nil {
+		ns = m.NetNS()
+	}
+	if p.NetNS == 0 || p.NetNS != ns {
+		return l
+	}
+	return labels.NewBuilder(l).Set(mapping.LabelHost, mapping.ThisHost).Labels()
+}
+
+// maxStartDifference is how far what a process says of its start may be from what the
+// kernel says. Client libraries go by a boot time in whole seconds, or by their own start.
+const maxStartDifference = 10 * time.Second
+
+// own holds what a target says of itself against the process that owns its listener. It
+// returns the labels of that process that are right, and why not the others.
+func own(m *host.Machine, scopeName func() string) func(origin labels.Labels, said scrape.Testimony) (labels.Labels, string) {
+	return func(origin labels.Labels, said scrape.Testimony) (labels.Labels, string) {
+		if why := startsDiffer(m, origin, said.Start); why != "" {
+			return labels.EmptyLabels(), why
+		}
+		if said.Nodename == "" || !origin.Has(mapping.LabelHost) {
+			return origin, ""
+		}
+		var names []string
+		for _, c := range m.Names(host.NameInputs{Configured: scopeName()}) {
+			if sameName(c.Name, said.Nodename) {
+				return origin, ""
+			}
+			if !slices.Contains(names, c.Name) {
+				names = append(names, c.Name)
+			}
+		}
+		return labels.NewBuilder(origin).Del(mapping.LabelHost).Labels(),
+			fmt.Sprintf("its node_uname_info has nodename=%q, and this host is %s: it speaks of another machine", said.Nodename, strings.Join(names, " or "))
+	}
+}
+
+// startsDiffer says that a target is not the process which owns its listener; "" if that
+// is not known.
+func startsDiffer(m *host.Machine, origin labels.Labels, start float64) string {
+	pid, err := strconv.Atoi(origin.Get(mapping.LabelPID))
+	if err != nil || start == 0 {
+		return ""
+	}
+	p, err := m.Process(pid)
+	if err != nil {
+		return "" // it has just ended
+	}
+	if !(math.Abs(start-float64(p.Start.UnixNano())/1e9) > maxStartDifference.Seconds()) {
+		return ""
+	}
+	return fmt.Sprintf("its process_start_time_seconds is %s, and process %d (%s), which owns the listener, started at %s: another process answers",
+		time.Unix(0, int64(start*1e9)).UTC().Format(time.RFC3339), pid, p.Comm, p.Start.UTC().Format(time.RFC3339))
+}
+
+// sameName tells whether two host names can be of one machine: they are equal, or one of
+// them is the other without its domain.
+func sameName(a, b string) bool {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
+}
