@@ -60,14 +60,14 @@ func newParser() parser.Parser { return parser.NewParser(parser.Options{}) }
 // parseExpression reads a rule's expression and checks what does not depend on
 // its node mapping.
 func parseExpression(text string, opts Options) (*expression, []problem) {
-	// The window of $__rate_interval depends on the selectors, so these are read
-	// with any window first.
-	draft, problems := parseWithWindow(text, time.Minute)
+	// The windows of variables depend on the selectors, so these are read with any
+	// windows first.
+	draft, problems := parseAtInterval(text, time.Minute)
 	if len(problems) > 0 {
 		return nil, problems
 	}
 	interval := opts.interval(draft)
-	e, problems := parseWithWindow(text, expr.RateIntervals*interval)
+	e, problems := parseAtInterval(text, interval)
 	if len(problems) > 0 {
 		return nil, problems
 	}
@@ -79,12 +79,12 @@ func parseExpression(text string, opts Options) (*expression, []problem) {
 	return e, nil
 }
 
-func parseWithWindow(text string, window time.Duration) (*expression, []problem) {
-	filled, err := expr.FillVariables(text, window)
+func parseAtInterval(text string, interval time.Duration) (*expression, []problem) {
+	filled, err := expr.FillVariables(text, interval)
 	if err != nil {
 		v := &expr.VariableError{}
 		if errors.As(err, &v) {
-			return nil, []problem{{v.Offset, v.Error(), "the only variable is $__rate_interval: five scrape intervals"}}
+			return nil, []problem{{v.Offset, v.Error(), "the variables are $__rate_interval, five scrape intervals, and $__mean_interval, the same but a minute at least"}}
 		}
 		return nil, []problem{{0, err.Error(), ""}}
 	}

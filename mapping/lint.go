@@ -54,7 +54,7 @@ func lintWindow(s vectorSelector, opts Options, warn lintFunc) {
 	warn(s.rngAt,
 		fmt.Sprintf("the window of %s is shorter than %d scrape intervals of %s", model.Duration(s.rng), minIntervals, model.Duration(interval)),
 		fmt.Sprintf("write [$__rate_interval], here %s, or at least %s",
-			model.Duration(expr.RateIntervals*interval), model.Duration(minIntervals*interval)))
+			model.Duration(expr.RateWindow(interval)), model.Duration(minIntervals*interval)))
 }
 
 // lintCounter looks for rates of metrics whose names are not those of counters. Many

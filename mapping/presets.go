@@ -28,20 +28,20 @@ func Presets() []string { return append(DefaultPresets(), askedPresets()...) }
 // say otherwise. A node shows as many of their metrics as Topology.Budget says.
 func DefaultPresets() []string {
 	return []string{
-		"iowait", "node_exporter", // what the machine does
-		"redis_exporter", "nginx_exporter", // the servers that people run
-		"prometheus", "alertmanager", "etcd", "coredns", "caddy", "nats_exporter", "blackbox_exporter",
-		"postgres_exporter", "mysqld_exporter", "haproxy", "apache_exporter", "bind_exporter", "varnish_exporter", "squid_exporter", "rabbitmq",
-		"http",                                                     // what any server does
-		"client_golang", "client_java", "client_nodejs", "process", // how the programs are
-		"cadvisor",
+		// What the servers say of themselves, or their exporters of them.
+		"postgres_exporter", "mysqld_exporter", "redis_exporter", "etcd", "rabbitmq", "nats_exporter",
+		"nginx_exporter", "haproxy", "apache_exporter", "caddy", "varnish_exporter", "squid_exporter",
+		"bind_exporter", "coredns", "prometheus", "alertmanager", "blackbox_exporter",
+		// What the kernel sees of any server, how the programs are, and the host.
+		"iowait", "http", "client_golang", "client_java", "client_nodejs", "process",
+		"node_exporter", "cadvisor",
 	}
 }
 
 // askedPresets are in use only where the configuration asks for them.
 func askedPresets() []string {
 	return []string{
-		"http_handlers", "client_python", "process_exporter",
+		"http_handlers", "client_golang/full", "client_java/full", "client_nodejs/full", "client_python", "process_exporter",
 	}
 }
 

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,14 +26,16 @@ func allPresets(t testing.TB, opts Options) []*Rule {
 }
 
 func TestPresetFilesAreListed(t *testing.T) {
-	files, err := filepath.Glob("presets/*.yml")
-	if err != nil {
+	var names []string
+	if err := filepath.WalkDir("presets", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			names = append(names, strings.TrimSuffix(strings.TrimPrefix(path, "presets/"), ".yml"))
+		}
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
-	var names []string
-	for _, f := range files {
-		names = append(names, strings.TrimSuffix(filepath.Base(f), ".yml"))
-	}
+	slices.Sort(names)
 	listed := slices.Sorted(slices.Values(Presets()))
 	if !slices.Equal(names, listed) {
 		t.Errorf("files %v\nlisted %v", names, listed)

@@ -101,9 +101,6 @@ func CountSeries(ctx context.Context, set *mapping.Set, st *store.Store, now tim
 	return counts
 }
 
-// rateIntervals is how many scrape intervals $__rate_interval spans, as in rules.
-const rateIntervals = 5
-
 // Query answers a query from the store. The store is shown as it is: what has ended stays
 // visible for as long as it is kept.
 func (s *Source) Query(ctx context.Context, q view.Query) (view.Result, error) {
@@ -111,6 +108,6 @@ func (s *Source) Query(ctx context.Context, q view.Query) (view.Result, error) {
 	return queryStore(ctx, p.Store, q, queryLimits{
 		Samples:  p.Config.Limits.MaxEvaluationSamples,
 		Lookback: LongestLookback(p.Config.Rules),
-		Rate:     rateIntervals * p.Config.LongestInterval(),
+		Interval: p.Config.LongestInterval(),
 	})
 }

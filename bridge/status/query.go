@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
+	"github.com/promscope/promscope/mapping/expr"
 	"github.com/promscope/promscope/mapping/secret"
 )
 
@@ -34,7 +33,7 @@ const (
 type queryLimits struct {
 	Samples  int
 	Lookback time.Duration
-	Rate     time.Duration // what $__rate_interval stands for
+	Interval time.Duration // the scrape interval, for variables as in rules
 }
 
 // LongestLookback is how long some rule takes a sample for its series' value. A
@@ -59,13 +58,15 @@ func queryStore(ctx context.Context, store storage.Queryable, q view.Query, limi
 		NoStepSubqueryIntervalFn: func(int64) int64 { return defaultStep.Milliseconds() },
 	})
 	opts := promql.NewPrometheusQueryOpts(false, limits.Lookback, nil)
-	expr := strings.NewReplacer("$__rate_interval", model.Duration(limits.Rate).String()).Replace(q.Expr)
+	text, err := expr.FillVariables(q.Expr, limits.Interval)
+	if err != nil {
+		return view.Result{}, &view.QueryError{Kind: view.ErrorBadData, Err: err}
+	}
 	var query promql.Query
-	var err error
 	if q.Step > 0 {
-		query, err = engine.NewRangeQuery(ctx, store, opts, expr, q.Start, q.End, q.Step)
+		query, err = engine.NewRangeQuery(ctx, store, opts, text, q.Start, q.End, q.Step)
 	} else {
-		query, err = engine.NewInstantQuery(ctx, store, opts, expr, q.End)
+		query, err = engine.NewInstantQuery(ctx, store, opts, text, q.End)
 	}
 	if err != nil {
 		return view.Result{}, &view.QueryError{Kind: view.ErrorBadData, Err: err}
@@ -75,7 +76,7 @@ func queryStore(ctx context.Context, store storage.Queryable, q view.Query, limi
 	if result.Err != nil {
 		return view.Result{}, &view.QueryError{Kind: queryErrorKind(result.Err), Err: result.Err}
 	}
-	warnings, infos := result.Warnings.AsStrings(expr, queryRemarks, queryRemarks)
+	warnings, infos := result.Warnings.AsStrings(text, queryRemarks, queryRemarks)
 	answer, err := queryResult(result.Value)
 	answer.Warnings, answer.Infos = warnings, infos
 	return answer, err

@@ -8,10 +8,19 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// RateIntervals times the scrape interval is $__rate_interval. A rate needs
-// two samples; five intervals survive two missed scrapes and jitter, and smooth
-// a little.
-const RateIntervals = 5
+// rateIntervals times the scrape interval is $__rate_interval. A rate needs two samples;
+// five intervals survive missed scrapes and jitter.
+const rateIntervals = 5
+
+// meanWindow is $__mean_interval, where five scrape intervals are not longer: what
+// happens each few seconds has a mean or a quantile all the time.
+const meanWindow = time.Minute
+
+// RateWindow is what $__rate_interval stands for at a scrape interval.
+func RateWindow(interval time.Duration) time.Duration { return rateIntervals * interval }
+
+// MeanWindow is what $__mean_interval stands for at a scrape interval.
+func MeanWindow(interval time.Duration) time.Duration { return max(meanWindow, RateWindow(interval)) }
 
 // A VariableError is a variable in an expression that does not exist.
 type VariableError struct {
@@ -23,10 +32,10 @@ func (e *VariableError) Error() string {
 	return "unknown variable " + e.Name
 }
 
-// FillVariables puts the window for $__rate_interval. The replacement is padded
-// with spaces, which PromQL allows wherever it allows a duration, so that every
-// offset in the result is the same offset in text.
-func FillVariables(text string, window time.Duration) (string, error) {
+// FillVariables puts windows for $__rate_interval and $__mean_interval, as they are at a
+// scrape interval. The replacement is padded with spaces, which PromQL allows wherever it
+// allows a duration, so that every offset in the result is the same offset in text.
+func FillVariables(text string, interval time.Duration) (string, error) {
 	var filled strings.Builder
 	done := 0
 	for i := nextCode(text, 0); i < len(text); i = nextCode(text, i+1) {
@@ -34,7 +43,13 @@ func FillVariables(text string, window time.Duration) (string, error) {
 			continue
 		}
 		name := variableAt(text[i:])
-		if !isRateInterval(name) {
+		var window time.Duration
+		switch name {
+		case "$__rate_interval", "${__rate_interval}":
+			window = RateWindow(interval)
+		case "$__mean_interval", "${__mean_interval}":
+			window = MeanWindow(interval)
+		default:
 			return "", &VariableError{Name: name, Offset: i}
 		}
 		filled.WriteString(text[done:i])
@@ -43,11 +58,6 @@ func FillVariables(text string, window time.Duration) (string, error) {
 	}
 	filled.WriteString(text[done:])
 	return filled.String(), nil
-}
-
-// isRateInterval knows the only variable, by Grafana's name for it.
-func isRateInterval(name string) bool {
-	return name == "$__rate_interval" || name == "${__rate_interval}"
 }
 
 // variableAt returns the variable at the beginning of text, $ and braces included.
