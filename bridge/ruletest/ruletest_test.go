@@ -55,6 +55,23 @@ func TestPresets(t *testing.T) {
 	}
 }
 
+// TestIdentity runs the cases of whom a series is about, one kind in a file.
+func TestIdentity(t *testing.T) {
+	files, err := filepath.Glob("testdata/identity/*.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	for _, file := range files {
+		report := run(t, file)
+		if len(report.Problems) > 0 {
+			t.Errorf("%v", report.Problems)
+		}
+		if report.Tests == 0 {
+			t.Errorf("%s: no tests", file)
+		}
+	}
+}
+
 func TestGood(t *testing.T) {
 	report := run(t, "testdata/good.yml")
 	if len(report.Problems) > 0 {

@@ -45,7 +45,7 @@ type appender struct {
 	// Of the scrape in progress.
 	at       int64
 	counts   counts
-	said     Testimony
+	witness  witness
 	limitErr error
 }
 
@@ -99,7 +99,7 @@ func (a *appender) takeOver(old *appender) {
 
 // begin begins a scrape with the timestamp at.
 func (a *appender) begin(at time.Time) {
-	a.at, a.counts, a.said, a.limitErr = at.UnixMilli(), counts{}, Testimony{}, nil
+	a.at, a.counts, a.witness.said, a.limitErr = at.UnixMilli(), counts{}, Testimony{}, nil
 	a.cache.begin()
 }
 
@@ -168,7 +168,7 @@ func (a *appender) piece(ctx context.Context, r *exposition.Reader, p textparse.
 // appendSample appends one sample, a float unless there is a histogram.
 func (a *appender) appendSample(ctx context.Context, r *exposition.Reader, p textparse.Parser, exposed []byte, ts *int64, v float64, h *histogram.FloatHistogram) error {
 	a.counts.exposed++
-	a.said.hear(p, exposed, v, &a.lset)
+	a.witness.hear(p, exposed, v, &a.lset)
 	e := a.cache.get(exposed)
 	known := e != nil
 	if !known {

@@ -165,7 +165,7 @@ func scrapeOnce(tb testing.TB, app *appender, want func([]byte) bool) func(at ti
 func benchFilter(b *testing.B, in input, body []byte, media string) {
 	app, sel := benchTarget(in)
 	at := time.Unix(1_700_000_000, 0)
-	once := scrapeOnce(b, app, sel.Name)
+	once := scrapeOnce(b, app, wanted(sel))
 	scrape := func() {
 		at = at.Add(time.Second)
 		once(at, body, media)

@@ -86,7 +86,7 @@ func newLoop(t *job.Target, s scraper, secrets *secret.Values, sh *shared) *loop
 		},
 	}
 	if parsesAll == "" {
-		l.want = func(name []byte) bool { return sh.sel.Name(name) || testifies(name) }
+		l.want = wanted(sh.sel)
 	}
 	l.narrow = newNarrower(t, sh.sel, parsesAll)
 	l.synthetic.retarget(sh.store, t.Job, t.Public)

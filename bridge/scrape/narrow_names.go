@@ -23,10 +23,10 @@ func (a *appender) taken() map[string]bool {
 	if len(names) == 0 {
 		return names
 	}
-	if a.said.Nodename != "" {
+	if a.witness.said.Nodename != "" {
 		names[unameInfo] = true
 	}
-	if a.said.Start != 0 {
+	if a.witness.said.Start != 0 {
 		names[startTime] = true
 	}
 	return names

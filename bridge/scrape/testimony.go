@@ -1,11 +1,14 @@
 package scrape
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/promscope/promscope/bridge/store"
 )
 
 // Testimony is what a target says of itself, by series that are its own and not of
@@ -33,36 +36,55 @@ func testifies(name []byte) bool {
 	return false
 }
 
-// named tells whether a series, in the bytes by which a parser names it, is of a metric.
-func named(exposed []byte, metric string) bool {
-	if len(exposed) < len(metric) || string(exposed[:len(metric)]) != metric {
-		return false
-	}
-	return len(exposed) == len(metric) || exposed[len(metric)] == '{' || exposed[len(metric)] == model.SeparatorByte
+// wanted returns which metrics are parsed: those that rules may take, and those that
+// testify.
+func wanted(sel *store.Selection) func(name []byte) bool {
+	return func(name []byte) bool { return sel.Name(name) || testifies(name) }
 }
 
-// hear notes what a series says of the target, if it is one that does.
-func (t *Testimony) hear(p textparse.Parser, exposed []byte, value float64, scratch *labels.Labels) {
+// witness hears what the series of a scrape say of their target.
+type witness struct {
+	said Testimony // in the scrape in progress
+	// The machine that a series of node_uname_info names, as exposed: it seldom changes,
+	// and to read its labels each time is five allocations for nothing.
+	exposed  []byte
+	nodename string // empty if the series is of others
+}
+
+// hear notes what a series says, if it is one that testifies.
+func (w *witness) hear(p textparse.Parser, exposed []byte, value float64, scratch *labels.Labels) {
 	switch {
-	case named(exposed, startTime):
-		if p.Labels(scratch); scratch.Len() == 1 && value > 0 { // its own has no labels
-			t.Start = value
+	case string(exposed) == startTime: // the target's own has no labels
+		if value > 0 {
+			w.said.Start = value
 		}
-	case named(exposed, unameInfo):
-		p.Labels(scratch)
-		for _, name := range [...]string{model.JobLabel, model.InstanceLabel} {
-			if scratch.Has(name) || scratch.Has(model.ExportedLabelPrefix+name) {
-				return
-			}
+	case bytes.HasPrefix(exposed, []byte(unameInfo)):
+		if !bytes.Equal(exposed, w.exposed) {
+			p.Labels(scratch)
+			w.exposed, w.nodename = append(w.exposed[:0], exposed...), ownNodename(*scratch)
 		}
-		t.addNodename(strings.Clone(scratch.Get("nodename")))
+		w.said.addNodename(w.nodename)
 	}
+}
+
+// ownNodename returns the machine that a series names if it is one of node_uname_info,
+// and not of others than its target.
+func ownNodename(series labels.Labels) string {
+	for _, name := range [...]string{model.JobLabel, model.InstanceLabel} {
+		if series.Get(name) != "" || series.Get(model.ExportedLabelPrefix+name) != "" {
+			return ""
+		}
+	}
+	if series.Get(model.MetricNameLabel) != unameInfo {
+		return ""
+	}
+	return strings.Clone(series.Get("nodename"))
 }
 
 func (t *Testimony) addNodename(name string) {
-	switch t.Nodename {
-	case name:
-	case "":
+	switch {
+	case name == "" || name == t.Nodename:
+	case t.Nodename == "":
 		t.Nodename = name
 	default:
 		t.Nodename += ", " + name

@@ -71,7 +71,7 @@ func (l *loop) followOrigin(origin labels.Labels) {
 // contradicted takes in what the target said in the scrape in progress. It returns true
 // if the series ought to have other labels than they got.
 func (l *loop) contradicted() bool {
-	said := l.app.said.or(l.whose.said)
+	said := l.app.witness.said.or(l.whose.said)
 	if said == l.whose.said {
 		return false
 	}

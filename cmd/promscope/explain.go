@@ -31,7 +31,7 @@ Asks the promscope that runs; with --exposition or --config.file it answers from
 	cmd.Flag("http.config.file", "File that says how to authenticate there, as for promtool.").PlaceHolder("FILE").StringVar(&remote.HTTPConfigFile)
 	cmd.Flag("exposition", "What a target serves, in a file. Each further one is the next scrape of the same target; rates need two.").
 		PlaceHolder("FILE").StringsVar(&offline.Expositions)
-	cmd.Flag("label", "A label of that target. job=NAME says which job of the configuration scrapes it (default: the only one), target_pid=PID which process serves it.").
+	cmd.Flag("label", "A label of that target. job=NAME says which job of the configuration scrapes it (default: the only one), target_pid=PID which process of this host serves it.").
 		PlaceHolder("NAME=VALUE").StringMapVar(&offline.Labels)
 	asJSON := cmd.Flag("json", "Print JSON.").Bool()
 
