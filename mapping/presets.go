@@ -28,6 +28,7 @@ func Presets() []string {
 		"redis_exporter", "nginx_exporter",
 		"postgres_exporter", "mysqld_exporter", "haproxy",
 		"apache_exporter", "bind_exporter", "varnish_exporter", "squid_exporter", "rabbitmq",
+		"memcached_exporter", "pgbouncer_exporter", "php_fpm_exporter",
 		"node_exporter", "process_exporter", "cadvisor",
 	}
 }

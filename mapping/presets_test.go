@@ -91,7 +91,7 @@ func knownRemark(r *Rule, message string) bool {
 		return strings.Contains(message, "by its name is no counter")
 	}
 	// These servers' exporters name no counter _total, whatever its TYPE says.
-	return slices.Contains([]string{"postgres_exporter", "mysqld_exporter", "varnish_exporter"}, r.Preset) &&
+	return slices.Contains([]string{"postgres_exporter", "mysqld_exporter", "varnish_exporter", "php_fpm_exporter"}, r.Preset) &&
 		strings.Contains(message, "by its name is no counter")
 }
 
