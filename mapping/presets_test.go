@@ -88,7 +88,9 @@ func knownRemark(r *Rule, message string) bool {
 	switch r.Metric {
 	case "promscope_node_tcp_retransmits", "promscope_node_major_faults",
 		"promscope_nginx_dropped",
-		"promscope_nats_in", "promscope_nats_out", "promscope_nats_slow":
+		"promscope_nats_in", "promscope_nats_out", "promscope_nats_slow",
+		"promscope_mongodb_operations", "promscope_mongodb_latency",
+		"promscope_elasticsearch_search_time", "promscope_envoy_errors":
 		return strings.Contains(message, "by its name is no counter")
 	}
 	return false
