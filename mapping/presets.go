@@ -26,7 +26,7 @@ func Presets() []string {
 		"iowait", "http", "http_handlers", // what the machine and its servers do
 		"client_golang", "client_java", "client_nodejs", "client_python", "process", // how the programs are
 		"redis_exporter", "nginx_exporter",
-		"prometheus", "alertmanager", "etcd", "coredns", "caddy", "nats_exporter", "blackbox_exporter",
+		"prometheus", "alertmanager", "etcd", "coredns", "caddy", "traefik", "nats_exporter", "blackbox_exporter",
 		"mongodb_exporter", "elasticsearch_exporter", "kafka_jmx", "envoy", "kubelet",
 		"node_exporter", "process_exporter", "cadvisor",
 	}
