@@ -32,6 +32,7 @@ func DefaultPresets() []string {
 		"postgres_exporter", "mysqld_exporter", "redis_exporter", "etcd", "rabbitmq", "nats_exporter",
 		"nginx_exporter", "haproxy", "apache_exporter", "caddy", "varnish_exporter", "squid_exporter",
 		"bind_exporter", "coredns", "prometheus", "alertmanager", "blackbox_exporter",
+		"traefik", "mongodb_exporter", "elasticsearch_exporter", "kafka_jmx", "envoy", "kubelet",
 		"memcached_exporter", "pgbouncer_exporter", "php_fpm_exporter",
 		// What the kernel sees of any server, how the programs are, and the host.
 		"iowait", "http", "client_golang", "client_java", "client_nodejs", "process",
