@@ -133,6 +133,9 @@ func (e *Evaluator) Evaluate(ctx context.Context, rule int, at time.Time) (Resul
 	return result, nil
 }
 
+// loggedRivals is how many elements that have one node are logged.
+const loggedRivals = 8
+
 // tellRivals logs, once for each rule and reason, that several elements of a result have
 // one node.
 func (e *Evaluator) tellRivals(state *ruleState, vector promql.Vector, outcomes []outcome) {
@@ -143,6 +146,7 @@ func (e *Evaluator) tellRivals(state *ruleState, vector promql.Vector, outcomes 
 		state.told[o.reason] = true
 		node := cmp.Or(state.mapper.placed[i].id, "host")
 		elements := state.mapper.rivalsOf(vector, i)
+		elements = elements[:min(len(elements), loggedRivals)]
 		if o.reason == DropAmbiguous {
 			e.logger.Warn("Several elements of a rule's result have one node, and nothing says which counts: none is shown",
 				"rule", state.rule, "node", node, "elements", elements,

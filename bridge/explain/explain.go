@@ -218,10 +218,12 @@ func (f *facts) explainOne(ctx context.Context, series knownSeries) view.SeriesE
 		ref := status.TargetRef(t)
 		x.Target = &ref
 	}
-	x.Whose = whose(series.Labels, t)
 	rules, statuses := f.Set.Rules(), f.Rules.Status()
 	for _, v := range f.Set.Judge(series.Labels) {
 		rule := rules[v.Rule]
+		if x.Whose == "" && goesByTarget(rule, v) {
+			x.Whose = whose(series.Labels, t)
+		}
 		if len(v.Refused) == 0 {
 			s := view.Selection{Rule: rule.String(), Selector: status.SelectorText(v.Matchers), Nodes: []string{}}
 			if err := statuses[v.Rule].Err; err != nil {

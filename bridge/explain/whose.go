@@ -60,6 +60,14 @@ func lacked(series labels.Labels) string {
 	return mapping.LabelPID + ", " + mapping.LabelHost + " and the like"
 }
 
+// goesByTarget tells whether what becomes of a series depends on the labels of the
+// process that answers: by them a rule finds the node, or refuses the series.
+func goesByTarget(rule *mapping.Rule, v mapping.Verdict) bool {
+	names := mapping.TargetLabels()
+	return slices.Contains(names, rule.NodeLabel) ||
+		slices.ContainsFunc(v.Refused, func(m *labels.Matcher) bool { return slices.Contains(names, m.Name) })
+}
+
 // whoseOf says why a series lacks a label that a target may have; none for other labels.
 func (f *facts) whoseOf(series labels.Labels, label string) []string {
 	if !slices.Contains(mapping.TargetLabels(), label) {

@@ -43,10 +43,10 @@ func Parse(path string) (c Cgroup) {
 
 // isPodmanPod tells whether a group is that of a pod of podman with the driver cgroupfs.
 // It is named by the pod's id, which looks like a container's. Podman's containers are
-// libpod-<id>.
+// libpod-<id>, and conmon holds their monitors.
 func isPodmanPod(names []string, i int) bool {
-	return len(names[i]) == idLength &&
-		(i > 0 && names[i-1] == "libpod_parent" || i+1 < len(names) && strings.HasPrefix(names[i+1], "libpod-"))
+	return len(names[i]) == idLength && (i > 0 && names[i-1] == "libpod_parent" ||
+		i+1 < len(names) && (names[i+1] == "conmon" || strings.HasPrefix(names[i+1], "libpod-")))
 }
 
 // idLength is how many hex digits a container's id has.

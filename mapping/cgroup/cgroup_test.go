@@ -42,6 +42,7 @@ func TestParse(t *testing.T) {
 		{"a pod of podman with cgroupfs", "/libpod_parent/" + other, Cgroup{}},
 		{"a container in it", "/libpod_parent/" + other + "/libpod-" + id, Cgroup{Container: id, Whole: true}},
 		{"the monitors in it", "/libpod_parent/" + other + "/conmon", Cgroup{}},
+		{"the monitors in a pod below another parent", "/mine/" + other + "/conmon", Cgroup{}},
 		{"a container in a pod below another parent", "/mine/" + other + "/libpod-" + id, Cgroup{Container: id, Whole: true}},
 		{"capitals", "/docker/" + strings.ToUpper(id), Cgroup{}},
 		{"a digit too few", "/docker/" + id[1:], Cgroup{}},
@@ -51,4 +52,18 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: %s: %+v, want %+v", test.name, test.path, got, test.want)
 		}
 	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("/kubepods.slice/kubepods-pod0b21f5f0_6d1b_4d5e_9f3c_0a2b5e0e9d11.slice/cri-containerd-" + strings.Repeat("1", 64) + ".scope")
+	f.Add("/docker/" + strings.Repeat("1", 64) + ":x:pod" + strings.Repeat("2", 32))
+	f.Fuzz(func(t *testing.T, path string) {
+		c := Parse(path)
+		if c.Container != "" && (len(c.Container) != 64 || !strings.Contains(path, c.Container)) {
+			t.Errorf("container %q", c.Container)
+		}
+		if c.Pod != "" && len(c.Pod) != 36 && len(c.Pod) != 32 {
+			t.Errorf("pod %q", c.Pod)
+		}
+	})
 }
