@@ -66,6 +66,9 @@ func TestPresetsGetAlong(t *testing.T) {
 // the label, no seconds, no rates of less than four intervals.
 func TestPresetHabits(t *testing.T) {
 	for _, r := range allPresets(t, everyFive) {
+		if n := len(r.Label); n > 20 && len(r.metric.names) == 0 && slices.Contains(DefaultPresets(), r.Preset) && r.Topology == Process {
+			t.Errorf("%s: label %q has %d characters", r, r.Label, n)
+		}
 		if !strings.HasPrefix(r.Metric, "promscope_") {
 			t.Errorf("%s: the id may be another plugin's", r)
 		}
