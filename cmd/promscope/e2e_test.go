@@ -73,7 +73,7 @@ func TestNoConfiguration(t *testing.T) {
 	node := start(t, path)
 	awaitListener(t, "127.0.0.1:9100")
 	began := time.Now()
-	values := map[string]map[time.Time]float64{"promscope_cpu_iowait": {}, "promscope_cpu_idle": {}}
+	values := map[string]map[time.Time]float64{"promscope_cpu_iowait": {}}
 	// merge keeps the values of all reports, as Scope does.
 	merge := func(r *probetest.Report) {
 		for metric := range values {
@@ -91,10 +91,9 @@ func TestNoConfiguration(t *testing.T) {
 	}
 	host := local{"node_exporter", hostNode, "Host",
 		[]string{"promscope_node_memory_available", "promscope_node_filesystem_used__"},
-		[]string{"promscope_node_context_switches", "promscope_node_forks"}}
+		[]string{"promscope_node_tcp_retransmits"}}
 	itself := local{"node_exporter itself", processNode(node), "Process",
-		[]string{"promscope_go_goroutines", "promscope_go_threads", "promscope_process_fds_used"},
-		[]string{"promscope_go_allocated"}}
+		[]string{"promscope_go_goroutines", "promscope_go_heap", "promscope_process_fds_used"}, nil}
 	within(t, client, began, 2*lookInterval, "the exporter", func(r *probetest.Report) error {
 		merge(r)
 		return errors.Join(host.missing(r, host.gauges), itself.missing(r, itself.gauges))
@@ -105,7 +104,7 @@ func TestNoConfiguration(t *testing.T) {
 	})
 	within(t, client, began, 30*time.Second, "16 s of values", func(r *probetest.Report) error {
 		merge(r)
-		dates := slices.SortedFunc(maps.Keys(values["promscope_cpu_idle"]), time.Time.Compare)
+		dates := slices.SortedFunc(maps.Keys(values["promscope_cpu_iowait"]), time.Time.Compare)
 		if dates[len(dates)-1].Sub(dates[0]) < 16*time.Second {
 			return errNotYet
 		}

@@ -50,6 +50,12 @@ func (l local) missing(r *probetest.Report, metrics []string) error {
 // there sooner. TestNoConfiguration has its own intervals.
 const scrapedOften = "global: {scrape_interval: 1s}\n"
 
+// allShown shows all that the presets have on programs, also what is off by default.
+const allShown = scrapedOften + `presets:
+  include: [node_exporter, process, client_golang, client_golang/full, client_java, client_java/full,
+    client_nodejs, client_nodejs/full, client_python, http_handlers, redis_exporter, nginx_exporter]
+`
+
 // Programs with exporters on their default ports, and promscope with its default job:
 // each metric is on the node that it speaks of.
 func TestLocal(t *testing.T) {
@@ -57,7 +63,7 @@ func TestLocal(t *testing.T) {
 	if !inSandbox(t, ownNetwork|ownProcesses, nodeExporter) {
 		return
 	}
-	p := startPlugin(t, scrapedOften)
+	p := startPlugin(t, allShown)
 	client := probe(t, p)
 	poll(t, client, 1)
 
@@ -94,13 +100,13 @@ func TestLocal(t *testing.T) {
 		{"redis_exporter itself", processNode(redis), "Process",
 			[]string{"promscope_go_goroutines", "promscope_process_fds_used"}, nil},
 		{"nginx", processNode(nginx), "Process",
-			[]string{"promscope_nginx_connections", "promscope_nginx_waiting"},
+			[]string{"promscope_nginx_connections"},
 			[]string{"promscope_nginx_requests", "promscope_nginx_dropped"}},
 		{"client_golang", processNode(golang), "Process",
-			[]string{"promscope_go_goroutines", "promscope_go_threads", "promscope_go_heap", "promscope_process_fds_used", "promscope_process_virtual_memory"},
+			[]string{"promscope_go_goroutines", "promscope_go_threads", "promscope_go_heap", "promscope_process_fds_used"},
 			[]string{"promscope_handler_requests", "promscope_handler_errors", "promscope_go_gc_runs", "promscope_go_gc_pause", "promscope_go_allocated"}},
 		{"client_python", processNode(python), "Process",
-			[]string{"promscope_python_gc_uncollectable", "promscope_process_fds_used", "promscope_process_virtual_memory"},
+			[]string{"promscope_python_gc_uncollectable", "promscope_process_fds_used"},
 			[]string{"promscope_python_gc_runs", "promscope_python_gc_collected"}},
 	}
 	follow(t, client, began, programs, map[string]truth{

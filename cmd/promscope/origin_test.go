@@ -208,6 +208,7 @@ scrape_configs:
     relabel_configs:
       - {source_labels: [__meta_listener_netns], regex: "%s", action: keep}
       - {source_labels: [__meta_listener_container_id], target_label: found_in}
+presets: {include: [http_handlers, http]}
 rules:
   - {metric: pod_requests, label: Requests/s, expr: "sum by (target_pod_uid) (rate(http_requests_total[$__rate_interval]))", node: {pod: target_pod_uid}}
   - {metric: relabelled, label: Relabelled, expr: count by (found_in) (up), node: {container: found_in}}

@@ -47,7 +47,7 @@ func TestJVM(t *testing.T) {
 	if !inSandbox(t, ownNetwork|ownProcesses) {
 		return
 	}
-	client := probe(t, startPlugin(t, scrapedOften))
+	client := probe(t, startPlugin(t, allShown))
 	poll(t, client, 1)
 
 	jvms := map[string]*process{}
@@ -64,7 +64,7 @@ func TestJVM(t *testing.T) {
 			names, processNode(p), "Process",
 			[]string{
 				"promscope_jvm_heap", "promscope_jvm_heap_full", "promscope_jvm_threads",
-				"promscope_process_fds_used", "promscope_process_virtual_memory",
+				"promscope_process_fds_used",
 			},
 			[]string{"promscope_jvm_gc_time"},
 		})
@@ -126,7 +126,7 @@ func TestNode(t *testing.T) {
 	if !inSandbox(t, ownNetwork|ownProcesses) {
 		return
 	}
-	client := probe(t, startPlugin(t, scrapedOften))
+	client := probe(t, startPlugin(t, allShown))
 	poll(t, client, 1)
 
 	const url = "http://127.0.0.1:9300"
@@ -138,7 +138,7 @@ func TestNode(t *testing.T) {
 		"prom-client", processNode(p), "Process",
 		[]string{
 			"promscope_nodejs_heap", "promscope_nodejs_eventloop_lag", "promscope_nodejs_handles",
-			"promscope_process_fds_used", "promscope_process_virtual_memory",
+			"promscope_process_fds_used",
 		},
 		[]string{"promscope_nodejs_gc_time", "promscope_handler_requests", "promscope_handler_errors", "promscope_handler_p99"},
 	}}
@@ -246,15 +246,8 @@ func sameAsProc(p *process, r *probetest.Report) error {
 	if err != nil {
 		return err
 	}
-	stat, err := proc.Stat()
-	if err != nil {
-		return err
-	}
 	percent := 100 / float64(limits.OpenFiles)
-	return errors.Join(
-		about(r, processNode(p), "promscope_process_fds_used", float64(fds)*percent, 4*percent), // connections come and go
-		about(r, processNode(p), "promscope_process_virtual_memory", float64(stat.VirtualMemory()), 64<<20),
-	)
+	return about(r, processNode(p), "promscope_process_fds_used", float64(fds)*percent, 4*percent) // connections come and go
 }
 
 // sameLabels compares the labels of metrics on process nodes.
