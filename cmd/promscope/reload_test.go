@@ -120,7 +120,7 @@ rules:
 			}
 		}
 		want := int(last.Sub(first).Round(interval)/interval) + 1
-		if got := len(dates[metric]); got < want || got > want+1 || want < 15 {
+		if got := len(dates[metric]); got < want-1 || got > want+1 || want < 15 { // a busy machine may miss one
 			t.Errorf("%s has %d samples in %s, want %d", metric, got, last.Sub(first), want)
 		}
 	}

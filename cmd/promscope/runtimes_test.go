@@ -149,7 +149,7 @@ func TestNode(t *testing.T) {
 	report := poll(t, client, 1)
 	onlyOn(t, report, "promscope_nodejs_", p)
 	sameLabels(t, report, map[string]string{
-		"promscope_nodejs_heap": "Node.js heap used", "promscope_nodejs_eventloop_lag": "Event loop lag p99 (ms)",
+		"promscope_nodejs_heap": "Node.js heap used", "promscope_nodejs_eventloop_lag": "Loop lag p99 (ms)",
 		"promscope_nodejs_handles": "Node.js active handles", "promscope_nodejs_gc_time": "Node.js time in GC",
 	})
 	vanishes(t, client, p)
