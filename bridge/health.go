@@ -2,11 +2,14 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/promscope/promscope/bridge/plugin"
 )
 
 const (
@@ -49,11 +52,17 @@ func (h *health) Run(ctx context.Context) error {
 		}
 		_ = h.check() // logged, and Err has it
 		// systemd wants a beat in half of the time, and each is a wake-up for it.
-		if now = time.Now(); h.watchdog > 0 && now.Sub(beat) > h.watchdog/4 && h.moves() == nil {
+		if now = time.Now(); h.watchdog > 0 && now.Sub(beat) > h.watchdog/4 && !h.restartHelps() {
 			h.notify(daemon.SdNotifyWatchdog)
 			beat = now
 		}
 	}
+}
+
+// restartHelps reports whether systemd shall start promscope anew. A start does not help
+// against what is in the socket's way: promscope waits until that is gone.
+func (h *health) restartHelps() bool {
+	return h.moves() != nil || errors.Is(h.socketErr(), plugin.ErrRootGone)
 }
 
 // moves says whether the report moves: nil, or since when it does not.

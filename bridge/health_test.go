@@ -3,12 +3,15 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/promscope/promscope/bridge/plugin"
 )
 
 // stand is a health whose surroundings a test makes up, in the time of a bubble.
@@ -36,19 +39,43 @@ func newStand(watchdog time.Duration) *stand {
 	return s
 }
 
+// Where the socket is missing, systemd's start anew helps only if the root's mount is dead.
+func TestHealthWithoutSocket(t *testing.T) {
+	for cause, beats := range map[error]int{
+		plugin.ErrInUse:       5,
+		plugin.ErrRootGone:    0,
+		errors.New("a file"):  5,
+		errors.ErrUnsupported: 5,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStand(8 * time.Second)
+			s.lastPublish = time.Now
+			s.socket = fmt.Errorf("plugin directory: %w", cause)
+			ctx, cancel := context.WithTimeout(t.Context(), 21*time.Second)
+			defer cancel()
+			if err := s.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(s.told) - 2; got != beats { // besides READY and STOPPING
+				t.Errorf("%v: %d beats in 21 s at a watchdog of 8 s, want %d", cause, got, beats)
+			}
+		})
+	}
+}
+
 // The bubble's clock begins at a whole second.
 func TestHealthTellsSystemd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+time.Second)
 		defer cancel()
-		time.AfterFunc(50*time.Second, func() { s.moved = time.Now() }) // and never again
+		time.AfterFunc(49*time.Second, func() { s.moved = time.Now() }) // and never again
 		if err := s.Run(ctx); err != nil {
 			t.Fatal(err)
 		}
 		// Beats every 16 s, the first even number of seconds beyond a quarter of a minute.
-		// None at 18 to 50 s, when the report has stood still for more than 20 s; again from
-		// 50 s on; none from 70 s on.
+		// None at 34 s, when the report has stood still for more than 20 s; again from
+		// 49 s on; none from 69 s on.
 		want := []string{"0s READY=1", "2s WATCHDOG=1", "18s WATCHDOG=1", "50s WATCHDOG=1", "1m6s WATCHDOG=1", "2m1s STOPPING=1"}
 		if diff := cmp.Diff(want, s.told); diff != "" {
 			t.Errorf("what systemd hears (-want +got):\n%s", diff)

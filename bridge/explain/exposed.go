@@ -33,6 +33,9 @@ const (
 	// must not scrape everything each time.
 	askKept = 15 * time.Second
 
+	// askPatience is how long a question waits for its turn to ask the targets.
+	askPatience = 15 * time.Second
+
 	// askSeries bounds an answer.
 	askSeries = 5000
 )
@@ -44,6 +47,25 @@ type exposed struct {
 	mu       sync.Mutex // held while asking: one at a time
 	pipeline *pipeline.Pipeline
 	answers  map[string]exposedAnswer
+	asked    time.Time // when targets were asked last, whatever for
+}
+
+// turn waits until targets may be asked. They are asked at most once in the longest
+// scrape interval, whatever the questions: who asks in a loop costs them no more than
+// twice what scraping costs. It returns a sentence if that takes too long.
+func (x *exposed) turn(ctx context.Context, interval time.Duration) (problem string) {
+	wait := interval - time.Since(x.asked)
+	if wait > askPatience {
+		return fmt.Sprintf("The targets were asked for something else %s ago, and are asked at most once in %s. Whether they expose more series is not known: ask again in %s.",
+			time.Since(x.asked).Round(time.Second), interval, wait.Round(time.Second))
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return ctx.Err().Error()
+	}
+	x.asked = time.Now()
+	return ""
 }
 
 type exposedAnswer struct {
@@ -68,8 +90,15 @@ func (x *exposed) ask(ctx context.Context, r *pipeline.Runtime, p *pipeline.Pipe
 	key := status.SelectorText(matchers)
 	answer, found := x.answers[key]
 	if !found {
+		interval := p.Config.LongestInterval()
+		if problem := x.turn(ctx, interval); problem != "" {
+			return nil, []string{problem}
+		}
 		answer = askTargets(ctx, r, p, matchers, false)
 		if len(answer.series) == 0 && relabelsMetrics(p.Config.ScrapeJobs()) {
+			if problem := x.turn(ctx, interval); problem != "" {
+				return nil, append(answer.problems, problem)
+			}
 			for _, s := range askTargets(ctx, r, p, matchers, true).series {
 				answer.problems = append(answer.problems, relabelledAway(s.Labels))
 			}

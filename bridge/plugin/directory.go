@@ -11,6 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrRootGone says that the plugins root was removed where it is mounted from. Only a new
+// mount helps, which comes with a restart of the container or of the systemd service.
+var ErrRootGone = errors.New("the plugins root was removed where it is mounted from (restart the container or the service, for it to mount the directory that is there now)")
+
 // directory is a plugin's own directory, locked while it is in use. The lock is on
 // the directory itself, so that there is no lock file for a probe to stumble over
 // or for a crash to leave behind, and the kernel drops it with the process.
@@ -45,7 +49,7 @@ func tryDirectory(path string) (*directory, error) {
 	}
 	err := os.Mkdir(path, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, missingRoot(filepath.Dir(path), err)
+		return nil, missingRoot(filepath.Dir(path))
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -72,15 +76,15 @@ func tryDirectory(path string) (*directory, error) {
 }
 
 // missingRoot says why nothing can be made in a plugins root; nil if it went only
-// now. A container sees a directory that was removed on the host in its mount: it is
+// now. A directory that is mounted here, and was removed where it comes from, is still
 // there, but has no link, and nothing can be made in it.
-func missingRoot(root string, cause error) error {
+func missingRoot(root string) error {
 	info, err := os.Stat(root)
 	if err != nil {
 		return nil
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Nlink == 0 {
-		return fmt.Errorf("%w: %s is mounted here and was removed where it comes from (restart the container, for it to mount the directory that is there now)", cause, root)
+		return fmt.Errorf("%s: %w", root, ErrRootGone)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func hostOf(hostPort string) string {
 func (h hosts) check(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.answer(r.Host) {
-			http.Error(w, fmt.Sprintf("promscope does not answer to %q: use a loopback name or address, or name this host with --web.allowed-host.", hostOf(r.Host)), http.StatusForbidden)
+			http.Error(w, fmt.Sprintf("promscope does not answer to %q: use a loopback name or address, or name this host with --web.allowed-host.", hostOf(r.Host)), http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -81,12 +81,12 @@ func TestOtherSites(t *testing.T) {
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
 	for _, path := range []string{"/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/targets"} {
-		if w := ask(http.MethodGet, path, rebound); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "--web.allowed-host") {
-			t.Errorf("GET %s by another name: status %d, %q; want 403, and the flag", path, w.Code, w.Body)
+		if w := ask(http.MethodGet, path, rebound); w.Code != http.StatusMisdirectedRequest || !strings.Contains(w.Body.String(), "--web.allowed-host") {
+			t.Errorf("GET %s by another name: status %d, %q; want 421, and the flag", path, w.Code, w.Body)
 		}
 	}
-	if w := ask(http.MethodPost, "/-/reload", rebound); w.Code != http.StatusForbidden {
-		t.Errorf("POST /-/reload by another name: status %d, want 403", w.Code)
+	if w := ask(http.MethodPost, "/-/reload", rebound); w.Code != http.StatusMisdirectedRequest {
+		t.Errorf("POST /-/reload by another name: status %d, want 421", w.Code)
 	}
 	foreign := map[string]func(*http.Request){
 		"Sec-Fetch-Site": func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") },

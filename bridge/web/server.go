@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
+
+	"github.com/promscope/promscope/bridge/connlimit"
 )
 
 // Options is what the debug server serves and where.
@@ -68,6 +70,7 @@ func New(opts Options, logger *slog.Logger) (*Server, error) {
 			WriteTimeout:      time.Minute,
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    64 << 10,
+			ConnState:         (&connlimit.Limit{Max: maxConnections}).ConnState,
 			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		},
 	}, nil
@@ -110,11 +113,11 @@ func (h atLeast) Enabled(ctx context.Context, level slog.Level) bool {
 
 func handler(opts Options) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{
+	mux.Handle("GET /metrics", limited(promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{
 		// One broken collector must not hide the metrics of the others.
 		ErrorHandling:     promhttp.ContinueOnError,
 		EnableOpenMetrics: true,
-	}))
+	})))
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
 		if err := opts.Healthy(); err != nil {
 			http.Error(w, "promscope is not healthy: "+err.Error()+".", http.StatusServiceUnavailable)
@@ -142,7 +145,11 @@ func handler(opts Options) http.Handler {
 		say(w, "reloaded.")
 	})
 	if opts.Pages != nil {
-		mux.Handle("/", opts.Pages)
+		mux.Handle("/", limited(opts.Pages))
+		// An explanation waits for targets most of the time, and not one for another.
+		explain := atMost(maxRequests, buffered(opts.Pages))
+		mux.Handle("GET /explain", explain)
+		mux.Handle("GET /api/v1/explain", explain)
 	}
 	// A page of another site that is open in the browser of somebody who
 	// reaches this server must not make it load its configuration anew.

@@ -44,6 +44,8 @@ func play(role string) int {
 		err = playProbe(argument)
 	case "crowd":
 		err = playCrowd(argument)
+	case "bad":
+		err = playBadClients(argument)
 	case "load":
 		err = playLoad(argument)
 	case "server":
