@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"strconv"
 	"strings"
@@ -175,9 +174,6 @@ func (l *loader) checkTargets(groups *yaml.Node) {
 // job returns the checked form. Relative file names are relative to dir.
 func (raw *rawJob) job(dir string) Job {
 	raw.Scrape.SetDirectory(dir)
-	for _, c := range raw.ListenerConfigs {
-		c.Path = cmp.Or(c.Path, raw.Scrape.MetricsPath)
-	}
 	var configs promdiscovery.Configs
 	if len(raw.StaticConfigs) > 0 {
 		for i, group := range raw.StaticConfigs {

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"reflect"
@@ -111,7 +112,7 @@ func (p *Prober) endpoints(ctx context.Context, a *asker, c *ListenerSDConfig) (
 		case p.reach == nil && l.Owner.Comm == "docker-proxy":
 			// The container's own listener, behind it, is found in its namespace.
 		case c.admits(l.Owner.Comm, l.Owner.Exe):
-			admitted = append(admitted, endpoint{Listener: l, asker: a, path: c.Path})
+			admitted = append(admitted, endpoint{Listener: l, asker: a, path: cmp.Or(c.Path, a.job.MetricsPath)})
 		}
 	}
 	return distinct(admitted), nil

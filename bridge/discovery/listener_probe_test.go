@@ -166,7 +166,7 @@ func TestWarmingUp(t *testing.T) {
 		var asked []time.Time
 		p.answerBy(t, func(c net.Conn) {
 			asked = append(asked, time.Now())
-			fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", status, exposition)
+			fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", status, metrics)
 		})
 		e := asks("127.0.0.1:9100", 1)
 		begin := time.Now()
@@ -326,7 +326,7 @@ func TestSuccessor(t *testing.T) {
 					if behaves == hangs {
 						_, _ = io.Copy(io.Discard, c)
 					}
-					fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", exposition)
+					fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", metrics)
 				})
 				if _, status := p.askNow(t, asks("127.0.0.1:9100", 1)); status.Result != "exposition" {
 					t.Fatalf("%+v", status)
