@@ -97,7 +97,10 @@ func (l *loader) checkJob(node *yaml.Node, raw *rawJob) {
 		l.report(l.doc.Warnf(node, "the job %q has no targets", raw.Scrape.JobName).
 			WithHint("add static_configs, file_sd_configs, http_sd_configs or listener_sd_configs"))
 	}
-	l.checkTargets(document.Field(node, "static_configs"))
+	if len(raw.Scrape.RelabelConfigs) == 0 {
+		l.checkTargets(document.Field(node, "static_configs"))
+	}
+	l.checkListeners(document.Field(node, "listener_sd_configs"), raw)
 	l.checkFiles(node)
 }
 
@@ -124,8 +127,25 @@ func unjoin(err error) []error {
 	}
 }
 
+// checkListeners reports listeners that would be sent a job's credentials although nobody
+// has named them: anybody on this machine can listen on a port.
+func (l *loader) checkListeners(list *yaml.Node, raw *rawJob) {
+	credentials := raw.Scrape.Credentials()
+	if credentials == "" {
+		return
+	}
+	for i, c := range raw.ListenerConfigs {
+		entry := document.Resolve(list.Content[i])
+		if c.NamesOwners() || document.Field(entry, "ports") != nil {
+			continue
+		}
+		l.report(l.doc.Errorf(entry, "whatever listens on this machine would be sent the job's credentials (%s)", credentials).
+			WithHint("say who may have them: write ports into this entry, or comm or exe with include"))
+	}
+}
+
 // checkTargets reports static targets that are URLs rather than addresses, the
-// commonest mistake of all.
+// commonest mistake of all. Relabelling may make addresses of them.
 func (l *loader) checkTargets(groups *yaml.Node) {
 	if groups == nil {
 		return
@@ -173,6 +193,7 @@ func (raw *rawJob) job(dir string) Job {
 		Scrape: &raw.Scrape,
 		Discovery: discovery.Job{
 			Name:      raw.Scrape.JobName,
+			Scrape:    &raw.Scrape,
 			Configs:   configs,
 			Listeners: raw.ListenerConfigs,
 		},

@@ -25,8 +25,9 @@ type ListenerSDConfig struct {
 	Comm Filter `yaml:"comm,omitempty"`
 	Exe  Filter `yaml:"exe,omitempty"`
 
-	// Path is the path of the URL that is asked, and then scraped.
-	Path string `yaml:"path"`
+	// Path is the path of the URL that is asked, and then scraped: the job's
+	// metrics_path if it is empty.
+	Path string `yaml:"path,omitempty"`
 
 	// Interval is how often sockets are looked for.
 	Interval model.Duration `yaml:"interval"`
@@ -37,7 +38,6 @@ type ListenerSDConfig struct {
 func defaultListenerSDConfig() ListenerSDConfig {
 	return ListenerSDConfig{
 		Ports:    port.Set{{First: 9090, Last: 9999}},
-		Path:     "/metrics",
 		Interval: model.Duration(5 * time.Second),
 	}
 }
@@ -64,7 +64,7 @@ func (c *ListenerSDConfig) validate() error {
 		return errors.New("ports must not be empty")
 	case !slices.ContainsFunc(c.Ports, c.asksSome):
 		return errors.New("exclude_ports leaves none of the ports")
-	case !strings.HasPrefix(c.Path, "/"):
+	case c.Path != "" && !strings.HasPrefix(c.Path, "/"):
 		return fmt.Errorf("path %q does not begin with a slash", c.Path)
 	case c.Interval < minListenerInterval:
 		return fmt.Errorf("interval %s is shorter than %s", c.Interval, minListenerInterval)
@@ -91,6 +91,9 @@ func (c *ListenerSDConfig) Asks(port uint16) bool {
 func (c *ListenerSDConfig) admits(comm, exe string) bool {
 	return c.Comm.admits(comm) && c.Exe.admits(exe)
 }
+
+// NamesOwners reports whether the owner of a socket has to match something.
+func (c *ListenerSDConfig) NamesOwners() bool { return len(c.Comm.Include)+len(c.Exe.Include) > 0 }
 
 // Filter admits strings by regular expressions, which match whole strings as
 // in relabelling.

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"reflect"
@@ -10,19 +11,21 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 
 	"github.com/promscope/promscope/bridge/host/socket"
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // listenerDiscoverer finds this machine's listeners that serve an exposition:
-// the targets of one entry of listener_sd_configs.
+// the targets of one entry of a job's listener_sd_configs.
 type listenerDiscoverer struct {
+	asker  *asker
 	config *ListenerSDConfig
 	prober *Prober
 	logger *slog.Logger
 }
 
-// Discoverer returns the discoverer of one entry.
-func (p *Prober) Discoverer(config *ListenerSDConfig, logger *slog.Logger) discovery.Discoverer {
-	return &listenerDiscoverer{config: config, prober: p, logger: logger}
+// Discoverer returns the discoverer of one entry of a job.
+func (p *Prober) Discoverer(j *job.Config, config *ListenerSDConfig, logger *slog.Logger) discovery.Discoverer {
+	return &listenerDiscoverer{asker: p.askerOf(j), config: config, prober: p, logger: logger}
 }
 
 // Run implements discovery.Discoverer. It looks for listeners at each interval and
@@ -38,7 +41,7 @@ func (d *listenerDiscoverer) Run(ctx context.Context, up chan<- []*targetgroup.G
 	failing := false
 	for look := true; ; {
 		if look {
-			endpoints, err := d.prober.endpoints(ctx, d.config)
+			endpoints, err := d.prober.endpoints(ctx, d.asker, d.config)
 			switch {
 			case ctx.Err() != nil:
 				return
@@ -86,8 +89,9 @@ func (d *listenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *
 }
 
 // endpoints returns the endpoints that an entry admits: of each process and port one
-// listener.
-func (p *Prober) endpoints(ctx context.Context, c *ListenerSDConfig) ([]endpoint, error) {
+// listener. Ports do not tell unix sockets apart, so that a job with credentials asks
+// these only where it names their owners.
+func (p *Prober) endpoints(ctx context.Context, a *asker, c *ListenerSDConfig) ([]endpoint, error) {
 	defer func(begin time.Time) { p.metrics.looks.Observe(time.Since(begin).Seconds()) }(time.Now())
 	listeners, err := p.sockets.Listeners(ctx, socket.Wanted{
 		TCP:  p.wantsTCP(c),
@@ -104,10 +108,11 @@ func (p *Prober) endpoints(ctx context.Context, c *ListenerSDConfig) ([]endpoint
 		case l.Owner.PID != 0 && l.Owner.PID == p.machine.PID():
 			// Our own debug server: its series are gathered in process.
 		case l.Dormant:
+		case l.Path != "" && !c.NamesOwners() && a.job.Credentials() != "":
 		case p.reach == nil && l.Owner.Comm == "docker-proxy":
 			// The container's own listener, behind it, is found in its namespace.
 		case c.admits(l.Owner.Comm, l.Owner.Exe):
-			admitted = append(admitted, endpoint{Listener: l, path: c.Path})
+			admitted = append(admitted, endpoint{Listener: l, asker: a, path: cmp.Or(c.Path, a.job.MetricsPath)})
 		}
 	}
 	return distinct(admitted), nil

@@ -3,7 +3,6 @@ package discovery
 import (
 	"net"
 	"net/netip"
-	"net/url"
 	"path"
 	"strconv"
 
@@ -21,9 +20,6 @@ const (
 	// socket.Table.DialContext takes it.
 	LabelNetNS = "__netns__"
 
-	// LabelListenerNetNS is on every target that was found at a listener.
-	LabelListenerNetNS = "__meta_listener_netns"
-
 	labelListenerPID       = "__meta_listener_pid"
 	labelListenerComm      = "__meta_listener_comm"
 	labelListenerExe       = "__meta_listener_exe"
@@ -35,6 +31,7 @@ const (
 // endpoint is a listener, and where on it an exposition may be.
 type endpoint struct {
 	socket.Listener
+	asker *asker // how it is asked
 	path  string // of the URL
 	only6 bool   // it listens on all IPv6 addresses, and takes no IPv4
 }
@@ -79,20 +76,11 @@ func (e endpoint) address() string {
 	return netip.AddrPortFrom(addr, e.Addr.Port()).String()
 }
 
-// url returns the URL to ask.
-func (e endpoint) url() string {
-	u := url.URL{Scheme: "http", Host: "localhost", Path: e.path}
-	if e.Path == "" {
-		u.Host = e.address()
-	}
-	return u.String()
-}
-
 // labels returns the endpoint as a target.
 func (e endpoint) labels(m *host.Machine) model.LabelSet {
 	set := model.LabelSet{
 		model.MetricsPathLabel: model.LabelValue(e.path),
-		LabelListenerNetNS:     number(e.NetNS),
+		job.LabelListenerNetNS: number(e.NetNS),
 	}
 	if e.Path != "" {
 		set[model.AddressLabel] = "localhost"

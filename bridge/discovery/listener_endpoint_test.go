@@ -23,7 +23,7 @@ const containerID = "3a5c7e9b1d2f4a6c8e0b1d3f5a7c9e1b3d5f7a9c1e3b5d7f9a1c3e5b7d9
 // found looks once and returns the endpoints as netns address owner.
 func found(t *testing.T, p *Prober, c ListenerSDConfig) []string {
 	t.Helper()
-	endpoints, err := p.endpoints(context.Background(), &c)
+	endpoints, err := p.endpoints(context.Background(), plainly, &c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestEndpointLabels(t *testing.T) {
 	p, _ := newTestProber(t, tree.Root, nil)
 	p.reach = nil
 	c := defaultListenerSDConfig()
-	endpoints, err := p.endpoints(context.Background(), &c)
+	endpoints, err := p.endpoints(context.Background(), plainly, &c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func BenchmarkEndpoints(b *testing.B) {
 	c := defaultListenerSDConfig()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := p.endpoints(context.Background(), &c); err != nil {
+		if _, err := p.endpoints(context.Background(), plainly, &c); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -48,15 +48,17 @@ type Prober struct {
 	slots  chan struct{}
 
 	mu       sync.Mutex
+	askers   []*asker
 	verdicts map[probeKey]*verdict
 	served   map[place]served
 }
 
-// probeKey is what is asked: a path of a listening socket.
+// probeKey is what is asked, and how: a path of a listening socket.
 type probeKey struct {
 	netns uint64
 	inode uint64
 	path  string
+	asker *asker
 }
 
 // verdict is what came of asking. All of it is guarded by the prober's lock.
@@ -81,9 +83,10 @@ type place struct {
 	addr       netip.AddrPort
 	unixSocket string
 	path       string // of the URL
+	asker      *asker
 }
 
-func (e endpoint) place() place { return place{e.NetNS, e.Addr, e.Path, e.path} }
+func (e endpoint) place() place { return place{e.NetNS, e.Addr, e.Path, e.path, e.asker} }
 
 // served is an exposition at a place.
 type served struct {
@@ -153,7 +156,7 @@ func (p *Prober) serves(e endpoint, interval time.Duration, answered chan<- stru
 	defer p.mu.Unlock()
 	now := time.Now()
 	until := now.Add(2 * interval)
-	key := probeKey{e.NetNS, e.Inode, e.path}
+	key := probeKey{e.NetNS, e.Inode, e.path, e.asker}
 	v := p.verdicts[key]
 	if v == nil {
 		v = &verdict{}
@@ -214,7 +217,7 @@ func (p *Prober) ask(v *verdict, e endpoint) {
 		return
 	}
 	p.metrics.probes.WithLabelValues(string(result)).Inc()
-	where := []any{"url", e.url(), "netns", e.NetNS, "unix", e.Path, "pid", e.Owner.PID, "comm", e.Owner.Comm}
+	where := []any{"address", e.Addr, "path", e.path, "netns", e.NetNS, "unix", e.Path, "pid", e.Owner.PID, "comm", e.Owner.Comm}
 	if err != nil {
 		p.logger.Debug("A listener serves no exposition", append(where, "err", err)...)
 	} else {

@@ -26,7 +26,7 @@ import (
 
 // asks returns the endpoint of a TCP listener.
 func asks(address string, inode uint64) endpoint {
-	return endpoint{Listener: socket.Listener{Addr: netip.MustParseAddrPort(address), Inode: inode}, path: "/metrics"}
+	return endpoint{Listener: socket.Listener{Addr: netip.MustParseAddrPort(address), Inode: inode}, asker: plainly, path: "/metrics"}
 }
 
 // testInterval is how often endpoints are looked for.
@@ -105,7 +105,10 @@ func TestHostileListeners(t *testing.T) {
 		"binary as an exposition": {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 3\r\n\r\n\x00\xff\n") }, probeOther, true},
 		"cut off":                 {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 99\r\n\r\nmetric 1\n") }, probeFailed, false},
 		"elsewhere": {func(c net.Conn) {
-			_, _ = io.WriteString(c, "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")
+			_, _ = io.WriteString(c, "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:22/\r\nContent-Length: 0\r\n\r\n")
+		}, probeOther, false},
+		"round in a circle": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 302 Found\r\nLocation: /metrics\r\nContent-Length: 0\r\n\r\n")
 		}, probeOther, false},
 		"unauthorized":     {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") }, probeOther, false},
 		"another protocol": {func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n") }, probeFailed, true},
@@ -163,7 +166,7 @@ func TestWarmingUp(t *testing.T) {
 		var asked []time.Time
 		p.answerBy(t, func(c net.Conn) {
 			asked = append(asked, time.Now())
-			fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", status, exposition)
+			fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", status, metrics)
 		})
 		e := asks("127.0.0.1:9100", 1)
 		begin := time.Now()
@@ -213,8 +216,8 @@ func TestProbeRequest(t *testing.T) {
 	}
 	r := <-requests
 	if r.Method != http.MethodGet || r.URL.Path != "/metrics" || r.Host != l.Addr().String() || !r.Close ||
-		!strings.HasPrefix(r.UserAgent(), "promscope") || !strings.HasPrefix(r.Header.Get("Accept"), "text/plain") ||
-		r.Header.Get("Accept-Encoding") != "" {
+		!strings.HasPrefix(r.UserAgent(), "promscope") || !strings.HasPrefix(r.Header.Get("Accept"), "application/openmetrics-text;version=1.0.0") ||
+		r.Header.Get("Accept-Encoding") != "identity" {
 		t.Errorf("%s %s %s %v", r.Method, r.Host, r.URL, r.Header)
 	}
 	for range 10 {
@@ -323,7 +326,7 @@ func TestSuccessor(t *testing.T) {
 					if behaves == hangs {
 						_, _ = io.Copy(io.Discard, c)
 					}
-					fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", exposition)
+					fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", metrics)
 				})
 				if _, status := p.askNow(t, asks("127.0.0.1:9100", 1)); status.Result != "exposition" {
 					t.Fatalf("%+v", status)

@@ -1,22 +1,22 @@
 package discovery
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/prometheus/common/version"
 
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/bridge/scrape/request"
 )
 
 // Bounds of the one request.
@@ -24,7 +24,6 @@ const (
 	probeTimeout = 3 * time.Second // for all of it
 	probeHeader  = 64 << 10        // bytes of the answer's header, at most
 	probeBytes   = 64 << 20        // bytes of its body, at most
-	probeHead    = 8 << 10         // bytes of the body that are looked at
 )
 
 // errNoExposition is wrapped by the errors of answers that tell what a listener is.
@@ -41,61 +40,117 @@ func (p *Prober) get(e endpoint) (endpoint, probeResult, error) {
 	case err != nil && ctx.Err() != nil:
 		result, err = probeTimedOut, fmt.Errorf("no complete answer within %s", probeTimeout)
 	}
+	if err != nil {
+		err = told{err, request.NewQuoter(&e.asker.job).Error(err)}
+	}
 	return e, result, err
+}
+
+// told is an error in words that people may read.
+type told struct {
+	error
+	text string
+}
+
+func (t told) Error() string { return t.text }
+func (t told) Unwrap() error { return t.error }
+
+func userAgent() string {
+	return strings.TrimSuffix("promscope/"+version.Version, "/") + " (listener discovery)"
 }
 
 // exchange asks the endpoint and notes by which address it answered.
 func (p *Prober) exchange(ctx context.Context, e *endpoint) (probeResult, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url(), nil)
+	target, err := e.asker.target(e.labels(p.machine))
+	if err != nil {
+		return probeOther, err
+	}
+	x := &exchange{prober: p, endpoint: *e, target: target}
+	x.budget.left.Store(probeHeader)
+	client, err := request.New(target, request.Options{Dial: x.dial, UserAgent: userAgent(), Once: true})
 	if err != nil {
 		return probeFailed, err
 	}
-	request.Header.Set("User-Agent", strings.TrimSuffix("promscope/"+version.Version, "/")+" (listener discovery)")
-	request.Header.Set("Accept", "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.4,*/*;q=0.1")
-	request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(probeTimeout.Seconds(), 'f', -1, 64))
-	request.Close = true
-
-	// An http.Client would follow redirects, and with that ask somebody else. Its
-	// transport writes to the standard logger when a server speaks first.
-	conn, err := p.dial(ctx, e)
-	if err != nil {
-		return probeFailed, err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if err := request.Write(conn); err != nil {
-		return probeFailed, err
-	}
-	limited := &io.LimitedReader{R: conn, N: probeHeader}
-	reader := bufio.NewReader(limited)
-	if start, err := reader.Peek(len("HTTP/")); err == nil && string(start) != "HTTP/" {
-		return probeFailed, fmt.Errorf("%w: not even HTTP", errNoExposition)
-	}
-	response, err := http.ReadResponse(reader, request)
-	if err != nil {
+	defer client.Close()
+	defer func() { e.only6 = x.only6.Load() }()
+	response, err := client.Do(ctx, nil)
+	switch {
+	case x.foreign.Load():
+		err = fmt.Errorf("%w: not even HTTP", errNoExposition)
+		fallthrough
+	case err != nil:
+		if response != nil {
+			_ = response.Body.Close()
+		}
+		if request.Reason(err) != "" {
+			return probeOther, err
+		}
 		return probeFailed, err
 	}
 	defer response.Body.Close()
-	limited.N = probeBytes
-	if response.StatusCode != http.StatusOK {
-		return probeOther, fmt.Errorf("HTTP status %d", response.StatusCode)
+	x.budget.left.Store(probeBytes)
+	answer, err := client.Read(response)
+	switch request.Reason(err) {
+	case "":
+	case "content_type":
+		return probeOther, fmt.Errorf("%w: %w", errNoExposition, err)
+	default:
+		return probeOther, err
 	}
-	head, err := io.ReadAll(io.LimitReader(response.Body, probeHead))
-	if err != nil {
+	switch err := answer.Judge(); {
+	case request.Reason(err) != "", errors.Is(err, errTooMuch):
+		return probeOther, fmt.Errorf("%w: %w", errNoExposition, err)
+	case err != nil:
 		return probeFailed, err
-	}
-	contentType := response.Header.Get("Content-Type")
-	if !isExposition(contentType, head, len(head) < probeHead) {
-		return probeOther, fmt.Errorf("%w, content type %q", errNoExposition, contentType)
 	}
 	// The answer has to end, or each scrape would be a timeout.
-	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+	if _, err := io.Copy(io.Discard, answer.Body); errors.Is(err, errTooMuch) {
+		return probeOther, fmt.Errorf("%w: %w", errNoExposition, err)
+	} else if err != nil {
 		return probeFailed, err
 	}
-	if limited.N <= 0 {
-		return probeOther, fmt.Errorf("%w: more than %d bytes", errNoExposition, probeBytes)
-	}
 	return probeExposition, nil
+}
+
+// exchange is one request to an endpoint, and what connecting to it shows.
+type exchange struct {
+	prober   *Prober
+	endpoint endpoint
+	target   *job.Target
+	budget   probeBudget
+	only6    atomic.Bool // as the endpoint's
+	foreign  atomic.Bool // it answers by something else than HTTP
+}
+
+// dial connects for the request: to the endpoint as it listens, and to what else
+// relabelling, a redirect or the job's HTTP settings may name as a scrape would.
+func (x *exchange) dial(ctx context.Context, network, address string, own bool) (conn net.Conn, err error) {
+	p, e := x.prober, x.endpoint
+	place := e.address()
+	if e.Path != "" {
+		place = e.socketPath(p.machine)
+	}
+	switch {
+	case own && address == place:
+		conn, err = p.dial(ctx, &e)
+		x.only6.Store(e.only6)
+	case network == "unix": // the path leads to the socket, whatever its namespace
+		conn, err = p.sockets.DialContext(ctx, 0, network, address)
+	default:
+		conn, err = p.sockets.DialContext(ctx, netnsOf(x.target), network, address)
+	}
+	if err != nil {
+		return nil, err
+	}
+	begin := func([]byte) {}
+	if own && x.target.URL.Scheme == "http" {
+		begin = func(b []byte) {
+			if start := b[:min(len(b), len("HTTP/"))]; !strings.HasPrefix("HTTP/", string(start)) {
+				x.foreign.Store(true)
+			}
+		}
+	}
+	return newProbeConn(conn, &x.budget, begin), nil
 }
 
 // connect connects to an endpoint. Only one on all IPv6 addresses is tried twice.

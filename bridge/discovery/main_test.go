@@ -14,9 +14,26 @@ import (
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/hosttest"
 	"github.com/promscope/promscope/bridge/host/socket"
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
-const exposition = "# HELP up_time Time.\n# TYPE up_time gauge\nup_time 1\nup_total{a=\"b\"} 2\n"
+const metrics = "# HELP up_time Time.\n# TYPE up_time gauge\nup_time 1\nup_total{a=\"b\"} 2\n"
+
+// plainly is how a job asks that says nothing of its own.
+var plainly = &asker{jobOf(nil)}
+
+// jobOf returns a job, which may say something of its own.
+func jobOf(set func(*job.Config)) job.Config {
+	j := job.DefaultConfig(job.DefaultGlobal())
+	j.JobName = "local"
+	if set != nil {
+		set(&j)
+	}
+	if err := j.Validate(); err != nil {
+		panic(err)
+	}
+	return j
+}
 
 func TestMain(m *testing.M) {
 	os.Exit(hosttest.Main(m, map[string]func() (string, error){"server": runServer}))
@@ -45,7 +62,7 @@ func serveExposition(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	fmt.Fprint(w, exposition)
+	fmt.Fprint(w, metrics)
 }
 
 func newTestProber(t testing.TB, root string, claimed func() []Claim) (*Prober, *prometheus.Registry) {

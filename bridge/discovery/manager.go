@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
+
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // Targets are handed on settleInterval after the first change, so that what comes
@@ -24,6 +26,7 @@ const (
 // Job is where the targets of one scrape job come from.
 type Job struct {
 	Name      string
+	Scrape    *job.Config       // how listeners are asked
 	Configs   discovery.Configs // static, file and HTTP
 	Listeners []*ListenerSDConfig
 }
@@ -66,7 +69,7 @@ type update struct {
 // (prometheus_sd_*) are registered until Run returns; a second manager beside this one
 // needs a registry of its own.
 func New(
-	jobs []Job, listeners func(*ListenerSDConfig, *slog.Logger) discovery.Discoverer, logger *slog.Logger, reg prometheus.Registerer,
+	jobs []Job, listeners func(*job.Config, *ListenerSDConfig, *slog.Logger) discovery.Discoverer, logger *slog.Logger, reg prometheus.Registerer,
 ) (*Manager, error) {
 	metrics, err := discovery.CreateAndRegisterSDMetrics(reg)
 	if err != nil {
@@ -93,7 +96,7 @@ func New(
 			m.providers = append(m.providers, &provider{job.Name, d})
 		}
 		for _, c := range job.Listeners {
-			d := listeners(c, logger.With("discovery", "listener", "job", job.Name))
+			d := listeners(job.Scrape, c, logger.With("discovery", "listener", "job", job.Name))
 			m.providers = append(m.providers, &provider{job.Name, d})
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/goleak"
 
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/ebpf/port"
 )
 
@@ -69,7 +70,7 @@ func TestManagerRunsEveryMechanism(t *testing.T) {
 		{Name: "local", Listeners: []*ListenerSDConfig{{Ports: port.Set{{First: 1, Last: 1}}}, {Ports: port.Set{{First: 2, Last: 2}}}}},
 		{Name: "none"},
 	}
-	listeners := func(c *ListenerSDConfig, _ *slog.Logger) discovery.Discoverer {
+	listeners := func(_ *job.Config, c *ListenerSDConfig, _ *slog.Logger) discovery.Discoverer {
 		return discovererFunc(func() *targetgroup.Group { return group("local:" + c.Ports[0].String()) })
 	}
 
@@ -155,7 +156,7 @@ func TestManagerUpdates(t *testing.T) {
 			{10 * time.Second, []*targetgroup.Group{group("f")}},
 		}
 		m, err := New([]Job{{Name: "job", Listeners: []*ListenerSDConfig{{}}}, {Name: "none"}},
-			func(*ListenerSDConfig, *slog.Logger) discovery.Discoverer { return found }, promslog.NewNopLogger(), prometheus.NewRegistry())
+			func(*job.Config, *ListenerSDConfig, *slog.Logger) discovery.Discoverer { return found }, promslog.NewNopLogger(), prometheus.NewRegistry())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -122,3 +122,10 @@ func MediaType(contentType string, fallback Protocol) (string, error) {
 	}
 	return "", fmt.Errorf("unsupported Content-Type %q and no fallback_scrape_protocol", contentType)
 }
+
+// IsNamed reports whether a Content-Type alone says that the answer is an exposition.
+// Plain text may be anything, unless it has a version.
+func IsNamed(contentType string) bool {
+	media, params, err := mime.ParseMediaType(contentType)
+	return err == nil && (media == MediaProto || media == MediaOpenMetrics || media == MediaText && params["version"] != "")
+}

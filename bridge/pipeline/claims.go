@@ -14,7 +14,7 @@ import (
 func (p *Pipeline) claims() []discovery.Claim {
 	claims := staticClaims(p.Config)
 	for _, t := range p.Scrape.Targets() {
-		if t.URL == "" || t.Discovered.Get(discovery.LabelListenerNetNS) != "" {
+		if t.URL == "" || t.Discovered.Get(job.LabelListenerNetNS) != "" {
 			continue
 		}
 		claims = append(claims, claimOf(t.Discovered.Get))

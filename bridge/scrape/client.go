@@ -2,31 +2,21 @@ package scrape
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"net/http"
-	"net/netip"
-	"net/url"
-	"strconv"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/common/config"
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/prometheus/model/labels"
 
-	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/bridge/scrape/request"
 )
 
-// client fetches one target. Each target has its own: a pool of connections
-// that is shared knows hosts and ports only, and would mix up unix sockets,
-// and the loopbacks of different network namespaces.
+// client asks one target, and knows who answers.
 type client struct {
-	http    *http.Client
-	target  *job.Target
-	request *http.Request
+	asks   *request.Client
+	target *job.Target
 
 	dial   func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error)
 	origin func(ctx context.Context, conn net.Conn) labels.Labels
@@ -56,23 +46,8 @@ func newClient(t *job.Target, opts Options) (*client, error) {
 		}
 	}
 	var err error
-	c.http, err = config.NewClientFromConfig(t.Job.HTTPClientConfig, t.Job.JobName, config.WithDialContextFunc(c.connect))
-	if err != nil {
-		return nil, fmt.Errorf("creating the HTTP client: %w", err)
-	}
-	c.request, err = http.NewRequestWithContext(context.Background(), http.MethodGet, t.URL.String(), http.NoBody)
-	if err != nil {
-		return nil, fmt.Errorf("creating the request: %w", err)
-	}
-	scheme, err := model.ToEscapingScheme(t.Job.MetricNameEscapingScheme)
-	if err != nil {
-		return nil, fmt.Errorf("creating the request: %w", err)
-	}
-	c.request.Header.Set("Accept", exposition.AcceptHeader(t.Job.ScrapeProtocols, scheme))
-	c.request.Header.Set("Accept-Encoding", acceptEncoding(t))
-	c.request.Header.Set("User-Agent", UserAgent())
-	c.request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(t.Timeout.Seconds(), 'f', -1, 64))
-	return c, nil
+	c.asks, err = request.New(t, request.Options{Dial: c.connect, UserAgent: UserAgent()})
+	return c, err
 }
 
 // UserAgent is how promscope introduces itself to exporters.
@@ -83,61 +58,14 @@ func UserAgent() string {
 	return "promscope/" + version.Version
 }
 
-// acceptEncoding asks for gzip where bytes are dear. Bytes that stay on this machine
-// cost less than packing and unpacking them.
-func acceptEncoding(t *job.Target) string {
-	if !t.Job.EnableCompression || t.UnixSocket() != "" || isLoopback(t.URL.Hostname()) {
-		return "identity"
-	}
-	return "gzip"
-}
-
-func isLoopback(host string) bool {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return addr.Unmap().IsLoopback()
-	}
-	return host == "localhost"
-}
-
-// do begins a scrape, with a query added to the target's own.
-func (c *client) do(ctx context.Context, query url.Values) (*http.Response, error) {
-	req := c.request.WithContext(ctx)
-	if len(query) > 0 {
-		u := *c.request.URL
-		if u.RawQuery != "" {
-			u.RawQuery += "&"
-		}
-		u.RawQuery += query.Encode()
-		req.URL = &u
-	}
-	return c.http.Do(req)
-}
-
-// connect dials for the transport. The transport also dials proxies and token endpoints
-// that the job's HTTP settings name.
-func (c *client) connect(ctx context.Context, network, address string) (net.Conn, error) {
-	own := address == c.address()
-	if path := c.target.UnixSocket(); path != "" && own {
-		network, address = "unix", path
-	}
+// connect dials, and asks whose the other end of a target's own connection is.
+func (c *client) connect(ctx context.Context, network, address string, own bool) (net.Conn, error) {
 	conn, err := c.dial(ctx, c.target.All, network, address)
 	if err != nil || !own || c.origin == nil {
 		return conn, err
 	}
 	c.newest.Store(&peer{conn: conn, labels: c.origin(ctx, conn), pause: 1, left: 1})
 	return conn, nil
-}
-
-// address is what the transport dials for the target itself.
-func (c *client) address() string {
-	port := c.target.URL.Port()
-	if port == "" {
-		port = "80"
-		if c.target.URL.Scheme == "https" {
-			port = "443"
-		}
-	}
-	return net.JoinHostPort(c.target.URL.Hostname(), port)
 }
 
 // originLabels are the labels of the process that owns the other end of the
@@ -169,4 +97,4 @@ func (c *client) ask(ctx context.Context, p *peer) {
 	p.left = p.pause - 1
 }
 
-func (c *client) close() { c.http.CloseIdleConnections() }
+func (c *client) close() { c.asks.Close() }

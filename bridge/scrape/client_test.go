@@ -36,7 +36,7 @@ func TestOriginPauses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.connect(t.Context(), "tcp", "h:80"); err != nil {
+	if _, err := c.connect(t.Context(), "tcp", "h:80", true); err != nil {
 		t.Fatal(err)
 	}
 	for ; scrape <= 100; scrape++ {

@@ -1,20 +1,15 @@
 package scrape
 
 import (
-	"bufio"
-	"compress/gzip"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/url"
 
 	"github.com/prometheus/prometheus/model/labels"
 
-	"github.com/promscope/promscope/bridge/exposition"
-	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/bridge/scrape/request"
 )
 
 // failure is why a scrape failed, with a word for it that can be a label.
@@ -23,13 +18,14 @@ type failure struct {
 	err    error
 }
 
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
+func (f *failure) Error() string  { return f.err.Error() }
+func (f *failure) Unwrap() error  { return f.err }
+func (f *failure) Reason() string { return f.reason }
 
 // reasonOf returns the word for why a scrape failed.
 func reasonOf(err error) string {
-	if f, ok := errors.AsType[*failure](err); ok {
-		return f.reason
+	if reason := request.Reason(err); reason != "" {
+		return reason
 	}
 	var timeout net.Error
 	switch {
@@ -65,12 +61,7 @@ type scraper interface {
 }
 
 // fetcher asks a target by HTTP.
-type fetcher struct {
-	client *client
-	job    *job.Config
-	plain  *bufio.Reader
-	gzip   *gzip.Reader
-}
+type fetcher struct{ client *client }
 
 func (f *fetcher) origin(ctx context.Context) labels.Labels { return f.client.originLabels(ctx) }
 
@@ -81,7 +72,7 @@ func (f *fetcher) close() { f.client.close() }
 const maxDrain = 64 << 10
 
 func (f *fetcher) scrape(ctx context.Context, query url.Values) (answer, error) {
-	resp, err := f.client.do(ctx, query)
+	resp, err := f.client.asks.Do(ctx, query)
 	if err != nil {
 		return answer{}, err
 	}
@@ -91,60 +82,10 @@ func (f *fetcher) scrape(ctx context.Context, query url.Values) (answer, error) 
 		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
 		_ = resp.Body.Close()
 	}
-	a, err := f.read(resp)
+	a, err := f.client.asks.Read(resp)
 	if err != nil {
 		done()
 		return answer{}, err
 	}
-	a.close = done
-	return a, nil
-}
-
-func (f *fetcher) read(resp *http.Response) (a answer, err error) {
-	if resp.StatusCode != http.StatusOK {
-		return a, &failure{"status", fmt.Errorf("server returned HTTP status %s", resp.Status)}
-	}
-	a.mediaType, err = exposition.MediaType(resp.Header.Get("Content-Type"), f.job.ScrapeFallbackProtocol)
-	if err != nil {
-		return a, &failure{"content_type", err}
-	}
-	a.body = resp.Body
-	switch encoding := resp.Header.Get("Content-Encoding"); encoding {
-	case "", "identity":
-	case "gzip":
-		if a.body, err = f.unzip(resp.Body); err != nil {
-			return a, &failure{"encoding", fmt.Errorf("gzip: %w", err)}
-		}
-	default:
-		return a, &failure{"encoding", fmt.Errorf("unsupported Content-Encoding %q", encoding)}
-	}
-	if limit := int64(f.job.BodySizeLimit); limit > 0 {
-		a.body = &limitedReader{src: a.body, left: limit, limit: limit}
-	}
-	return a, nil
-}
-
-func (f *fetcher) unzip(body io.Reader) (io.Reader, error) {
-	if f.gzip == nil {
-		f.plain = bufio.NewReader(body)
-		var err error
-		f.gzip, err = gzip.NewReader(f.plain)
-		return f.gzip, err
-	}
-	f.plain.Reset(body)
-	return f.gzip, f.gzip.Reset(f.plain)
-}
-
-// limitedReader fails when more than limit bytes are read through it.
-type limitedReader struct {
-	src         io.Reader
-	left, limit int64
-}
-
-func (r *limitedReader) Read(p []byte) (int, error) {
-	n, err := r.src.Read(p)
-	if r.left -= int64(n); r.left < 0 {
-		return 0, &failure{"body_size_limit", fmt.Errorf("body_size_limit of %d bytes exceeded", r.limit)}
-	}
-	return n, err
+	return answer{body: a.Body, mediaType: a.MediaType, close: done}, nil
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/bridge/scrape/request"
 	"github.com/promscope/promscope/bridge/store"
-	"github.com/promscope/promscope/mapping/secret"
 )
 
 // tolerance is how late a scrape may be and still get the timestamp that it
@@ -28,7 +28,7 @@ type loop struct {
 	scraper scraper
 	want    func(name []byte) bool // nil: everything is parsed
 	narrow  *narrower              // nil: all is asked for
-	secrets *secret.Values
+	quoter  *request.Quoter
 	shared  *shared
 
 	app       *appender
@@ -64,19 +64,19 @@ type shared struct {
 	own       func(origin labels.Labels, said Testimony) (own labels.Labels, withheld string)
 }
 
-func newLoop(t *job.Target, s scraper, secrets *secret.Values, sh *shared) *loop {
+func newLoop(t *job.Target, s scraper, quoter *request.Quoter, sh *shared) *loop {
 	parsesAll := parsesAll(t.Job, sh.sel)
 	l := &loop{
 		target:        t,
 		key:           t.Key(),
 		scraper:       s,
-		secrets:       secrets,
+		quoter:        quoter,
 		shared:        sh,
 		app:           newAppender(t, sh),
 		promptCommits: commitsAfterChange,
 		status: TargetStatus{
 			Job:        t.Job.JobName,
-			URL:        secrets.URL(t.URL),
+			URL:        quoter.Secrets().URL(t.URL),
 			Labels:     t.Public,
 			Discovered: t.Discovered,
 			Interval:   t.Interval,

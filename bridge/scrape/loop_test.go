@@ -13,14 +13,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/bridge/scrape/request"
 	"github.com/promscope/promscope/bridge/store"
-	"github.com/promscope/promscope/mapping/secret"
 )
 
 // A new target is scraped within a second, then at its own offset in the interval,
@@ -96,7 +95,7 @@ func TestLoopCommits(t *testing.T) {
 		st := store.New(selection, store.Options{OnCommit: func(c store.Commit) { commits = append(commits, c) }}, nil)
 		own := job.DefaultConfig(job.DefaultGlobal())
 		l := newLoop(&job.Target{Job: &own, URL: &url.URL{}, Interval: 5 * time.Second, Timeout: 5 * time.Second},
-			&scripted{fails: map[int]bool{4: true}}, secret.ValuesOf(&config.HTTPClientConfig{}),
+			&scripted{fails: map[int]bool{4: true}}, request.NewQuoter(&job.Config{}),
 			&shared{store: st, sel: selection, logger: slog.New(slog.DiscardHandler), metrics: newMetrics(nil)})
 		early, first := l.firstScrapes(time.Now())
 		ctx, gone := context.WithCancel(t.Context())

@@ -16,8 +16,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/bridge/scrape/request"
 	"github.com/promscope/promscope/bridge/store"
-	"github.com/promscope/promscope/mapping/secret"
 )
 
 // Options of a Manager. All of them are optional.
@@ -90,7 +90,7 @@ func NewManager(jobs []*job.Config, st *store.Store, sel *store.Selection, opts 
 			errs = append(errs, err)
 			continue
 		}
-		m.inside = append(m.inside, newLoop(t, &gatherer{g: p.Gatherer}, secret.ValuesOf(&t.Job.HTTPClientConfig), m.shared))
+		m.inside = append(m.inside, newLoop(t, &gatherer{g: p.Gatherer}, request.NewQuoter(t.Job), m.shared))
 	}
 	if len(jobs) == 0 {
 		close(m.received)

@@ -35,7 +35,7 @@ func (l *loop) note(at time.Time, res *result) {
 		s.Health, s.LastError = HealthUp, ""
 		s.Samples, s.Kept, s.Bytes, s.Format = res.exposed, res.kept, res.bytes, res.mediaType
 	} else {
-		s.Health, s.LastError = HealthDown, l.secrets.Error(res.err)
+		s.Health, s.LastError = HealthDown, l.quoter.Error(res.err)
 		m.failures.WithLabelValues(job, reasonOf(res.err)).Inc()
 	}
 	if l.narrow != nil {

@@ -10,15 +10,15 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 
 	"github.com/promscope/promscope/bridge/scrape/job"
-	"github.com/promscope/promscope/mapping/secret"
+	"github.com/promscope/promscope/bridge/scrape/request"
 )
 
 // pool holds the loops of one job.
 type pool struct {
-	job     *job.Config
-	opts    Options
-	secrets *secret.Values
-	shared  *shared
+	job    *job.Config
+	opts   Options
+	quoter *request.Quoter
+	shared *shared
 
 	mu      sync.Mutex
 	loops   map[string]*loop
@@ -27,7 +27,7 @@ type pool struct {
 }
 
 func newPool(job *job.Config, opts Options, s *shared) *pool {
-	return &pool{job: job, opts: opts, secrets: secret.ValuesOf(&job.HTTPClientConfig), shared: s, loops: make(map[string]*loop)}
+	return &pool{job: job, opts: opts, quoter: request.NewQuoter(job), shared: s, loops: make(map[string]*loop)}
 }
 
 // sync starts loops for new targets and stops those of targets that are gone. A new
@@ -102,10 +102,10 @@ func (p *pool) keep(ctx context.Context, wg *sync.WaitGroup, loops map[string]*l
 	c, err := newClient(t, p.opts)
 	if err != nil {
 		// Said of the job's settings, mostly files that cannot be read.
-		p.dropped = append(p.dropped, job.DroppedTarget{Job: p.job.JobName, Discovered: t.Discovered, Error: p.secrets.Error(err)})
+		p.dropped = append(p.dropped, job.DroppedTarget{Job: p.job.JobName, Discovered: t.Discovered, Error: p.quoter.Error(err)})
 		return
 	}
-	l := newLoop(t, &fetcher{client: c, job: p.job}, p.secrets, p.shared)
+	l := newLoop(t, &fetcher{client: c}, p.quoter, p.shared)
 	l.takeOver(left.claim(l))
 	var own context.Context
 	own, l.cancel = context.WithCancel(ctx)

@@ -77,6 +77,10 @@ type Config struct {
 
 	HTTPClientConfig config.HTTPClientConfig `yaml:",inline"`
 
+	// FollowRedirectsElsewhere also follows redirects that leave the target's scheme,
+	// host and port. Prometheus does not have this key, and follows them all.
+	FollowRedirectsElsewhere bool `yaml:"follow_redirects_elsewhere,omitempty"`
+
 	RelabelConfigs       []*relabel.Config `yaml:"relabel_configs,omitempty"`
 	MetricRelabelConfigs []*relabel.Config `yaml:"metric_relabel_configs,omitempty"`
 
@@ -193,6 +197,7 @@ func (c *Config) Validate() error {
 	if err := c.HTTPClientConfig.Validate(); err != nil {
 		errs = append(errs, err)
 	}
+	check("follow_redirects_elsewhere", c.validateRedirects())
 	return errors.Join(errs...)
 }
 
@@ -249,6 +254,18 @@ func (c *Config) validateRelabel(rcs []*relabel.Config) error {
 		if err := rc.Validate(c.MetricNameValidationScheme); err != nil {
 			return fmt.Errorf("entry %d: %w", i+1, err)
 		}
+	}
+	return nil
+}
+
+func (c *Config) validateRedirects() error {
+	switch credentials := c.Credentials(); {
+	case !c.FollowRedirectsElsewhere:
+		return nil
+	case !c.HTTPClientConfig.FollowRedirects:
+		return errors.New("needs follow_redirects: true")
+	case credentials != "":
+		return fmt.Errorf("is not for a job with credentials (%s), which are for its targets alone", credentials)
 	}
 	return nil
 }

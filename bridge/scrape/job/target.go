@@ -17,6 +17,10 @@ import (
 // is reached, instead of the network address in __address__.
 const LabelUnixSocket = "__unix_socket__"
 
+// LabelListenerNetNS is on every target that was found at a local listener, before
+// relabelling: the network namespace of the listener.
+const LabelListenerNetNS = model.MetaLabelPrefix + "listener_netns"
+
 // Target is what a loop scrapes. It does not change.
 type Target struct {
 	Job *Config

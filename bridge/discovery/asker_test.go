@@ -1,0 +1,180 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/relabel"
+
+	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
+)
+
+// A listener is asked as its job would scrape it, and is a target of the job that can.
+func TestAsksAsTheJob(t *testing.T) {
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); r.URL.Path == "/auth" && (user != "u" || password != "p") {
+			http.Error(w, "no", http.StatusUnauthorized)
+			return
+		}
+		switch {
+		case r.URL.Path == "/param" && r.URL.Query().Get("module") != "m":
+			http.Error(w, "which module?", http.StatusBadRequest)
+			return
+		case r.URL.Path == "/header" && r.Header.Get("X-Scope") != "team":
+			http.Error(w, "whose?", http.StatusForbidden)
+			return
+		case r.URL.Path == "/untyped":
+			w.Header()["Content-Type"] = nil
+		case r.URL.Path == "/octets":
+			w.Header().Set("Content-Type", "application/octet-stream")
+		case r.URL.Path == "/slash":
+			http.Redirect(w, r, "/slash/", http.StatusMovedPermanently)
+			return
+		default:
+			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		}
+		fmt.Fprint(w, metrics)
+	}
+	plain, secure := httptest.NewServer(http.HandlerFunc(serve)), httptest.NewTLSServer(http.HandlerFunc(serve))
+	defer plain.Close()
+	defer secure.Close()
+	relabelled := func(target, replacement string) func(*job.Config) {
+		return func(j *job.Config) {
+			j.RelabelConfigs = []*relabel.Config{{
+				Action: relabel.Replace, TargetLabel: target, Replacement: replacement, Separator: ";",
+				Regex: relabel.MustNewRegexp("(.*)"), NameValidationScheme: model.UTF8Validation,
+			}}
+		}
+	}
+	for _, tc := range []struct {
+		name, path string
+		secure     bool
+		set        func(*job.Config)
+		without    string // what an asker of a job that says nothing is told
+	}{
+		{"credentials", "/auth", false, func(j *job.Config) {
+			j.HTTPClientConfig.BasicAuth = &config.BasicAuth{Username: "u", Password: "p"}
+		}, "HTTP status 401"},
+		{"TLS", "/", true, func(j *job.Config) {
+			j.Scheme, j.HTTPClientConfig.TLSConfig.InsecureSkipVerify = "https", true
+		}, "HTTP status 400"},
+		{"parameters", "/param", false, func(j *job.Config) { j.Params = map[string][]string{"module": {"m"}} }, "HTTP status 400"},
+		{"headers", "/header", false, func(j *job.Config) {
+			j.HTTPClientConfig.HTTPHeaders = &config.Headers{Headers: map[string]config.Header{"X-Scope": {Values: []string{"team"}}}}
+		}, "HTTP status 403"},
+		{"a fallback protocol", "/octets", false, func(j *job.Config) {
+			j.ScrapeFallbackProtocol = exposition.PrometheusText0_0_4
+		}, "unsupported Content-Type"},
+		{"a relabelled path", "/param", false, relabelled("__metrics_path__", "/fine"), "HTTP status 400"},
+		{"a relabelled parameter", "/param", false, relabelled("__param_module", "m"), "HTTP status 400"},
+		{"no Content-Type", "/untyped", false, nil, ""},
+		{"a redirect on the listener", "/slash", false, nil, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, _ := newTestProber(t, "/proc", nil)
+			s := plain
+			if tc.secure {
+				s = secure
+			}
+			e := asks(s.Listener.Addr().String(), 1)
+			e.path = tc.path
+			_, result, err := p.get(e)
+			if told := err != nil && strings.Contains(err.Error(), tc.without); told != (tc.without != "") {
+				t.Errorf("a job that says nothing: %s %v, want %q", result, err, tc.without)
+			}
+			j := jobOf(tc.set)
+			e.asker = p.askerOf(&j)
+			if _, result, err := p.get(e); result != probeExposition {
+				t.Errorf("%s: %v", result, err)
+			}
+		})
+	}
+}
+
+// What relabelling drops is not asked: the job would not scrape it.
+func TestAskerRelabelling(t *testing.T) {
+	asked := 0
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
+	defer s.Close()
+	p, _ := newTestProber(t, "/proc", nil)
+	j := jobOf(func(j *job.Config) {
+		j.RelabelConfigs = []*relabel.Config{{
+			Action: relabel.Drop, SourceLabels: model.LabelNames{"__meta_listener_comm"}, Separator: ";",
+			Regex: relabel.MustNewRegexp("java"), NameValidationScheme: model.UTF8Validation,
+		}}
+	})
+	e := asks(s.Listener.Addr().String(), 1)
+	e.Owner.PID, e.Owner.Comm, e.asker = 100, "java", p.askerOf(&j)
+	if _, result, err := p.get(e); result != probeOther || asked > 0 {
+		t.Errorf("%s %v, asked %d times", result, err, asked)
+	}
+}
+
+// Jobs that ask alike are one asker, as after a reload; others are not, and a listener
+// that refused one of them is still asked for the other.
+func TestAskers(t *testing.T) {
+	p, _ := newTestProber(t, "/proc", nil)
+	with := func(password string) *asker {
+		j := jobOf(func(j *job.Config) {
+			j.HTTPClientConfig.BasicAuth = &config.BasicAuth{Username: "u", Password: config.Secret(password)}
+		})
+		return p.askerOf(&j)
+	}
+	if with("a") != with("a") || with("a") == with("b") {
+		t.Error("askers are told apart by something else than how they ask")
+	}
+	p.answerBy(t, func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n") })
+	e := asks("127.0.0.1:9100", 1)
+	for range 2 {
+		for _, password := range []string{"a", "b"} {
+			e.asker = with(password)
+			p.look(e)
+			p.asking.Wait()
+		}
+	}
+	if got := len(p.verdicts); got != 2 {
+		t.Errorf("%d verdicts, want 2", got)
+	}
+}
+
+// Credentials do not go to unix sockets that nobody named: ports say nothing of these.
+func TestCredentialsAndUnixSockets(t *testing.T) {
+	p, _ := newTestProber(t, fixtureTree(t).Root, nil)
+	secretive := jobOf(func(j *job.Config) { j.HTTPClientConfig.BearerToken = "hunter2" })
+	for _, tc := range []struct {
+		name string
+		as   *asker
+		set  func(*ListenerSDConfig)
+		want []string // the owners of unix sockets
+	}{
+		{"without credentials", plainly, func(*ListenerSDConfig) {}, []string{"app"}},
+		{"with credentials", p.askerOf(&secretive), func(*ListenerSDConfig) {}, nil},
+		{"with credentials and a name", p.askerOf(&secretive), func(c *ListenerSDConfig) {
+			c.Comm.Include = []relabel.Regexp{relabel.MustNewRegexp("app")}
+		}, []string{"app"}},
+	} {
+		c := sdConfig(t, tc.set)
+		endpoints, err := p.endpoints(context.Background(), tc.as, &c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range endpoints {
+			if e.Path != "" {
+				got = append(got, e.Owner.Comm)
+			}
+		}
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", tc.name, diff)
+		}
+	}
+}

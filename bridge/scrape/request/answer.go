@@ -1,0 +1,126 @@
+package request
+
+import (
+	"bufio"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/job"
+)
+
+// Error is why an answer is not read, or not asked for, with a word for it that can be a
+// label.
+type Error struct {
+	reason string
+	err    error
+}
+
+func (e *Error) Error() string { return e.err.Error() }
+
+// Unwrap returns the error without the word.
+func (e *Error) Unwrap() error { return e.err }
+
+// Reason is status, content_type, encoding, parse, body_size_limit or redirect.
+func (e *Error) Reason() string { return e.reason }
+
+// Answer is what a target answers: an exposition, as far as its header tells.
+type Answer struct {
+	Body      io.Reader // uncompressed, and limited by body_size_limit
+	MediaType string    // as exposition.Reader takes it
+
+	contentType string
+}
+
+// Judge tells by the body whether the answer is an exposition, for which it reads a part
+// of it. If the body is none, that is an *Error; other errors are those of reading.
+func (a *Answer) Judge() error {
+	body := &erringReader{src: a.Body}
+	some, err := exposition.Judge(body, a.MediaType)
+	switch {
+	case body.err != nil:
+		return body.err
+	case err != nil:
+		return &Error{"parse", err}
+	case !some && !exposition.IsNamed(a.contentType):
+		return &Error{"parse", errors.New("there is no sample in it")}
+	}
+	return nil
+}
+
+// erringReader remembers the error of its source.
+type erringReader struct {
+	src io.Reader
+	err error
+}
+
+func (r *erringReader) Read(p []byte) (int, error) {
+	n, err := r.src.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
+}
+
+// Read looks at the header of a response. The body of the answer is valid until the
+// next call. The error is an *Error.
+func (c *Client) Read(resp *http.Response) (Answer, error) {
+	if resp.StatusCode != http.StatusOK {
+		return Answer{}, &Error{"status", fmt.Errorf("server returned HTTP status %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))}
+	}
+	media, err := mediaType(c.target, resp.Header.Get("Content-Type"))
+	if err != nil {
+		return Answer{}, &Error{"content_type", err}
+	}
+	var body io.Reader = resp.Body
+	// Like Prometheus's readResponse: what is not exactly gzip is read as it is. There
+	// are exporters that send their type or charset in this header.
+	if resp.Header.Get("Content-Encoding") == "gzip" {
+		if body, err = c.unzip(resp.Body); err != nil {
+			return Answer{}, &Error{"encoding", fmt.Errorf("gzip: %w", err)}
+		}
+	}
+	if limit := int64(c.target.Job.BodySizeLimit); limit > 0 {
+		body = &limitedReader{src: body, left: limit, limit: limit}
+	}
+	return Answer{body, media, resp.Header.Get("Content-Type")}, nil
+}
+
+// mediaType is the media type to read a target's answer as. Discovery has looked at the
+// body of what it found by itself. So such a target need not send a Content-Type, as one
+// that somebody wrote down has to, here and in Prometheus 3.
+func mediaType(t *job.Target, contentType string) (string, error) {
+	fallback := t.Job.ScrapeFallbackProtocol
+	if fallback == "" && contentType == "" && t.Discovered.Has(job.LabelListenerNetNS) {
+		fallback = exposition.PrometheusText0_0_4
+	}
+	return exposition.MediaType(contentType, fallback)
+}
+
+func (c *Client) unzip(body io.Reader) (io.Reader, error) {
+	if c.gzip == nil {
+		c.packed = bufio.NewReader(body)
+		var err error
+		c.gzip, err = gzip.NewReader(c.packed)
+		return c.gzip, err
+	}
+	c.packed.Reset(body)
+	return c.gzip, c.gzip.Reset(c.packed)
+}
+
+// limitedReader fails when more than limit bytes are read through it.
+type limitedReader struct {
+	src         io.Reader
+	left, limit int64
+}
+
+func (r *limitedReader) Read(p []byte) (int, error) {
+	n, err := r.src.Read(p)
+	if r.left -= int64(n); r.left < 0 {
+		return 0, &Error{"body_size_limit", fmt.Errorf("body_size_limit of %d bytes exceeded", r.limit)}
+	}
+	return n, err
+}
