@@ -110,23 +110,23 @@ func pidLabels(set *mapping.Set) []string {
 
 // translatePID gives the pids that an exporter exposes from its own pid namespace
 // the numbers that they have on this machine. A pid that no process has there
-// becomes no number: as it is, it would name another process here. That is not
-// settled, since a process that has just started is not found at once.
-func translatePID(m *host.Machine) func(ctx context.Context, target labels.Labels, label, value string) (translated string, settled bool) {
-	return func(_ context.Context, target labels.Labels, _, value string) (string, bool) {
+// becomes no number: as it is, it would name another process here. That process may be
+// found later: one that has just started is not found at once.
+func translatePID(m *host.Machine) func(ctx context.Context, target labels.Labels, label, value string) scrape.PID {
+	return func(_ context.Context, target labels.Labels, _, value string) scrape.PID {
 		exporter, err := strconv.Atoi(target.Get(LabelPID))
 		if err != nil {
-			return value, true // the target is not of this machine
+			return scrape.PID{Value: value} // the target is not of this machine
 		}
 		pid, err := strconv.Atoi(value)
 		if err != nil {
-			return value, true
+			return scrape.PID{Value: value}
 		}
 		translated, ok := m.TranslatePID(exporter, pid)
 		if !ok {
-			return value + UnknownPID, false
+			return scrape.PID{Value: value + UnknownPID, Lost: true}
 		}
-		return strconv.Itoa(translated), true
+		return scrape.PID{Value: strconv.Itoa(translated.PID), Holds: translated.Holds}
 	}
 }
 

@@ -36,11 +36,9 @@ type Options struct {
 	// PIDLabels are the labels of exposed series that hold process ids, as
 	// rules use them.
 	PIDLabels []string
-	// PID translates the value of such a label to the process id as this process
-	// sees it, or returns what is to stand for it. The target's labels include those
-	// of its origin. The translation is not settled if the process was not found,
-	// and may be found later.
-	PID func(ctx context.Context, target labels.Labels, label, value string) (translated string, settled bool)
+	// PID translates the value of such a label. The target's labels include those of
+	// its origin.
+	PID func(ctx context.Context, target labels.Labels, label, value string) PID
 	// Dial connects to a target. The labels, which include the internal ones, tell
 	// in which network namespace the target is. Nil is a plain net.Dialer.
 	Dial func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error)

@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(hosttest.Main(m, map[string]func() (string, error){
 		"master":    runMaster,
 		"worker":    runWorker,
+		"chroot":    runChroot,
 		"listen":    func() (string, error) { return listen(net.ListenConfig{}) },
 		"reuseport": func() (string, error) { return listen(net.ListenConfig{Control: reusePort}) },
 	}))
@@ -44,6 +45,18 @@ func runMaster() (string, error) {
 
 func runWorker() (string, error) {
 	l, err := net.FileListener(os.NewFile(3, "listener"))
+	if err != nil {
+		return "", err
+	}
+	return serve(l), nil
+}
+
+// runChroot listens on a unix socket below another root directory.
+func runChroot() (string, error) {
+	if err := syscall.Chroot(os.Getenv("ROOT")); err != nil {
+		return "", err
+	}
+	l, err := net.Listen("unix", os.Getenv("ADDRESS"))
 	if err != nil {
 		return "", err
 	}

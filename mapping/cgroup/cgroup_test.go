@@ -1,0 +1,69 @@
+package cgroup
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParse(t *testing.T) {
+	id, other := strings.Repeat("1234abcd", 8), strings.Repeat("f", 64)
+	const uid, systemdUID = "0b21f5f0-6d1b-4d5e-9f3c-0a2b5e0e9d11", "0b21f5f0_6d1b_4d5e_9f3c_0a2b5e0e9d11"
+	for _, test := range []struct {
+		name, path string
+		want       Cgroup
+	}{
+		{"the root", "/", Cgroup{}},
+		{"nothing", "", Cgroup{}},
+		{"a service", "/system.slice/nginx.service", Cgroup{}},
+		{"docker with cgroupfs", "/docker/" + id, Cgroup{Container: id, Whole: true}},
+		{"docker with systemd", "/system.slice/docker-" + id + ".scope", Cgroup{Container: id, Whole: true}},
+		{"systemd within docker", "/system.slice/docker-" + id + ".scope/init.scope", Cgroup{Container: id}},
+		{"docker within docker", "/docker/" + id + "/docker/" + other, Cgroup{Container: id}},
+		{"Kubernetes with cgroupfs", "/kubepods/burstable/pod" + uid + "/" + id, Cgroup{Container: id, Pod: uid, Whole: true}},
+		{"its pod", "/kubepods/burstable/pod" + uid, Cgroup{Pod: uid}},
+		{
+			"Kubernetes with systemd", "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" + systemdUID + ".slice/cri-containerd-" + id + ".scope",
+			Cgroup{Container: id, Pod: uid, Whole: true},
+		},
+		{"its pod", "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" + systemdUID + ".slice", Cgroup{Pod: uid}},
+		{
+			"containerd without systemd's cgroups", "/system.slice/containerd.service/kubepods-burstable-pod" + systemdUID + ".slice:cri-containerd:" + id,
+			Cgroup{Container: id, Pod: uid, Whole: true},
+		},
+		{"CRI-O", "/kubepods.slice/crio-" + id + ".scope", Cgroup{Container: id, Whole: true}},
+		{"the monitor of CRI-O", "/kubepods.slice/crio-conmon-" + id + ".scope", Cgroup{}},
+		{"podman", "/machine.slice/libpod-" + id + ".scope", Cgroup{Container: id, Whole: true}},
+		{"the monitor of podman", "/machine.slice/libpod-conmon-" + id + ".scope", Cgroup{}},
+		{"a group within podman's", "/machine.slice/libpod-" + id + ".scope/container", Cgroup{Container: id}},
+		{"a pod of podman", "/machine.slice/machine-libpod_pod_" + other + ".slice", Cgroup{}},
+		{"a container in it", "/machine.slice/machine-libpod_pod_" + other + ".slice/libpod-" + id + ".scope", Cgroup{Container: id, Whole: true}},
+		{"podman with cgroupfs", "/libpod_parent/libpod-" + id, Cgroup{Container: id, Whole: true}},
+		{"its monitors", "/libpod_parent/conmon", Cgroup{}},
+		{"a pod of podman with cgroupfs", "/libpod_parent/" + other, Cgroup{}},
+		{"a container in it", "/libpod_parent/" + other + "/libpod-" + id, Cgroup{Container: id, Whole: true}},
+		{"the monitors in it", "/libpod_parent/" + other + "/conmon", Cgroup{}},
+		{"the monitors in a pod below another parent", "/mine/" + other + "/conmon", Cgroup{}},
+		{"a container in a pod below another parent", "/mine/" + other + "/libpod-" + id, Cgroup{Container: id, Whole: true}},
+		{"capitals", "/docker/" + strings.ToUpper(id), Cgroup{}},
+		{"a digit too few", "/docker/" + id[1:], Cgroup{}},
+		{"a digit too many", "/docker/0" + id, Cgroup{}},
+	} {
+		if got := Parse(test.path); got != test.want {
+			t.Errorf("%s: %s: %+v, want %+v", test.name, test.path, got, test.want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("/kubepods.slice/kubepods-pod0b21f5f0_6d1b_4d5e_9f3c_0a2b5e0e9d11.slice/cri-containerd-" + strings.Repeat("1", 64) + ".scope")
+	f.Add("/docker/" + strings.Repeat("1", 64) + ":x:pod" + strings.Repeat("2", 32))
+	f.Fuzz(func(t *testing.T, path string) {
+		c := Parse(path)
+		if c.Container != "" && (len(c.Container) != 64 || !strings.Contains(path, c.Container)) {
+			t.Errorf("container %q", c.Container)
+		}
+		if c.Pod != "" && len(c.Pod) != 36 && len(c.Pod) != 32 {
+			t.Errorf("pod %q", c.Pod)
+		}
+	})
+}
