@@ -64,20 +64,24 @@ func origin(sockets *socket.Table) func(ctx context.Context, conn net.Conn) labe
 	}
 }
 
-// subject adds the process that a target speaks of.
-func subject(sockets *socket.Table) func(ctx context.Context, origin labels.Labels) labels.Labels {
-	return func(ctx context.Context, origin labels.Labels) labels.Labels {
+// subject adds the process that a target speaks of. It is looked for while the exporter
+// answers.
+func subject(sockets *socket.Table) func(ctx context.Context, origin labels.Labels, request string) func() scrape.Subject {
+	return func(ctx context.Context, origin labels.Labels, request string) func() scrape.Subject {
 		pid, err := strconv.Atoi(origin.Get(LabelPID))
 		if err != nil {
-			return origin
+			return func() scrape.Subject { return scrape.Subject{Labels: origin} }
 		}
-		p, ok := sockets.Upstream(ctx, pid)
-		if !ok {
-			return origin
+		look := sockets.Upstream(ctx, pid, request)
+		return func() scrape.Subject {
+			found := look.Result()
+			if found.Process.PID == 0 {
+				return scrape.Subject{Labels: origin, Note: found.Note}
+			}
+			b := labels.NewBuilder(origin)
+			b.Set(labelSubjectPID, strconv.Itoa(found.Process.PID))
+			return scrape.Subject{Labels: b.Labels(), Note: found.Note}
 		}
-		b := labels.NewBuilder(origin)
-		b.Set(labelSubjectPID, strconv.Itoa(p.PID))
-		return b.Labels()
 	}
 }
 

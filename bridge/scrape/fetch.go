@@ -61,6 +61,8 @@ type scraper interface {
 	scrape(ctx context.Context, query url.Values) (answer, error)
 	// origin returns the labels of the process that answered, if known.
 	origin(ctx context.Context) labels.Labels
+	// note says how the process was found that the last answer speaks of.
+	note() string
 	close()
 }
 
@@ -74,6 +76,8 @@ type fetcher struct {
 
 func (f *fetcher) origin(ctx context.Context) labels.Labels { return f.client.originLabels(ctx) }
 
+func (f *fetcher) note() string { return f.client.subject.Note }
+
 func (f *fetcher) close() { f.client.close() }
 
 // maxDrain is how much of a body that is not wanted is read to keep the
@@ -81,7 +85,7 @@ func (f *fetcher) close() { f.client.close() }
 const maxDrain = 64 << 10
 
 func (f *fetcher) scrape(ctx context.Context, query url.Values) (answer, error) {
-	resp, err := f.client.do(ctx, query)
+	resp, err := f.client.do(f.client.looking(ctx), query)
 	if err != nil {
 		return answer{}, err
 	}

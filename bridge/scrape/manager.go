@@ -30,9 +30,10 @@ type Options struct {
 	// of the target, unless the target has such a label. When they change, the
 	// old series go stale within that scrape.
 	Origin func(ctx context.Context, conn net.Conn) labels.Labels
-	// Subject brings those labels of an origin up to date that say of which process
-	// the target speaks. Each scrape calls it when the answer has begun.
-	Subject func(ctx context.Context, origin labels.Labels) labels.Labels
+	// Subject begins to look at whom a process asks that is asked now, given the labels
+	// of that process and what is requested of it. What it returns is called when the
+	// answer has begun, or never if there is none in time. Each scrape calls it.
+	Subject func(ctx context.Context, origin labels.Labels, request string) func() Subject
 	// PIDLabels are the labels of exposed series that hold process ids, as
 	// rules use them.
 	PIDLabels []string

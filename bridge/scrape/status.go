@@ -25,6 +25,9 @@ type TargetStatus struct {
 	// Labels are the labels on all series of the target, those of its origin
 	// included.
 	Labels labels.Labels
+	// SubjectNote says how the process was found that the target speaks of, or why it is
+	// the one that answers, as a clause; empty if there is no more to say.
+	SubjectNote string
 	// Discovered are the labels before relabelling.
 	Discovered labels.Labels
 

@@ -60,17 +60,18 @@ func (t *Table) DialContext(ctx context.Context, netns uint64, network, address 
 
 // member returns a process that is in a network namespace.
 func (t *listenerTable) member(netns uint64) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	pids := t.membersOf(netns)
 	for range 2 {
-		for _, pid := range t.namespaces[netns] {
+		for _, pid := range pids {
 			if ns, err := t.machine.Namespace(pid, "net"); err == nil && ns == netns {
 				return pid, nil
 			}
 		}
-		if err := t.listNamespaces(); err != nil {
+		namespaces, err := t.listNamespaces()
+		if err != nil {
 			return 0, err
 		}
+		pids = namespaces[netns]
 	}
 	return 0, fmt.Errorf("network namespace %d: %w", netns, host.ErrNoProcess)
 }
@@ -81,14 +82,4 @@ func (t *Table) NetNamespaces() int {
 	t.listeners.mu.Lock()
 	defer t.listeners.mu.Unlock()
 	return len(t.listeners.namespaces)
-}
-
-// members returns some processes in each network namespace.
-func (t *listenerTable) members() map[uint64][]int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := t.listNamespaces(); err != nil {
-		return nil
-	}
-	return t.namespaces // replaced as a whole, never changed
 }

@@ -153,10 +153,10 @@ func TestUnixOwnerReal(t *testing.T) {
 		t.Errorf("owner %d (%v), want %d", p.PID, ok, table.machine.PID())
 	}
 	// Without the credentials, by its path.
-	if p, ok := table.listeners.unixOwner(table.machine.NetNS(), path); !ok || p.PID != table.machine.PID() {
+	if p, ok := table.listeners.unixOwner(t.Context(), table.machine.NetNS(), path); !ok || p.PID != table.machine.PID() {
 		t.Errorf("owner of %s %d (%v), want %d", path, p.PID, ok, table.machine.PID())
 	}
-	if p, ok := table.listeners.unixOwner(table.machine.NetNS(), path+"x"); ok {
+	if p, ok := table.listeners.unixOwner(t.Context(), table.machine.NetNS(), path+"x"); ok {
 		t.Errorf("a path where nobody listens has the owner %d", p.PID)
 	}
 }

@@ -32,8 +32,8 @@ func TestUpstream(t *testing.T) {
 
 	upstream := func(name string, pid, want int) {
 		t.Helper()
-		if p, ok := table.Upstream(context.Background(), pid); p.PID != want || ok != (want != 0) {
-			t.Errorf("%s: %d (%v), want %d", name, p.PID, ok, want)
+		if got := table.Upstream(context.Background(), pid, "/metrics").Result(); got.Process.PID != want {
+			t.Errorf("%s: %d (%s), want %d", name, got.Process.PID, got.Note, want)
 		}
 	}
 	upstream("an exporter and its server", 110, 100)
