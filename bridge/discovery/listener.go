@@ -107,7 +107,9 @@ func (p *Prober) endpoints(ctx context.Context, c *ListenerSDConfig) ([]endpoint
 		case p.reach == nil && l.Owner.Comm == "docker-proxy":
 			// The container's own listener, behind it, is found in its namespace.
 		case c.admits(l.Owner.Comm, l.Owner.Exe):
-			admitted = append(admitted, endpoint{Listener: l, path: c.Path})
+			if e := (endpoint{Listener: l, path: c.Path}); !p.prints(e, c) {
+				admitted = append(admitted, e)
+			}
 		}
 	}
 	return distinct(admitted), nil

@@ -37,6 +37,8 @@ type endpoint struct {
 	socket.Listener
 	path  string // of the URL
 	only6 bool   // it listens on all IPv6 addresses, and takes no IPv4
+
+	contact *contact // while it is asked
 }
 
 // wantsTCP returns which TCP listeners an entry of the configuration wants.

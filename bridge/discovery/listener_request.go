@@ -57,7 +57,7 @@ func (p *Prober) exchange(ctx context.Context, e *endpoint) (probeResult, error)
 
 	// An http.Client would follow redirects, and with that ask somebody else. Its
 	// transport writes to the standard logger when a server speaks first.
-	conn, err := p.dial(ctx, e)
+	conn, err := p.contacted(ctx, e)
 	if err != nil {
 		return probeFailed, err
 	}
