@@ -28,21 +28,8 @@ func (t *Table) peersOf(p host.Process, only map[uint64]bool) map[uint64]peer {
 		return nil
 	}
 	peers := map[uint64]peer{}
-	sockets, _ := tcpSockets(t.machine, p.NetNS, p.PID, tcpEstablished|tcpListening)
-	listening := map[uint16]bool{}
-	for _, s := range sockets {
-		if s.state == tcpListening {
-			listening[s.local.Port()] = true
-		}
-	}
-	for _, s := range sockets {
-		if _, ok := held[s.inode]; !ok || s.state == tcpListening {
-			continue
-		}
-		delete(held, s.inode)
-		if !listening[s.local.Port()] && s.remote.Port() != dnsPort {
-			peers[s.inode] = peer{server: s.remote, client: s.local}
-		}
+	for _, s := range t.connections(p, held) {
+		peers[s.inode] = peer{server: s.remote, client: s.local}
 	}
 	for inode := range held {
 		// An error says mostly that it is no unix socket.
@@ -53,6 +40,79 @@ func (t *Table) peersOf(p host.Process, only map[uint64]bool) map[uint64]peer {
 		}
 	}
 	return peers
+}
+
+// connections returns the TCP connections that a process has opened, and takes all TCP
+// sockets out of those that it holds.
+func (t *Table) connections(p host.Process, held map[uint64]string) []tcpSocket {
+	listening := map[uint16]bool{}
+	listeners, _ := tcpSockets(t.machine, p.NetNS, p.PID, tcpListening)
+	for _, s := range listeners {
+		listening[s.local.Port()] = true
+		delete(held, s.inode)
+	}
+	sockets, others := t.borrow(p, held)
+	if len(others) > 0 {
+		// For that the kernel walks its table of all connections, for some milliseconds.
+		listed, _ := tcpSockets(t.machine, p.NetNS, p.PID, tcpEstablished)
+		for _, s := range listed {
+			if others[s.inode] {
+				sockets = append(sockets, s)
+			}
+		}
+	}
+	var opened []tcpSocket
+	for _, s := range sockets {
+		delete(held, s.inode)
+		if !listening[s.local.Port()] && s.remote.Port() != dnsPort {
+			opened = append(opened, s)
+		}
+	}
+	return opened
+}
+
+// borrow asks the sockets of a process themselves for their ends. It returns those that
+// are connections of TCP, and those that cannot be asked.
+func (t *Table) borrow(p host.Process, held map[uint64]string) (connections []tcpSocket, others map[uint64]bool) {
+	others = map[uint64]bool{}
+	for inode, fd := range held {
+		borrowed, err := t.machine.BorrowSocket(p.PID, fd, inode)
+		if err != nil {
+			others[inode] = true
+			continue
+		}
+		if local, remote, err := endsOf(borrowed); err == nil {
+			connections = append(connections, tcpSocket{local: local, remote: remote, state: tcpEstablished, inode: inode})
+		}
+		unix.Close(borrowed)
+	}
+	return connections, others
+}
+
+// endsOf returns the ends of a connection of TCP.
+func endsOf(fd int) (local, remote netip.AddrPort, err error) {
+	if protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || protocol != unix.IPPROTO_TCP {
+		return local, remote, unix.EPROTOTYPE
+	}
+	own, err := unix.Getsockname(fd)
+	if err != nil {
+		return local, remote, err
+	}
+	other, err := unix.Getpeername(fd)
+	if err != nil {
+		return local, remote, err
+	}
+	return addrPortOf(own), addrPortOf(other), nil
+}
+
+func addrPortOf(a unix.Sockaddr) netip.AddrPort {
+	switch a := a.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+	}
+	return netip.AddrPort{}
 }
 
 const dnsPort = 53
