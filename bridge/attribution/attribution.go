@@ -66,20 +66,24 @@ func origin(m *host.Machine, sockets *socket.Table) func(ctx context.Context, co
 	}
 }
 
-// subject adds the process that a target speaks of.
-func subject(sockets *socket.Table) func(ctx context.Context, origin labels.Labels) labels.Labels {
-	return func(ctx context.Context, origin labels.Labels) labels.Labels {
+// subject adds the process that a target speaks of. It is looked for while the exporter
+// answers.
+func subject(sockets *socket.Table) func(ctx context.Context, origin labels.Labels, request string) func() scrape.Subject {
+	return func(ctx context.Context, origin labels.Labels, request string) func() scrape.Subject {
 		pid, err := strconv.Atoi(origin.Get(LabelPID))
 		if err != nil {
-			return origin
+			return func() scrape.Subject { return scrape.Subject{Labels: origin} }
 		}
-		p, ok := sockets.Upstream(ctx, pid)
-		if !ok {
-			return origin
+		look := sockets.Upstream(ctx, pid, request)
+		return func() scrape.Subject {
+			found := look.Result()
+			if found.Process.PID == 0 {
+				return scrape.Subject{Labels: origin, Note: found.Note}
+			}
+			b := labels.NewBuilder(origin)
+			b.Set(labelSubjectPID, strconv.Itoa(found.Process.PID))
+			return scrape.Subject{Labels: b.Labels(), Note: found.Note}
 		}
-		b := labels.NewBuilder(origin)
-		b.Set(labelSubjectPID, strconv.Itoa(p.PID))
-		return b.Labels()
 	}
 }
 
@@ -112,23 +116,23 @@ func pidLabels(set *mapping.Set) []string {
 
 // translatePID gives the pids that an exporter exposes from its own pid namespace
 // the numbers that they have on this machine. A pid that no process has there
-// becomes no number: as it is, it would name another process here. That is not
-// settled, since a process that has just started is not found at once.
-func translatePID(m *host.Machine) func(ctx context.Context, target labels.Labels, label, value string) (translated string, settled bool) {
-	return func(_ context.Context, target labels.Labels, _, value string) (string, bool) {
+// becomes no number: as it is, it would name another process here. That process may be
+// found later: one that has just started is not found at once.
+func translatePID(m *host.Machine) func(ctx context.Context, target labels.Labels, label, value string) scrape.PID {
+	return func(_ context.Context, target labels.Labels, _, value string) scrape.PID {
 		exporter, err := strconv.Atoi(target.Get(LabelPID))
 		if err != nil {
-			return value, true // the target is not of this machine
+			return scrape.PID{Value: value} // the target is not of this machine
 		}
 		pid, err := strconv.Atoi(value)
 		if err != nil {
-			return value, true
+			return scrape.PID{Value: value}
 		}
 		translated, ok := m.TranslatePID(exporter, pid)
 		if !ok {
-			return value + UnknownPID, false
+			return scrape.PID{Value: value + UnknownPID, Lost: true}
 		}
-		return strconv.Itoa(translated), true
+		return scrape.PID{Value: strconv.Itoa(translated.PID), Holds: translated.Holds}
 	}
 }
 

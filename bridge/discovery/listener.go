@@ -112,7 +112,10 @@ func (p *Prober) endpoints(ctx context.Context, a *asker, c *ListenerSDConfig) (
 		case p.reach == nil && l.Owner.Comm == "docker-proxy":
 			// The container's own listener, behind it, is found in its namespace.
 		case c.admits(l.Owner.Comm, l.Owner.Exe):
-			admitted = append(admitted, endpoint{Listener: l, asker: a, path: cmp.Or(c.Path, a.job.MetricsPath)})
+			e := endpoint{Listener: l, asker: a, path: cmp.Or(c.Path, a.job.MetricsPath)}
+			if !p.prints(e, c) {
+				admitted = append(admitted, e)
+			}
 		}
 	}
 	return distinct(admitted), nil

@@ -34,6 +34,8 @@ type endpoint struct {
 	asker *asker // how it is asked
 	path  string // of the URL
 	only6 bool   // it listens on all IPv6 addresses, and takes no IPv4
+
+	contact *contact // while it is asked
 }
 
 // wantsTCP returns which TCP listeners an entry of the configuration wants.

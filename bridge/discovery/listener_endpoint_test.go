@@ -66,7 +66,7 @@ func fixtureTree(t testing.TB) *hosttest.Tree {
 	tree.Add(hosttest.Process{PID: 1, Comm: "systemd", Sockets: []uint64{21}})
 	tree.Add(hosttest.Process{PID: hosttest.Self, PPID: 1, Comm: "promscope", Sockets: []uint64{19}})
 	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "node_exporter", Sockets: []uint64{11, 12, 13}})
-	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "app", Sockets: []uint64{14, 15, 16, 22, 23, 24}})
+	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "app-agent", Sockets: []uint64{14, 15, 16, 22, 23, 24}})
 	tree.Add(hosttest.Process{PID: 102, PPID: 1, Comm: "kafka", Sockets: []uint64{17}})
 	tree.Add(hosttest.Process{PID: 103, PPID: 1, Comm: "docker-proxy", Sockets: []uint64{20}})
 	tree.Add(hosttest.Process{
@@ -93,12 +93,12 @@ func TestEndpoints(t *testing.T) {
 	})
 	own := strconv.Itoa(hosttest.InitNetNS)
 	want := []string{
-		own + " /run/app/metrics.sock app",
+		own + " /run/app/metrics.sock app-agent",
 		own + " 127.0.0.1:9107 docker-proxy",
-		own + " 127.0.0.1:9101 app",
+		own + " 127.0.0.1:9101 app-agent",
 		own + " 127.0.0.1:9100 node_exporter",
 		own + " 127.0.0.1:9105 ",
-		own + " 192.168.1.2:9102 app",
+		own + " 192.168.1.2:9102 app-agent",
 	}
 	less := cmp.Transformer("set", func(s []string) map[string]bool {
 		set := map[string]bool{}
@@ -145,10 +145,10 @@ func TestEndpointLabels(t *testing.T) {
 			"__meta_listener_pid": "100", "__meta_listener_comm": "node_exporter", "__meta_listener_exe": "/usr/bin/node_exporter",
 			"__meta_listener_port": "9100", "__meta_listener_netns": own,
 		},
-		"app/run/app/metrics.sock": {
+		"app-agent/run/app/metrics.sock": {
 			"__address__": "localhost", "__metrics_path__": "/metrics", "__unix_socket__": "/run/app/metrics.sock",
 			"instance":            "/run/app/metrics.sock",
-			"__meta_listener_pid": "101", "__meta_listener_comm": "app", "__meta_listener_exe": "/usr/bin/app", "__meta_listener_netns": own,
+			"__meta_listener_pid": "101", "__meta_listener_comm": "app-agent", "__meta_listener_exe": "/usr/bin/app-agent", "__meta_listener_netns": own,
 		},
 		"web": {
 			"__address__": "127.0.0.1:9100", "__metrics_path__": "/metrics", "__netns__": "4026532000", "instance": "3a5c7e9b1d2f:9100",

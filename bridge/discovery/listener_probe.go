@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -21,16 +20,8 @@ import (
 // probesAtATime is how many listeners are asked at once.
 const probesAtATime = 8
 
-// A listener that serves something else is not asked again for refusedFor. One that
-// gave no such answer may still be starting: it is asked again after retryFirst, then
-// after twice that time, and so on up to refusedFor.
-const (
-	refusedFor = time.Hour
-	retryFirst = 10 * time.Second
-)
-
 // Prober asks listeners whether they serve an exposition. One that does is asked
-// once, and that is remembered for as long as it listens. All entries of
+// once, and that is remembered for as long as it listens and has the same owner. All entries of
 // listener_sd_configs share the prober. It outlives reloads, so that a listener is not
 // asked because the configuration changed.
 type Prober struct {
@@ -66,10 +57,10 @@ type verdict struct {
 	endpoint endpoint
 	result   probeResult
 	reason   string
-	at       time.Time     // when it was asked
-	wait     time.Duration // from the last answer to asking again
-	again    time.Time     // when that is; what serves an exposition is not
-	until    time.Time     // when it is forgotten, unless it is found again before
+	at       time.Time // when it was asked
+	history  history
+	again    time.Time // when it is asked again, unless that is settled
+	until    time.Time // when it is forgotten, unless it is found again before
 	waiting  []chan<- struct{}
 
 	// replaces says, while the endpoint is asked, that an exposition was served at its
@@ -162,9 +153,9 @@ func (p *Prober) serves(e endpoint, interval time.Duration, answered chan<- stru
 		v = &verdict{}
 		p.verdicts[key] = v
 	}
-	if v.result != probeAsking && v.result != probeExposition && !now.Before(v.again) {
+	if v.due(e, now) {
 		before, asked := p.served[e.place()], e
-		asked.only6 = before.only6
+		asked.only6, asked.contact = before.only6, new(contact)
 		v.endpoint, v.result, v.reason, v.at, v.replaces = asked, probeAsking, "", now, now.Before(before.until)
 		p.asking.Go(func() { p.ask(v, asked) })
 	}
@@ -184,6 +175,18 @@ func (p *Prober) serves(e endpoint, interval time.Duration, answered chan<- stru
 	default:
 		return e, false
 	}
+}
+
+// due reports whether to ask an endpoint now. One whose owner has changed is another one.
+func (v *verdict) due(e endpoint, now time.Time) bool {
+	if v.result == probeAsking {
+		return false
+	}
+	if v.history.changed(e) {
+		v.history = history{owner: ownerOf(e)}
+		return true
+	}
+	return v.result != probeExposition && !v.history.settled && !now.Before(v.again)
 }
 
 // forget drops what is known of endpoints that have not been found for a while. The
@@ -230,12 +233,8 @@ func (p *Prober) ask(v *verdict, e endpoint) {
 	if err != nil {
 		v.reason = err.Error()
 	}
-	if errors.Is(err, errNoExposition) {
-		v.wait = refusedFor
-	} else {
-		v.wait = min(max(2*v.wait, retryFirst), refusedFor)
-	}
-	v.again = time.Now().Add(v.wait)
+	v.history.answered(e, e.contact, err)
+	v.again = time.Now().Add(v.history.wait)
 	for _, answered := range v.waiting {
 		select {
 		case answered <- struct{}{}:

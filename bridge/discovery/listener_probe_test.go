@@ -21,7 +21,10 @@ import (
 	"github.com/prometheus/common/promslog"
 	"golang.org/x/sys/unix"
 
+	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/hosttest"
 	"github.com/promscope/promscope/bridge/host/socket"
+	"github.com/promscope/promscope/ebpf/port"
 )
 
 // asks returns the endpoint of a TCP listener.
@@ -75,8 +78,17 @@ func (p *Prober) answerBy(t *testing.T, server func(c net.Conn)) (connections *a
 	return connections
 }
 
-// Whatever a listener does, it costs one connection. If it told what it is there
-// is no second one within the hour; else it is asked ever less often.
+// hours returns some numbers of hours as durations.
+func hours(n ...int) (d []time.Duration) {
+	for _, n := range n {
+		d = append(d, time.Duration(n)*time.Hour)
+	}
+	return d
+}
+
+// Whatever a listener does, it costs one connection. It is asked again ever less often, and
+// in the end never: if it told what it is, first after an hour; if it never spoke HTTP,
+// then only once more; else it may be starting.
 func TestHostileListeners(t *testing.T) {
 	repeat := func(w io.Writer, what string) {
 		what = strings.Repeat(what, 1<<16/len(what))
@@ -86,38 +98,43 @@ func TestHostileListeners(t *testing.T) {
 			}
 		}
 	}
+	foreign, told := hours(1), hours(1, 2, 4, 8)
+	var starting []time.Duration
+	for _, seconds := range []int{10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10240, 20480, 40960} {
+		starting = append(starting, time.Duration(seconds)*time.Second)
+	}
 	const ok = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n"
 	for name, tc := range map[string]struct {
 		answer func(net.Conn)
 		want   probeResult
-		told   bool // what it is
+		waits  []time.Duration // between the times that it is asked
 	}{
-		"never answers":           {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, probeTimedOut, false},
-		"hangs up":                {func(net.Conn) {}, probeFailed, false},
-		"binary":                  {func(c net.Conn) { _, _ = c.Write([]byte{0, 1, 2, 3, 255, 254, '\n', 0}) }, probeFailed, true},
-		"endless binary":          {func(c net.Conn) { repeat(c, "\x00\xff\x01") }, probeFailed, true},
-		"endless header":          {func(c net.Conn) { repeat(c, "HTTP/1.1 200 OK\r\nX: y\r\n") }, probeFailed, false},
-		"endless html":            {func(c net.Conn) { repeat(c, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>") }, probeOther, true},
-		"endless line":            {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); repeat(c, "aaaaaaaaaaaa") }, probeOther, true},
-		"endless exposition":      {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); repeat(c, "metric 1\n") }, probeOther, true},
-		"endless, slowly":         {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); trickle(c, "metric 1\n") }, probeTimedOut, false},
-		"header, slowly":          {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n"); trickle(c, "X: y\r\n") }, probeTimedOut, false},
-		"binary as an exposition": {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 3\r\n\r\n\x00\xff\n") }, probeOther, true},
-		"cut off":                 {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 99\r\n\r\nmetric 1\n") }, probeFailed, false},
+		"never answers":           {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, probeTimedOut, foreign},
+		"hangs up":                {func(net.Conn) {}, probeFailed, foreign},
+		"binary":                  {func(c net.Conn) { _, _ = c.Write([]byte{0, 1, 2, 3, 255, 254, '\n', 0}) }, probeFailed, foreign},
+		"endless binary":          {func(c net.Conn) { repeat(c, "\x00\xff\x01") }, probeFailed, foreign},
+		"endless header":          {func(c net.Conn) { repeat(c, "HTTP/1.1 200 OK\r\nX: y\r\n") }, probeFailed, starting},
+		"endless html":            {func(c net.Conn) { repeat(c, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>") }, probeOther, told},
+		"endless line":            {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); repeat(c, "aaaaaaaaaaaa") }, probeOther, told},
+		"endless exposition":      {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); repeat(c, "metric 1\n") }, probeOther, told},
+		"endless, slowly":         {func(c net.Conn) { _, _ = io.WriteString(c, ok+"\r\n"); trickle(c, "metric 1\n") }, probeTimedOut, starting},
+		"header, slowly":          {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n"); trickle(c, "X: y\r\n") }, probeTimedOut, starting},
+		"binary as an exposition": {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 3\r\n\r\n\x00\xff\n") }, probeOther, told},
+		"cut off":                 {func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 99\r\n\r\nmetric 1\n") }, probeFailed, starting},
 		"elsewhere": {func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:22/\r\nContent-Length: 0\r\n\r\n")
-		}, probeOther, false},
+		}, probeOther, starting},
 		"round in a circle": {func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 302 Found\r\nLocation: /metrics\r\nContent-Length: 0\r\n\r\n")
-		}, probeOther, false},
-		"unauthorized":     {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") }, probeOther, false},
-		"another protocol": {func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n") }, probeFailed, true},
+		}, probeOther, starting},
+		"unauthorized":     {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") }, probeOther, starting},
+		"another protocol": {func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n") }, probeFailed, foreign},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, _ := newTestProber(t, "/proc", nil)
 				connections := p.answerBy(t, tc.answer)
-				e := asks("127.0.0.1:9100", 1)
+				e := asks("127.0.0.1:9200", 1)
 				begin := time.Now()
 				_, status := p.askNow(t, e)
 				took := time.Since(begin)
@@ -127,18 +144,20 @@ func TestHostileListeners(t *testing.T) {
 				if status.Result != string(tc.want) || status.Reason == "" {
 					t.Errorf("%s (%s), want %s", status.Result, status.Reason, tc.want)
 				}
-				// Each wait begins with an answer.
-				wait, twice := retryFirst, 2*retryFirst
-				if tc.told {
-					wait, twice = refusedFor, refusedFor
+				steps := []time.Duration{0}
+				for _, wait := range tc.waits { // each begins with an answer
+					steps = append(steps, wait-1, 1)
 				}
-				for i, sleep := range []time.Duration{0, wait - 1, 1, took + twice - 1, 1} {
+				for i, sleep := range append(steps, 1000*time.Hour) {
 					time.Sleep(sleep)
 					if _, ok := p.serves(e, refusedFor, make(chan struct{}, 1)); ok {
 						t.Fatal("it is a target")
 					}
+					if i > 0 && i%2 == 0 { // it is asked
+						time.Sleep(took)
+					}
 					synctest.Wait()
-					if got, want := connections.Load(), int32(1+i/2); got != want {
+					if got, want := connections.Load(), int32(1+min(i/2, len(tc.waits))); got != want {
 						t.Errorf("step %d: %d connections, want %d", i, got, want)
 					}
 				}
@@ -158,7 +177,7 @@ func trickle(w io.Writer, line string) {
 }
 
 // An exporter that is not ready when it begins to listen becomes a target when it is,
-// and what never is one ends up being asked each hour.
+// and what is none for a day is not asked any more.
 func TestWarmingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := newTestProber(t, "/proc", nil)
@@ -170,14 +189,14 @@ func TestWarmingUp(t *testing.T) {
 		})
 		e := asks("127.0.0.1:9100", 1)
 		begin := time.Now()
-		for range int(5 * time.Hour / testInterval) {
+		for range int(5 * time.Hour / testInterval) { // until it has been asked after 2 h 50 min
 			if _, ok := p.look(e); ok {
 				t.Fatal("it is a target")
 			}
 			time.Sleep(testInterval)
 		}
 		var want []time.Time
-		for at, wait := begin, 10*time.Second; at.Before(begin.Add(5 * time.Hour)); wait = min(2*wait, time.Hour) {
+		for at, wait := begin, 10*time.Second; at.Before(begin.Add(5 * time.Hour)); wait *= 2 {
 			want = append(want, at)
 			at = at.Add(wait)
 		}
@@ -185,7 +204,7 @@ func TestWarmingUp(t *testing.T) {
 			t.Errorf("asked: -want +got:\n%s", diff)
 		}
 		status = "200 OK"
-		for range int(time.Hour / testInterval) {
+		for range int(2 * time.Hour / testInterval) {
 			p.look(e)
 			time.Sleep(testInterval)
 		}
@@ -345,4 +364,159 @@ func TestSuccessor(t *testing.T) {
 			})
 		})
 	}
+}
+
+// owned returns an endpoint of a process.
+func owned(address string, inode uint64, pid int, startTicks uint64, comm string) endpoint {
+	e := asks(address, inode)
+	e.Owner = host.Process{PID: pid, StartTicks: startTicks, Comm: comm, Exe: "/usr/bin/" + comm}
+	return e
+}
+
+// What was refused is asked again when the socket has another owner, as one does that a
+// service manager holds, and what was accepted as well.
+func TestOwnerChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := newTestProber(t, "/proc", nil)
+		exports := false
+		connections := p.answerBy(t, func(c net.Conn) {
+			if exports {
+				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", "metric 1\n")
+			} else {
+				_, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n")
+			}
+		})
+		for i, step := range []struct {
+			what    string
+			owner   endpoint
+			exports bool
+			first   bool // is it a target, at once and with the answer
+			target  bool
+			asked   int32
+		}{
+			{"refused", owned("127.0.0.1:9200", 1, 100, 1000, "sshd"), false, false, false, 1},
+			{"the same owner", owned("127.0.0.1:9200", 1, 100, 1000, "sshd"), true, false, false, 1},
+			{"an owner that is not to be seen", asks("127.0.0.1:9200", 1), true, false, false, 1},
+			{"the pid used again", owned("127.0.0.1:9200", 1, 100, 2000, "web"), true, false, true, 2},
+			{"the same owner again", owned("127.0.0.1:9200", 1, 100, 2000, "web"), true, true, true, 2},
+			{"another exporter", owned("127.0.0.1:9200", 1, 200, 3000, "web"), true, true, true, 3},
+			{"something else", owned("127.0.0.1:9200", 1, 300, 4000, "sshd"), false, true, false, 4},
+		} {
+			exports = step.exports
+			if _, ok := p.look(step.owner); ok != step.first {
+				t.Errorf("%d, %s: at first it is a target: %v", i, step.what, ok)
+			}
+			synctest.Wait()
+			if _, ok := p.look(step.owner); ok != step.target {
+				t.Errorf("%d, %s: with the answer it is a target: %v", i, step.what, ok)
+			}
+			if n := connections.Load(); n != step.asked {
+				t.Errorf("%d, %s: asked %d times, want %d", i, step.what, n, step.asked)
+			}
+			time.Sleep(testInterval)
+		}
+	})
+}
+
+// Nothing is printed: known print servers and unknown programs on their ports are not
+// asked, and what is silent on such a port is asked once.
+func TestPrinters(t *testing.T) {
+	tree := hosttest.New(t)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "python3", Cmdline: []string{"python3", "/opt/my_exporter.py"}})
+	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "python3", Cmdline: []string{"python3", "/opt/spool.py"}})
+	p, _ := newTestProber(t, tree.Root, nil)
+	all, one := defaultListenerSDConfig(), defaultListenerSDConfig()
+	one.Ports = port.Set{{First: 9102, Last: 9102}}
+	contained := owned("127.0.0.1:9102", 1, 102, 1, "app")
+	contained.Owner.Container = strings.Repeat("a", 64)
+	unixSocket := owned("127.0.0.1:9102", 1, 103, 1, "app")
+	unixSocket.Addr, unixSocket.Path = netip.AddrPort{}, "/run/metrics.sock"
+	for name, tc := range map[string]struct {
+		endpoint endpoint
+		config   ListenerSDConfig
+		prints   bool
+	}{
+		"p910nd":                            {owned("0.0.0.0:9102", 1, 104, 1, "p910nd"), all, true},
+		"p910nd by its other name":          {owned("0.0.0.0:9100", 1, 104, 1, "p9100d"), all, true},
+		"p910nd elsewhere":                  {owned("0.0.0.0:9500", 1, 104, 1, "p910nd"), all, true},
+		"a print server":                    {owned("0.0.0.0:9200", 1, 104, 1, "rawprintd"), all, true},
+		"its exporter":                      {owned("0.0.0.0:9101", 1, 104, 1, "printer_exporter"), all, false},
+		"some program on a print port":      {owned("0.0.0.0:9107", 1, 104, 1, "app"), all, true},
+		"some program elsewhere":            {owned("0.0.0.0:9108", 1, 104, 1, "app"), all, false},
+		"node_exporter":                     {owned("0.0.0.0:9100", 1, 104, 1, "node_exporter"), all, false},
+		"a script that is an exporter":      {owned("0.0.0.0:9100", 1, 100, 1, "python3"), all, false},
+		"a script that is none":             {owned("0.0.0.0:9100", 1, 101, 1, "python3"), all, true},
+		"an owner that is not to be seen":   {asks("0.0.0.0:9100", 1), all, false},
+		"a container's":                     {contained, all, false},
+		"a unix socket":                     {unixSocket, all, false},
+		"a port that the user has named":    {owned("0.0.0.0:9102", 1, 104, 1, "app"), one, false},
+		"a printer that the user has named": {owned("0.0.0.0:9102", 1, 104, 1, "p910nd"), one, false},
+	} {
+		if got := p.prints(tc.endpoint, &tc.config); got != tc.prints {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := newTestProber(t, tree.Root, nil)
+		connections := p.answerBy(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+		for range int(48 * time.Hour / time.Minute) {
+			p.serves(asks("127.0.0.1:9100", 1), time.Minute, make(chan struct{}, 1))
+			time.Sleep(time.Minute)
+		}
+		if n := connections.Load(); n != 1 {
+			t.Errorf("%d pages", n)
+		}
+	})
+}
+
+// A machine that opens 1,000 listeners an hour for a day, each for a minute, beside some
+// that stay, has the memory of the first hour, and no more questions an hour.
+func TestManyListeners(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := newTestProber(t, "/proc", nil)
+		connections := p.answerBy(t, func(net.Conn) {}) // which is asked twice, if it stays
+		const perHour, stay = 1000, 100
+		var first, most int
+		inode, opened := uint64(stay), time.Now()
+		var live []endpoint
+		var until []time.Time
+		for hour := range 24 {
+			before := connections.Load()
+			for range int(time.Hour / testInterval) {
+				for ; time.Since(opened) >= time.Hour/perHour; opened = opened.Add(time.Hour / perHour) {
+					inode++
+					live = append(live, owned(fmt.Sprintf("127.0.0.1:%d", 9200+inode%800), inode, int(inode), inode, "short"))
+					until = append(until, time.Now().Add(time.Minute))
+				}
+				for len(until) > 0 && !time.Now().Before(until[0]) {
+					live, until = live[1:], until[1:]
+				}
+				p.forget()
+				answered := make(chan struct{}, 1)
+				for _, e := range live {
+					p.serves(e, testInterval, answered)
+				}
+				for i := range uint64(stay) {
+					p.serves(owned("127.0.0.1:9150", i, int(i)+1, 1, "stays"), testInterval, answered)
+				}
+				synctest.Wait()
+				if n := len(p.verdicts) + len(p.served); hour == 0 {
+					first = max(first, n)
+				} else {
+					most = max(most, n)
+				}
+				time.Sleep(testInterval)
+			}
+			asked := int(connections.Load() - before)
+			if bound := perHour + 2*stay + 2; asked > bound || hour >= 2 && asked > perHour+2 {
+				t.Errorf("hour %d: %d questions", hour, asked)
+			}
+		}
+		if most > first+1 {
+			t.Errorf("%d endpoints remembered, at first %d", most, first)
+		}
+		if first > stay+perHour/60*2 {
+			t.Errorf("%d endpoints remembered in the first hour", first)
+		}
+	})
 }

@@ -132,7 +132,7 @@ func (x *exchange) dial(ctx context.Context, network, address string, own bool) 
 	}
 	switch {
 	case own && address == place:
-		conn, err = p.dial(ctx, &e)
+		conn, err = p.contacted(ctx, &e)
 		x.only6.Store(e.only6)
 	case network == "unix": // the path leads to the socket, whatever its namespace
 		conn, err = p.sockets.DialContext(ctx, 0, network, address)

@@ -3,6 +3,8 @@ package host
 import (
 	"strings"
 	"testing"
+
+	"github.com/promscope/promscope/bridge/host/hosttest"
 )
 
 const (
@@ -14,7 +16,8 @@ const (
 	hashUID   = "d41d8cd98f00b204e9800998ecf8427e"
 )
 
-func TestParseCgroupPath(t *testing.T) {
+func TestContainerOf(t *testing.T) {
+	tree, m := fixture(t)
 	for _, tc := range []struct {
 		name, path, container, pod string
 	}{
@@ -45,6 +48,19 @@ func TestParseCgroupPath(t *testing.T) {
 		{"cri-o's monitor", "/kubepods.slice/kubepods-pod" + uidDashed + ".slice/crio-conmon-" + idA + ".scope", "", uid},
 		{"podman, root", "/machine.slice/libpod-" + idA + ".scope/container", idA, ""},
 		{"podman, cgroupfs", "/libpod_parent/libpod-" + idA, idA, ""},
+		{"a pod of podman, systemd", "/machine.slice/machine-libpod_pod_" + idB + ".slice/libpod-" + idA + ".scope/container", idA, ""},
+		{"a pod of podman, cgroupfs", "/libpod_parent/" + idB + "/libpod-" + idA, idA, ""},
+		{"a pod of podman below another parent", "/mine/" + idB + "/libpod-" + idA, idA, ""},
+		{"a pod's own cgroup, podman", "/libpod_parent/" + idB, "", ""},
+		{"the monitor in a pod of podman", "/libpod_parent/" + idB + "/conmon", "", ""},
+		{"the monitor in a pod of podman below another parent", "/mine/" + idB + "/conmon", "", ""},
+		{"the monitors of podman, cgroupfs", "/libpod_parent/conmon", "", ""},
+		{"podman in a unit's cgroup", "/system.slice/web.service/libpod-payload-" + idA, idA, ""},
+		{"podman in docker: the outer one", "/docker/" + idB + "/libpod_parent/libpod-" + idA, idB, ""},
+		{"the sandbox of a pod", "/kubepods/besteffort/pod" + uid + "/" + idB, idB, uid},
+		{"cri-o, cgroupfs", "/kubepods/besteffort/pod" + uid + "/crio-" + idA, idA, uid},
+		{"cri-o's monitor, cgroupfs", "/kubepods/besteffort/pod" + uid + "/crio-conmon-" + idA, "", uid},
+		{"a process below the container's cgroup", "/kubepods/pod" + uid + "/" + idA + "/init", idA, uid},
 		{"podman's monitor", "/machine.slice/libpod-conmon-" + idA + ".scope", "", ""},
 		{
 			"podman, rootless", "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" + idA +
@@ -57,24 +73,14 @@ func TestParseCgroupPath(t *testing.T) {
 		{"a name that ends like a pod", "/system.slice/tripod" + uid, "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			container, pod := parseCgroupPath(tc.path)
+			tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "web", Cgroup: "0::" + tc.path + "\n"})
+			container, pod, err := m.ContainerOf(100)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if container != tc.container || pod != tc.pod {
 				t.Errorf("%s:\ngot  container %q, pod %q\nwant container %q, pod %q", tc.path, container, pod, tc.container, tc.pod)
 			}
 		})
 	}
-}
-
-func FuzzParseCgroupPath(f *testing.F) {
-	f.Add("/kubepods.slice/kubepods-pod" + uidDashed + ".slice/cri-containerd-" + idA + ".scope")
-	f.Add("/docker/" + idA + ":x:pod" + hashUID)
-	f.Fuzz(func(t *testing.T, path string) {
-		container, pod := parseCgroupPath(path)
-		if container != "" && (len(container) != 64 || !strings.Contains(path, container)) {
-			t.Errorf("container %q", container)
-		}
-		if pod != "" && len(pod) != 36 && len(pod) != 32 {
-			t.Errorf("pod %q", pod)
-		}
-	})
 }

@@ -31,15 +31,32 @@ func TestTranslatePID(t *testing.T) {
 		{"no such exporter", 4711, 1, 0},
 	} {
 		got, ok := m.TranslatePID(tc.exporter, tc.pid)
-		if got != tc.want || ok != (tc.want != 0) {
-			t.Errorf("%s: %d of %d is %d (%v), want %d", tc.name, tc.pid, tc.exporter, got, ok, tc.want)
+		if got.PID != tc.want || ok != (tc.want != 0) {
+			t.Errorf("%s: %d of %d is %d (%v), want %d", tc.name, tc.pid, tc.exporter, got.PID, ok, tc.want)
 		}
 	}
 
+	if own, _ := m.TranslatePID(103, 4711); own.Holds != nil {
+		t.Error("a pid of the machine may become wrong")
+	}
+
+	seven, _ := m.TranslatePID(101, 7)
+	if !seven.Holds() {
+		t.Error("the process lives, and its pid does not hold")
+	}
+	// The process ends, and a stranger has its pid on the machine.
 	tree.Remove(101)
+	tree.Add(hosttest.Process{PID: 101, Comm: "stranger", StartTicks: 8888})
+	tree.Advance(freshFor)
+	if seven.Holds() {
+		t.Error("the pid is a stranger's, and holds")
+	}
+	if got, ok := m.TranslatePID(100, 7); ok {
+		t.Errorf("nobody is 7, which was translated to %d", got.PID)
+	}
 	tree.Add(hosttest.Process{PID: 120, Comm: "worker", PIDNS: ns, NSPIDs: []int{120, 7}})
 	tree.Advance(pidInterval)
-	if got, _ := m.TranslatePID(100, 7); got != 120 {
-		t.Errorf("after a restart: %d", got)
+	if got, _ := m.TranslatePID(100, 7); got.PID != 120 {
+		t.Errorf("after a restart: %d", got.PID)
 	}
 }

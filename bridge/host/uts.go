@@ -1,7 +1,7 @@
 package host
 
 import (
-	"os"
+	"io"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +24,12 @@ func (m *Machine) utsName(pid int) string {
 	if err := m.enter(pid, utsNamespace, inode, func() error { return unix.Uname(&uname) }); err == nil {
 		return unix.ByteSliceToString(uname.Nodename[:])
 	}
-	name, err := os.ReadFile(m.Path(pid, "root/etc/hostname"))
+	file, err := m.OpenInRoot(pid, "/etc/hostname", unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	name, err := io.ReadAll(io.LimitReader(file, 256))
 	if err != nil {
 		return ""
 	}

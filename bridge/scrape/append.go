@@ -228,16 +228,16 @@ func (a *appender) appendSample(ctx context.Context, r *exposition.Reader, p tex
 // due to be translated again.
 func (a *appender) resolve(ctx context.Context, p textparse.Parser, exposed []byte) (*entry, error) {
 	p.Labels(&a.lset)
-	l, settled := a.mutate(ctx, a.lset)
+	l, pids := a.mutate(ctx, a.lset)
 	if l.IsEmpty() {
-		return a.cache.put(exposed, nil, dropped, settled), nil
+		return a.cache.put(exposed, nil, dropped, pids), nil
 	}
 	if !l.Has(model.MetricNameLabel) {
 		return nil, &failure{"relabel", errors.New("metric name is missing after relabelling")}
 	}
 	s, ok := a.store.Series(l)
 	if !ok {
-		return a.cache.put(exposed, nil, unselected, settled), nil
+		return a.cache.put(exposed, nil, unselected, pids), nil
 	}
 	if !l.IsValid(a.job.MetricNameValidationScheme) {
 		return nil, &failure{"parse", fmt.Errorf("invalid metric name or label names: %s", l)}
@@ -248,14 +248,16 @@ func (a *appender) resolve(ctx context.Context, p textparse.Parser, exposed []by
 	if err := a.checkLabels(l); err != nil {
 		return nil, &failure{"label_limit", err}
 	}
-	return a.cache.put(exposed, s, kept, settled), nil
+	return a.cache.put(exposed, s, kept, pids), nil
 }
 
 // mutate translates pids, adds the target's labels, and relabels. It returns empty
-// labels for a series that relabelling drops, and whether its pids are settled.
-func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.Labels, settled bool) {
+// labels for a series that relabelling drops, and how its pids were translated.
+func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.Labels, pids translation) {
 	a.lb.Reset(exposed)
-	settled = a.pids == nil || a.pids(ctx, a.target, a.lb)
+	if a.pids != nil {
+		pids = a.pids(ctx, a.target, a.lb)
+	}
 	addTargetLabels(a.lb, exposed, a.target, a.job.HonorLabels)
 	var before labels.Labels
 	if a.observe != nil {
@@ -270,7 +272,7 @@ func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.
 	if a.observe != nil {
 		a.observe(exposed, before, l)
 	}
-	return l, settled
+	return l, pids
 }
 
 // ofOthers tells whether a series speaks of somebody else than the process that answers:

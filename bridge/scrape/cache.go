@@ -21,6 +21,9 @@ type cache struct {
 	entries map[key]*entry
 	round   uint32 // the scrape in progress
 	good    int    // number of entries after the last good scrape
+	// translated has the entries whose pids mean other processes than they say, and
+	// tells whether they still mean these.
+	translated map[*entry]func() bool
 	// orphans were live under labels that the target, or the series, no longer has.
 	orphans []*store.Series
 }
@@ -40,6 +43,8 @@ type entry struct {
 	// tries is how often its pids were translated in vain, up to maxTries; 0 if
 	// they are settled.
 	tries uint8
+	// translated: the cache knows whether its pids still mean the same processes.
+	translated bool
 }
 
 // maxTries makes pids that are never settled cost a translation in 64 scrapes.
@@ -56,8 +61,9 @@ const (
 
 func newCache() *cache {
 	return &cache{
-		seeds:   [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
-		entries: make(map[key]*entry),
+		seeds:      [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		entries:    make(map[key]*entry),
+		translated: make(map[*entry]func() bool),
 	}
 }
 
@@ -71,9 +77,13 @@ func (c *cache) begin() { c.round++ }
 // get returns the entry of an exposed series, or nil.
 func (c *cache) get(exposed []byte) *entry { return c.entries[c.key(exposed)] }
 
-// due tells whether to translate the pids of an entry again. At first that is in the
-// next scrape, later in one scrape of two, of four and so on. The entries take turns.
+// due tells whether to translate the pids of an entry again: at once if one means another
+// process than before. For a process that was not found that is in the next scrape, later
+// in one scrape of two, of four and so on. The entries take turns.
 func (c *cache) due(e *entry, exposed []byte) bool {
+	if e.translated && !c.translated[e]() {
+		return true
+	}
 	if e.tries == 0 || e.round == c.round {
 		return false
 	}
@@ -83,7 +93,7 @@ func (c *cache) due(e *entry, exposed []byte) bool {
 
 // put notes what became of an exposed series. If it was live as another one, that
 // becomes an orphan.
-func (c *cache) put(exposed []byte, s *store.Series, o outcome, settled bool) *entry {
+func (c *cache) put(exposed []byte, s *store.Series, o outcome, pids translation) *entry {
 	k := c.key(exposed)
 	e := c.entries[k]
 	if e == nil {
@@ -95,10 +105,15 @@ func (c *cache) put(exposed []byte, s *store.Series, o outcome, settled bool) *e
 		}
 		*e = entry{series: s, outcome: o, tries: e.tries}
 	}
-	if settled {
+	if !pids.lost {
 		e.tries = 0
 	} else {
 		e.tries = min(e.tries+1, maxTries)
+	}
+	if e.translated = pids.holds != nil; e.translated {
+		c.translated[e] = pids.holds
+	} else {
+		delete(c.translated, e)
 	}
 	return e
 }
@@ -114,7 +129,13 @@ func (c *cache) relabel() {
 			c.orphan(e.series)
 		}
 	}
+	c.clear()
+}
+
+// clear forgets all entries.
+func (c *cache) clear() {
 	clear(c.entries)
+	clear(c.translated)
 }
 
 // reselect forgets what became of series that another selection may treat otherwise.
@@ -148,6 +169,7 @@ func (c *cache) succeed(stale func(*store.Series)) {
 			gone = append(gone, e.series)
 		}
 		delete(c.entries, k)
+		delete(c.translated, e)
 	}
 	c.good = len(c.entries)
 	if len(gone) == 0 {
@@ -183,6 +205,6 @@ func (c *cache) fail(stale func(*store.Series)) {
 	}
 	// Scrapes that fail each time with other series must not fill it.
 	if len(c.entries) > 2*c.good+1000 {
-		clear(c.entries)
+		c.clear()
 	}
 }

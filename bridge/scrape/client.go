@@ -20,15 +20,17 @@ type client struct {
 
 	dial   func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error)
 	origin func(ctx context.Context, conn net.Conn) labels.Labels
-	about  func(ctx context.Context, origin labels.Labels) labels.Labels
+	about  func(ctx context.Context, origin labels.Labels, request string) func() Subject
 
-	newest atomic.Pointer[peer] // of the target's connections
+	newest  atomic.Pointer[peer] // of the target's connections
+	asked   atomic.Pointer[asked]
+	subject Subject // of the last answer
 }
 
 // peer is the other end of a connection.
 type peer struct {
 	conn   net.Conn
-	labels labels.Labels // of its process; empty as long as that is not known
+	labels labels.Labels // of its process; empty as long as that is not known; never changed
 	pause  int           // scrapes from one question for it to the next
 	left   int           // scrapes of the pause that are to come
 }
@@ -64,7 +66,7 @@ func (c *client) connect(ctx context.Context, network, address string, own bool)
 	if err != nil || !own || c.origin == nil {
 		return conn, err
 	}
-	c.newest.Store(&peer{conn: conn, labels: c.origin(ctx, conn), pause: 1, left: 1})
+	c.newest.Store(&peer{conn: conn, labels: c.origin(ctx, conn), pause: 1})
 	return conn, nil
 }
 
@@ -76,25 +78,26 @@ func (c *client) originLabels(ctx context.Context) labels.Labels {
 		return labels.EmptyLabels()
 	}
 	if p.labels.IsEmpty() {
-		c.ask(ctx, p)
+		p = c.ask(ctx, p)
 	}
-	if c.about == nil || p.labels.IsEmpty() {
-		return p.labels
-	}
-	return c.about(ctx, p.labels)
+	c.subject = c.subjectOf(ctx, p.labels)
+	return c.subject.Labels
 }
 
-// ask asks again for a process that was not known: one that has just started is
-// not found at once, and its connection may last for days. One of another machine is
-// never found, so the pauses become longer.
-func (c *client) ask(ctx context.Context, p *peer) {
+// ask asks again for a process that was not known, when the answer has begun. Some are
+// there only then: the service that a service manager starts for a connection, or who is
+// behind a forwarder. One that has just started is not found at once, and its connection
+// may last for days. One of another machine is never found, so the pauses become longer.
+func (c *client) ask(ctx context.Context, p *peer) *peer {
 	if p.left > 0 {
 		p.left--
-		return
+		return p
 	}
-	p.labels = c.origin(ctx, p.conn)
-	p.pause = max(1, min(2*p.pause, int(maxOriginPause/c.target.Interval)))
-	p.left = p.pause - 1
+	again := &peer{conn: p.conn, labels: c.origin(ctx, p.conn)}
+	again.pause = max(1, min(2*p.pause, int(maxOriginPause/c.target.Interval)))
+	again.left = again.pause - 1
+	c.newest.CompareAndSwap(p, again)
+	return again
 }
 
 func (c *client) close() { c.asks.Close() }

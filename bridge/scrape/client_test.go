@@ -16,8 +16,8 @@ import (
 // A process that is not known is asked for ever less often, down to once a minute, and
 // one that is known not any more.
 func TestOriginPauses(t *testing.T) {
-	var at []int // the scrapes that asked
-	scrape := 1
+	var at []int // the scrapes that asked; 0 is the dialing
+	scrape := 0
 	own := job.DefaultConfig(job.DefaultGlobal())
 	own.JobName = "j"
 	if err := own.Validate(); err != nil {
@@ -27,7 +27,7 @@ func TestOriginPauses(t *testing.T) {
 		Dial: func(context.Context, labels.Labels, string, string) (net.Conn, error) { return &net.TCPConn{}, nil },
 		Origin: func(context.Context, net.Conn) labels.Labels {
 			at = append(at, scrape)
-			if scrape < 40 {
+			if scrape < 39 {
 				return labels.EmptyLabels()
 			}
 			return labels.FromStrings("target_pid", "100")
@@ -39,12 +39,12 @@ func TestOriginPauses(t *testing.T) {
 	if _, err := c.connect(t.Context(), "tcp", "h:80", true); err != nil {
 		t.Fatal(err)
 	}
-	for ; scrape <= 100; scrape++ {
-		if l := c.originLabels(t.Context()); l.IsEmpty() != (scrape < 40) {
+	for scrape = 1; scrape <= 100; scrape++ {
+		if l := c.originLabels(t.Context()); l.IsEmpty() != (scrape < 39) {
 			t.Errorf("scrape %d: %s", scrape, l)
 		}
 	}
-	if diff := cmp.Diff([]int{1, 2, 4, 8, 16, 28, 40}, at); diff != "" {
+	if diff := cmp.Diff([]int{0, 1, 3, 7, 15, 27, 39}, at); diff != "" {
 		t.Errorf("scrapes that asked (-want +got):\n%s", diff)
 	}
 }

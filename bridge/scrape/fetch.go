@@ -57,6 +57,8 @@ type scraper interface {
 	scrape(ctx context.Context, query url.Values) (answer, error)
 	// origin returns the labels of the process that answered, if known.
 	origin(ctx context.Context) labels.Labels
+	// note says how the process was found that the last answer speaks of.
+	note() string
 	close()
 }
 
@@ -65,6 +67,8 @@ type fetcher struct{ client *client }
 
 func (f *fetcher) origin(ctx context.Context) labels.Labels { return f.client.originLabels(ctx) }
 
+func (f *fetcher) note() string { return f.client.subject.Note }
+
 func (f *fetcher) close() { f.client.close() }
 
 // maxDrain is how much of a body that is not wanted is read to keep the
@@ -72,7 +76,7 @@ func (f *fetcher) close() { f.client.close() }
 const maxDrain = 64 << 10
 
 func (f *fetcher) scrape(ctx context.Context, query url.Values) (answer, error) {
-	resp, err := f.client.asks.Do(ctx, query)
+	resp, err := f.client.asks.Do(f.client.looking(ctx), query)
 	if err != nil {
 		return answer{}, err
 	}

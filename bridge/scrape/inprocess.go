@@ -66,6 +66,8 @@ type gathered struct {
 
 func (*gatherer) origin(context.Context) labels.Labels { return labels.EmptyLabels() }
 
+func (*gatherer) note() string { return "" }
+
 func (*gatherer) close() {}
 
 func (g *gatherer) scrape(ctx context.Context, _ url.Values) (answer, error) {

@@ -31,9 +31,10 @@ type Options struct {
 	// of the target that do not speak of others, unless the target has such a label.
 	// When they change, the old series go stale within that scrape.
 	Origin func(ctx context.Context, conn net.Conn) labels.Labels
-	// Subject brings those labels of an origin up to date that say of which process
-	// the target speaks. Each scrape calls it when the answer has begun.
-	Subject func(ctx context.Context, origin labels.Labels) labels.Labels
+	// Subject begins to look at whom a process asks that is asked now, given the labels
+	// of that process and what is requested of it. What it returns is called when the
+	// answer has begun, or never if there is none in time. Each scrape calls it.
+	Subject func(ctx context.Context, origin labels.Labels, request string) func() Subject
 	// Own returns those labels of an origin that a target may have which says that of
 	// itself, and why not the others, as a clause whose subject is the target; empty if
 	// it may have all. A scrape calls it when the target says something new.
@@ -41,11 +42,9 @@ type Options struct {
 	// PIDLabels are the labels of exposed series that hold process ids, as
 	// rules use them.
 	PIDLabels []string
-	// PID translates the value of such a label to the process id as this process
-	// sees it, or returns what is to stand for it. The target's labels include those
-	// of its origin. The translation is not settled if the process was not found,
-	// and may be found later.
-	PID func(ctx context.Context, target labels.Labels, label, value string) (translated string, settled bool)
+	// PID translates the value of such a label. The target's labels include those of
+	// its origin.
+	PID func(ctx context.Context, target labels.Labels, label, value string) PID
 	// Dial connects to a target. The labels, which include the internal ones, tell
 	// in which network namespace the target is. Nil is a plain net.Dialer.
 	Dial func(ctx context.Context, target labels.Labels, network, address string) (net.Conn, error)

@@ -449,8 +449,8 @@ func TestOriginFollowsConnection(t *testing.T) {
 				return labels.FromStrings("target_pid", fmt.Sprint(pid.Load()), "job", "not me")
 			},
 			PIDLabels: []string{"pid"},
-			PID: func(_ context.Context, target labels.Labels, label, value string) (string, bool) {
-				return label + value + "of" + target.Get("target_pid"), true
+			PID: func(_ context.Context, target labels.Labels, label, value string) scrape.PID {
+				return scrape.PID{Value: label + value + "of" + target.Get("target_pid")}
 			},
 		}
 		r := start(t, n, []*job.Config{jobNamed("j")}, opts, `a`, `up`)

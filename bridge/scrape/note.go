@@ -31,6 +31,7 @@ func (l *loop) note(at time.Time, res *result) {
 	s := l.Status()
 	before := s.Health
 	s.LastScrape, s.LastDuration = at, res.duration
+	s.SubjectNote = l.scraper.note()
 	if res.err == nil {
 		s.Health, s.LastError = HealthUp, ""
 		s.Samples, s.Kept, s.Bytes, s.Format = res.exposed, res.kept, res.bytes, res.mediaType

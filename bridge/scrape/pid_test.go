@@ -20,7 +20,7 @@ import (
 
 // pidScrapes returns a function that scrapes an exposition once a second, in which
 // the pids of the metric a are translated by pid.
-func pidScrapes(t *testing.T, body string, pid func(value string) (string, bool)) (scrape func(), app *appender, st *store.Store) {
+func pidScrapes(t *testing.T, body string, pid func(value string) PID) (scrape func(), app *appender, st *store.Store) {
 	own := job.DefaultConfig(job.DefaultGlobal())
 	sel := store.NewSelection([]store.Selector{{
 		Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, "a")},
@@ -29,9 +29,7 @@ func pidScrapes(t *testing.T, body string, pid func(value string) (string, bool)
 	st = store.New(sel, store.Options{}, nil)
 	opts := Options{
 		PIDLabels: []string{"pid"},
-		PID: func(_ context.Context, _ labels.Labels, _, value string) (string, bool) {
-			return pid(value)
-		},
+		PID:       func(_ context.Context, _ labels.Labels, _, value string) PID { return pid(value) },
 	}
 	app = newAppender(&job.Target{Job: &own, Public: labels.FromStrings("job", "j")},
 		&shared{store: st, sel: sel, pids: newPIDTranslator(opts), pidLabels: opts.PIDLabels})
@@ -47,11 +45,11 @@ func pidScrapes(t *testing.T, body string, pid func(value string) (string, bool)
 // stood for it goes stale.
 func TestPIDIsTranslatedAgain(t *testing.T) {
 	asked := 0
-	scrape, app, st := pidScrapes(t, "a{pid=\"5\"} 1\na{pid=\"5\"} 1\n", func(value string) (string, bool) {
+	scrape, app, st := pidScrapes(t, "a{pid=\"5\"} 1\na{pid=\"5\"} 1\n", func(value string) PID {
 		if asked++; asked == 1 {
-			return value + "@unknown", false
+			return PID{Value: value + "@unknown", Lost: true}
 		}
-		return "1005", true
+		return PID{Value: "1005"}
 	})
 	for i, fresh := range []int{1, 1, 0} {
 		scrape()
@@ -85,9 +83,9 @@ func TestPIDIsNeverFound(t *testing.T) {
 		fmt.Fprintf(&body, "a{pid=\"%d\"} 1\n", i)
 	}
 	asked := 0
-	scrape, app, st := pidScrapes(t, body.String(), func(value string) (string, bool) {
+	scrape, app, st := pidScrapes(t, body.String(), func(value string) PID {
 		asked++
-		return value + "@unknown", false
+		return PID{Value: value + "@unknown", Lost: true}
 	})
 	scrape()
 	scrape()
@@ -108,5 +106,50 @@ func TestPIDIsNeverFound(t *testing.T) {
 		if !strings.Contains(s, "@unknown\"} 3ff0000000000000 ") {
 			t.Fatalf("sample %s", s)
 		}
+	}
+}
+
+// A pid is translated again when its process has ended: a sample never goes to a
+// stranger who has the translated pid now.
+func TestPIDOfAnotherProcess(t *testing.T) {
+	asked, lives := 0, map[string]bool{"1005": true, "1007": true}
+	scrape, app, st := pidScrapes(t, "a{pid=\"5\"} 1\na{pid=\"7\"} 1\n", func(value string) PID {
+		asked++
+		switch {
+		case value == "7":
+			return PID{Value: "1007", Holds: func() bool { return lives["1007"] }}
+		case lives["1005"]:
+			return PID{Value: "1005", Holds: func() bool { return lives["1005"] }}
+		default:
+			return PID{Value: "2005", Holds: func() bool { return true }}
+		}
+	})
+	for i, step := range []struct{ asked, added int }{{2, 2}, {2, 0}, {3, 1}, {3, 0}} {
+		lives["1005"] = i < 2
+		scrape()
+		if asked != step.asked || app.counts.added != step.added {
+			t.Errorf("scrape %d: translated %d times, %d series are new; want %+v", i, asked, app.counts.added, step)
+		}
+	}
+	want := []string{
+		`{__name__="a", job="j", pid="1005"} 3ff0000000000000 @1000`,
+		`{__name__="a", job="j", pid="1005"} 3ff0000000000000 @2000`,
+		`{__name__="a", job="j", pid="1005"} 7ff0000000000002 @3000`,
+		`{__name__="a", job="j", pid="2005"} 3ff0000000000000 @3000`,
+		`{__name__="a", job="j", pid="2005"} 3ff0000000000000 @4000`,
+	}
+	var got []string
+	for _, s := range storeDump(t, st) {
+		if !strings.Contains(s, `pid="1007"`) {
+			got = append(got, s)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+	if n := len(app.cache.translated); n != 2 {
+		t.Errorf("%d translations remembered of 2", n)
 	}
 }

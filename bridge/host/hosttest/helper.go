@@ -34,8 +34,10 @@ func Main(m *testing.M, helpers map[string]func() (address string, err error)) (
 }
 
 // Command returns the command that runs a helper.
-func Command(name string, env ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0]) //nolint:noctx // it ends with its standard input
+func Command(name string, env ...string) *exec.Cmd { return command(os.Args[0], name, env) }
+
+func command(path, name string, env []string) *exec.Cmd {
+	cmd := exec.Command(path) //nolint:noctx // it ends with its standard input
 	cmd.Env = append(append(os.Environ(), helperVariable+"="+name), env...)
 	return cmd
 }
@@ -51,7 +53,17 @@ type Helper struct {
 // is not permitted.
 func Start(t testing.TB, name string, cloneflags uintptr, env ...string) Helper {
 	t.Helper()
-	cmd := Command(name, env...)
+	return start(t, Command(name, env...), name, cloneflags)
+}
+
+// StartProgram starts a helper from another path, at which the test binary is, too.
+func StartProgram(t testing.TB, path, name string, env ...string) Helper {
+	t.Helper()
+	return start(t, command(path, name, env), name, 0)
+}
+
+func start(t testing.TB, cmd *exec.Cmd, name string, cloneflags uintptr) Helper {
+	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: cloneflags}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

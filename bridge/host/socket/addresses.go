@@ -42,13 +42,21 @@ func (t *addressTable) lookup(from uint64, addr netip.Addr) (ns uint64, ok bool)
 	if addr.IsLoopback() {
 		return from, true
 	}
+	now := t.machine.Now()
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	ns = t.namespaces[addr]
-	if now := t.machine.Now(); !t.lives(ns) && now.Sub(t.built) >= addressInterval {
-		t.members, t.built = t.listeners.members(), now
-		t.namespaces = namespaceAddresses(t.machine, t.members)
-		ns = t.namespaces[addr]
+	ns, members := t.namespaces[addr], t.members
+	due := now.Sub(t.built) >= addressInterval
+	t.mu.Unlock()
+	if !t.lives(ns, members) && due {
+		// Not under the lock, which other targets would wait for. Two of them may read
+		// the addresses at the same time, and find the same.
+		if members, err := t.listeners.listNamespaces(); err == nil {
+			namespaces := namespaceAddresses(t.machine, members)
+			t.mu.Lock()
+			t.namespaces, t.members, t.built = namespaces, members, now
+			t.mu.Unlock()
+			ns = namespaces[addr]
+		}
 	}
 	return ns, ns != 0
 }
@@ -57,11 +65,11 @@ func (t *addressTable) lookup(from uint64, addr netip.Addr) (ns uint64, ok bool)
 // kernel soon uses the number of a namespace again, and a container that is started
 // again may have its old addresses. So one of the processes of that time has to be in
 // the namespace still.
-func (t *addressTable) lives(ns uint64) bool {
+func (t *addressTable) lives(ns uint64, members map[uint64][]int) bool {
 	if ns == 0 {
 		return false
 	}
-	return ns == t.machine.NetNS() || slices.ContainsFunc(t.members[ns], func(pid int) bool {
+	return ns == t.machine.NetNS() || slices.ContainsFunc(members[ns], func(pid int) bool {
 		now, err := t.machine.Namespace(pid, "net")
 		return err == nil && now == ns
 	})

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/promscope/promscope/bridge/host"
 )
 
@@ -23,9 +25,18 @@ func (c namespaceConn) NetConn() net.Conn { return c.Conn }
 // CAP_SYS_ADMIN, and CAP_SYS_PTRACE for other users' processes. The error wraps
 // host.ErrNotPermitted without these, and host.ErrNoProcess if no process is in the
 // namespace any more. An address there has to be an IP address: the wrong resolver would
-// resolve a name.
+// resolve a name. The path of a unix socket below the root directory of a process,
+// /proc/PID/root/…, is followed as that process would.
 func (t *Table) DialContext(ctx context.Context, netns uint64, network, address string) (net.Conn, error) {
 	var dialer net.Dialer
+	if pid, path, ok := t.machine.SplitRoot(address); ok && network == "unix" {
+		file, err := t.machine.OpenInRoot(pid, path, unix.O_PATH)
+		if err != nil {
+			return nil, fmt.Errorf("dialing a unix socket: %w", err)
+		}
+		defer file.Close()
+		return dialer.DialContext(ctx, network, fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+	}
 	if netns == 0 || netns == t.machine.NetNS() {
 		return dialer.DialContext(ctx, network, address)
 	}
@@ -49,17 +60,18 @@ func (t *Table) DialContext(ctx context.Context, netns uint64, network, address 
 
 // member returns a process that is in a network namespace.
 func (t *listenerTable) member(netns uint64) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	pids := t.membersOf(netns)
 	for range 2 {
-		for _, pid := range t.namespaces[netns] {
+		for _, pid := range pids {
 			if ns, err := t.machine.Namespace(pid, "net"); err == nil && ns == netns {
 				return pid, nil
 			}
 		}
-		if err := t.listNamespaces(); err != nil {
+		namespaces, err := t.listNamespaces()
+		if err != nil {
 			return 0, err
 		}
+		pids = namespaces[netns]
 	}
 	return 0, fmt.Errorf("network namespace %d: %w", netns, host.ErrNoProcess)
 }
@@ -70,14 +82,4 @@ func (t *Table) NetNamespaces() int {
 	t.listeners.mu.Lock()
 	defer t.listeners.mu.Unlock()
 	return len(t.listeners.namespaces)
-}
-
-// members returns some processes in each network namespace.
-func (t *listenerTable) members() map[uint64][]int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := t.listNamespaces(); err != nil {
-		return nil
-	}
-	return t.namespaces // replaced as a whole, never changed
 }

@@ -2,34 +2,53 @@ package socket
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/promscope/promscope/bridge/host"
 )
 
+// search looks through the file descriptors of processes for some sockets. It reads those
+// of each process once.
+type search struct {
+	machine *host.Machine
+	inodes  map[uint64]bool
+	read    map[int]map[uint64]string // by pid: the sockets among inodes, and their descriptors
+}
+
+func newSearch(m *host.Machine, inodes map[uint64]bool) *search {
+	return &search{machine: m, inodes: inodes, read: map[int]map[uint64]string{}}
+}
+
 // findHolders looks through the file descriptors of all processes until each of the
 // sockets has been found, and returns their owners. The sockets that are looked for are
 // new, so the highest pids come first.
 func findHolders(m *host.Machine, inodes map[uint64]bool) map[uint64]holder {
-	found, managed := map[uint64]holder{}, map[uint64]holder{}
 	pids, err := m.PIDs()
 	if err != nil {
-		return found
+		return nil
 	}
-	slices.SortFunc(pids, func(a, b int) int { return b - a })
+	return newSearch(m, inodes).owners(pids)
+}
+
+// owners returns the owners of the sockets, as far as one of the processes holds them. A
+// service manager is the owner only of what no other process holds.
+func (s *search) owners(pids []int) map[uint64]holder {
+	found, managed := map[uint64]holder{}, map[uint64]holder{}
+	pids = slices.SortedFunc(slices.Values(pids), func(a, b int) int { return b - a })
 	for _, pid := range pids {
-		for inode, fd := range socketsOf(m, pid, inodes) {
+		for inode, fd := range s.socketsOf(pid) {
 			if _, ok := found[inode]; ok {
 				continue
 			}
-			switch h, ok := ownerOf(m, pid, fd, inode); {
+			switch h, ok := s.ownerOf(pid, fd, inode); {
 			case ok && isServiceManager(h.process):
 				managed[inode] = h // unless the service comes yet
 			case ok:
 				found[inode] = h
 			}
 		}
-		if len(found) == len(inodes) {
+		if len(found) == len(s.inodes) {
 			break
 		}
 	}
@@ -44,22 +63,23 @@ func findHolders(m *host.Machine, inodes map[uint64]bool) map[uint64]holder {
 // ownerOf returns the owner of a socket, given a process that holds it: the oldest
 // ancestor that holds it too. Workers inherit the listener of the server that forked
 // them, so that is the master. A service manager counts only as long as no service holds
-// the socket that it opened.
-func ownerOf(m *host.Machine, pid int, fd string, inode uint64) (holder, bool) {
-	p, err := m.Process(pid)
+// the socket that it opened, and what starts a forwarder is none.
+func (s *search) ownerOf(pid int, fd string, inode uint64) (holder, bool) {
+	p, err := s.machine.Process(pid)
 	if err != nil {
 		return holder{}, false
 	}
 	oldest := holder{p, fd}
 	for ppid := p.PPID; ppid > 0; ppid = p.PPID {
-		if p, err = m.Stat(ppid); err != nil || isServiceManager(p) {
+		if p, err = s.machine.Stat(ppid); err != nil || isServiceManager(p) {
 			break
 		}
-		fd, ok := socketsOf(m, ppid, map[uint64]bool{inode: true})[inode]
+		fd, ok := s.socketsOf(ppid)[inode]
 		if !ok {
 			continue
 		}
-		if p, err = m.Process(ppid); err != nil || p.NetNS != oldest.process.NetNS {
+		p, err = s.machine.Process(ppid)
+		if err != nil || p.NetNS != oldest.process.NetNS || forwards(oldest.process) != noForwarder && forwards(p) == noForwarder {
 			break
 		}
 		oldest = holder{p, fd}
@@ -67,39 +87,59 @@ func ownerOf(m *host.Machine, pid int, fd string, inode uint64) (holder, bool) {
 	return oldest, true
 }
 
+// socketsOf returns which of the sockets a process holds, and under which file
+// descriptors.
+func (s *search) socketsOf(pid int) map[uint64]string {
+	found, ok := s.read[pid]
+	if !ok {
+		found = socketsOf(s.machine, pid, s.inodes)
+		s.read[pid] = found
+	}
+	return found
+}
+
 // isServiceManager reports whether a process opens sockets for others.
 func isServiceManager(p host.Process) bool {
 	switch p.Comm {
-	case "systemd", "xinetd", "inetd":
+	case "systemd", "systemd-executo", "(sd-executor)", "xinetd", "inetd", "openbsd-inetd", "inetutils-inetd", "circusd", "start_server":
 		return true
+	case "systemd-socket-": // systemd-socket-activate, or systemd-socket-proxyd
+		return p.Exe == "" || filepath.Base(p.Exe) == "systemd-socket-activate"
 	}
 	return false
 }
 
-// holds reports whether a process still is the one that it was, and still holds a
-// socket. Start times that were read are kept in starts, if it is not nil, for one look
-// at all sockets: some processes hold hundreds, and to read the stat file of one the
-// kernel walks through its threads.
-func holds(m *host.Machine, h holder, inode uint64, starts map[int]uint64) bool {
+// verify returns what a process that held a socket is now; it is not ok if that process
+// has ended or holds the socket no more. Its name may be another one: it has executed
+// another program. What is read of processes is kept in stats, for one look at all
+// sockets: some processes hold hundreds, and to read the stat file of one the kernel
+// walks through its threads.
+func verify(m *host.Machine, h holder, inode uint64, stats map[int]host.Process) (holder, bool) {
 	if held, ok := m.SocketAt(h.process.PID, h.fd); !ok || held != inode {
-		return false
+		return holder{}, false
 	}
 	// A socket's inode number may come again some day, in a process of the same
 	// pid, under the same descriptor.
-	ticks, known := starts[h.process.PID]
+	now, known := stats[h.process.PID]
 	if !known {
-		if p, err := m.Stat(h.process.PID); err == nil {
-			ticks = p.StartTicks
-		}
-		if starts != nil {
-			starts[h.process.PID] = ticks
-		}
+		now, _ = m.Stat(h.process.PID)
+		stats[h.process.PID] = now
 	}
-	return ticks != 0 && ticks == h.process.StartTicks
+	if now.StartTicks == 0 || now.StartTicks != h.process.StartTicks {
+		return holder{}, false
+	}
+	if now.Comm != h.process.Comm {
+		p, err := m.Process(h.process.PID)
+		if err != nil || p.ID() != h.process.ID() {
+			return holder{}, false
+		}
+		h.process = p
+	}
+	return h, true
 }
 
 // socketsOf returns which of the sockets a process holds, and under which file
-// descriptors.
+// descriptors; all of them if inodes is nil.
 func socketsOf(m *host.Machine, pid int, inodes map[uint64]bool) map[uint64]string {
 	dir, err := os.Open(m.Path(pid, "fd"))
 	if err != nil {
@@ -112,7 +152,7 @@ func socketsOf(m *host.Machine, pid int, inodes map[uint64]bool) map[uint64]stri
 	}
 	var found map[uint64]string
 	for _, fd := range names {
-		if inode, ok := m.SocketAt(pid, fd); ok && inodes[inode] {
+		if inode, ok := m.SocketAt(pid, fd); ok && (inodes == nil || inodes[inode]) {
 			if found == nil {
 				found = map[uint64]string{}
 			}

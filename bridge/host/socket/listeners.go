@@ -45,15 +45,18 @@ type miss struct {
 
 // listenerTable knows the listening sockets and their owners. A known owner is only
 // verified. For sockets that are new the file descriptors of all processes are looked
-// through.
+// through, for all that are new at once. Nothing is read under the lock: what a target
+// waits for is at most a search under way, which has its listener, too.
 type listenerTable struct {
-	machine *host.Machine
+	machine   *host.Machine
+	searching chan struct{} // holds a value while file descriptors are looked through
 
 	mu         sync.Mutex
 	namespaces map[uint64][]int // network namespace to some processes in it
 	tcp        map[uint64][]socket
 	owners     map[uint64]holder // by inode
-	missed     map[uint64]miss   // sockets that no process was found to hold
+	missed     map[uint64]miss   // sockets that no process was found to hold, or only a service manager
+	searched   map[int]bool      // pids that were looked through for sockets of service managers
 	room       int               // with so many of both, those that are gone are dropped
 }
 
@@ -72,10 +75,11 @@ type holder struct {
 
 func newListenerTable(m *host.Machine) *listenerTable {
 	return &listenerTable{
-		machine: m,
-		tcp:     map[uint64][]socket{},
-		owners:  map[uint64]holder{},
-		missed:  map[uint64]miss{},
+		machine:   m,
+		searching: make(chan struct{}, 1),
+		tcp:       map[uint64][]socket{},
+		owners:    map[uint64]holder{},
+		missed:    map[uint64]miss{},
 	}
 }
 
@@ -93,21 +97,21 @@ func (t *Table) Listeners(ctx context.Context, want Wanted) ([]Listener, error) 
 }
 
 func (t *listenerTable) list(ctx context.Context, want Wanted) ([]Listener, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := t.listNamespaces(); err != nil {
+	namespaces, err := t.listNamespaces()
+	if err != nil {
 		return nil, err
 	}
 	var wanted []Listener
 	listening := map[uint64]bool{}
-	for ns, pids := range t.namespaces {
+	for ns, pids := range namespaces {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		sockets := t.knownTCP(ns)
 		if want.TCP != nil {
-			t.tcp[ns] = t.listTCP(ns, pids)
+			sockets = t.listTCP(ns, pids)
 		}
-		for _, s := range t.tcp[ns] {
+		for _, s := range sockets {
 			listening[s.inode] = true
 			if want.TCP != nil && want.TCP(ns, s.addr) {
 				wanted = append(wanted, Listener{NetNS: ns, Addr: s.addr, Inode: s.inode})
@@ -129,9 +133,9 @@ func (t *listenerTable) list(ctx context.Context, want Wanted) ([]Listener, erro
 	for i, l := range wanted {
 		inodes[i] = l.Inode
 	}
-	t.resolve(inodes)
+	owners := t.resolve(ctx, inodes, nil)
 	for i := range wanted {
-		wanted[i].Owner = t.owners[wanted[i].Inode].process
+		wanted[i].Owner = owners[wanted[i].Inode].process
 		wanted[i].Dormant = isServiceManager(wanted[i].Owner)
 	}
 	slices.SortFunc(wanted, compareListeners)
@@ -140,6 +144,8 @@ func (t *listenerTable) list(ctx context.Context, want Wanted) ([]Listener, erro
 
 // forget drops what is known of sockets that listen no more.
 func (t *listenerTable) forget(listening map[uint64]bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for inode := range t.owners {
 		if !listening[inode] {
 			delete(t.owners, inode)
@@ -152,64 +158,12 @@ func (t *listenerTable) forget(listening map[uint64]bool) {
 	}
 }
 
-// sweep drops sockets that are not held as they were, and those without an owner that
-// nobody has asked for lately. It does the work of forget where all listeners are never
-// listed.
-func (t *listenerTable) sweep(now time.Time) {
-	starts := map[int]uint64{}
-	for inode, h := range t.owners {
-		if !holds(t.machine, h, inode, starts) {
-			delete(t.owners, inode)
-		}
-	}
-	for inode, m := range t.missed {
-		if now.Sub(m.at) >= 2*missedMost {
-			delete(t.missed, inode)
-		}
-	}
-}
-
-// resolve finds the owners of sockets, and verifies those that are known. Sockets that
-// no process holds end up in missed.
-func (t *listenerTable) resolve(inodes []uint64) {
-	now := t.machine.Now()
-	unknown, starts := map[uint64]bool{}, map[int]uint64{}
-	for _, inode := range inodes {
-		if h, ok := t.owners[inode]; ok {
-			if holds(t.machine, h, inode, starts) {
-				continue
-			}
-			delete(t.owners, inode)
-		}
-		if m, ok := t.missed[inode]; !ok || now.Sub(m.at) >= m.wait {
-			unknown[inode] = true
-		}
-	}
-	if len(unknown) == 0 {
-		return
-	}
-	if len(t.owners)+len(t.missed) >= t.room {
-		t.sweep(now)
-		t.room = 2*(len(t.owners)+len(t.missed)) + 64
-	}
-	found := findHolders(t.machine, unknown)
-	for inode := range unknown {
-		if h, ok := found[inode]; ok {
-			t.owners[inode] = h
-			delete(t.missed, inode)
-		} else {
-			wait := min(max(2*t.missed[inode].wait, missedFirst), missedMost)
-			t.missed[inode] = miss{now, wait}
-		}
-	}
-}
-
 // listNamespaces finds the network namespaces, and a few processes in each: one
-// may end before its tables are read.
-func (t *listenerTable) listNamespaces() error {
+// may end before its tables are read. The map is replaced as a whole, never changed.
+func (t *listenerTable) listNamespaces() (map[uint64][]int, error) {
 	pids, err := t.machine.PIDs()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	slices.Sort(pids)
 	namespaces := map[uint64][]int{}
@@ -223,30 +177,59 @@ func (t *listenerTable) listNamespaces() error {
 	if self, own := t.machine.PID(), t.machine.NetNS(); self > 0 && namespaces[own] == nil {
 		namespaces[own] = []int{self}
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.namespaces = namespaces
 	for ns := range t.tcp {
 		if namespaces[ns] == nil {
 			delete(t.tcp, ns)
 		}
 	}
-	return nil
+	return namespaces, nil
+}
+
+// membersOf returns some processes that were in a network namespace when it was looked at
+// last; it looks if that one is new.
+func (t *listenerTable) membersOf(ns uint64) []int {
+	t.mu.Lock()
+	pids := t.namespaces[ns]
+	t.mu.Unlock()
+	if pids != nil {
+		return pids
+	}
+	namespaces, err := t.listNamespaces()
+	if err != nil {
+		return nil
+	}
+	return namespaces[ns]
+}
+
+// knownTCP returns the listening TCP sockets of a namespace as they were listed last.
+func (t *listenerTable) knownTCP(ns uint64) []socket {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tcp[ns] // replaced as a whole, never changed
 }
 
 // listTCP returns the listening TCP sockets of a namespace through one of the
 // processes in it.
 func (t *listenerTable) listTCP(ns uint64, pids []int) []socket {
+	var sockets []socket
 	for _, pid := range pids {
 		listeners, err := tcpSockets(t.machine, ns, pid, tcpListening)
 		if err != nil {
 			continue
 		}
-		sockets := make([]socket, len(listeners))
+		sockets = make([]socket, len(listeners))
 		for i, l := range listeners {
 			sockets[i] = socket{addr: l.local, inode: l.inode}
 		}
-		return sockets
+		break
 	}
-	return nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tcp[ns] = sockets
+	return sockets
 }
 
 func compareListeners(a, b Listener) int {

@@ -1,12 +1,17 @@
 package socket
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,8 +24,16 @@ import (
 
 func TestMain(m *testing.M) {
 	os.Exit(hosttest.Main(m, map[string]func() (string, error){
-		"master":    runMaster,
-		"worker":    runWorker,
+		"master":  runMaster,
+		"worker":  runWorker,
+		"chroot":  runChroot,
+		"manager": runManager,
+		"service": runWorker,
+		// They have no input that would end them.
+		"activated": func() (string, error) { return forever(runWorker()) },
+		"alone":     func() (string, error) { return forever(listen(net.ListenConfig{})) },
+		"forward":   runForwarder,
+		"exporter":  runExporter,
 		"listen":    func() (string, error) { return listen(net.ListenConfig{}) },
 		"reuseport": func() (string, error) { return listen(net.ListenConfig{Control: reusePort}) },
 	}))
@@ -50,6 +63,122 @@ func runWorker() (string, error) {
 	return serve(l), nil
 }
 
+// forever waits until the process is killed.
+func forever(address string, err error) (string, error) {
+	if err == nil {
+		select {}
+	}
+	return address, err
+}
+
+// runManager listens as a service manager does, which never accepts, and starts and stops
+// the service when it is told.
+func runManager() (string, error) {
+	// That is the name of the first thread, which /proc/PID/stat shows.
+	if err := os.WriteFile("/proc/self/comm", []byte("systemd"), 0); err != nil {
+		return "", err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		return "", err
+	}
+	commands, err := net.Listen("unix", "@promscope-test-manager-"+strconv.Itoa(os.Getpid()))
+	if err != nil {
+		return "", err
+	}
+	go func() {
+		var service *exec.Cmd
+		var input io.Closer
+		for {
+			conn, err := commands.Accept()
+			if err != nil {
+				return
+			}
+			var what string
+			_, _ = fmt.Fscan(conn, &what)
+			if what == "start" {
+				service = hosttest.Command("service")
+				service.ExtraFiles = []*os.File{f}
+				input, _ = service.StdinPipe()
+				output, _ := service.StdoutPipe()
+				if service.Start() == nil {
+					_, _ = bufio.NewReader(output).ReadString('\n')
+				}
+			} else {
+				_ = input.Close()
+				_ = service.Wait()
+			}
+			fmt.Fprintln(conn, service.Process.Pid)
+			conn.Close()
+		}
+	}()
+	return l.Addr().String(), nil
+}
+
+// runForwarder opens a connection for each that it accepts. It runs until it is killed.
+func runForwarder() (string, error) {
+	l, err := net.Listen("tcp", os.Getenv("ADDRESS"))
+	if err != nil {
+		return "", err
+	}
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return "", err
+		}
+		server, err := net.Dial("tcp", os.Getenv("SERVER"))
+		if err != nil {
+			return "", err
+		}
+		go func() { _, _ = io.Copy(server, conn) }()
+		go func() { _, _ = io.Copy(conn, server) }()
+	}
+}
+
+// runExporter answers each request after it has connected to its server, for as long as
+// that takes. The path of the request is the server's address.
+func runExporter() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		network, address := "tcp", r.URL.Query().Get("target")
+		if strings.HasPrefix(address, "/") {
+			network = "unix"
+		}
+		if address == "" {
+			return
+		}
+		conn, err := net.Dial(network, address)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "GET / HTTP/1.0\r\n\r\n")
+		_, _ = io.Copy(io.Discard, conn)
+	})}
+	go func() { _ = server.Serve(l) }()
+	return l.Addr().String(), nil
+}
+
+// runChroot listens on a unix socket below another root directory.
+func runChroot() (string, error) {
+	if err := syscall.Chroot(os.Getenv("ROOT")); err != nil {
+		return "", err
+	}
+	l, err := net.Listen("unix", os.Getenv("ADDRESS"))
+	if err != nil {
+		return "", err
+	}
+	return serve(l), nil
+}
+
 func reusePort(_, _ string, c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
 }
@@ -58,16 +187,22 @@ func listen(config net.ListenConfig) (string, error) {
 	if err := hosttest.LoopbackUp(); err != nil {
 		return "", err
 	}
-	l, err := config.Listen(context.Background(), "tcp", os.Getenv("ADDRESS"))
+	network, address := "tcp", os.Getenv("ADDRESS")
+	if strings.HasPrefix(address, "/") {
+		network = "unix"
+	}
+	l, err := config.Listen(context.Background(), network, address)
 	if err != nil {
 		return "", err
 	}
 	return serve(l), nil
 }
 
-// serve answers every request with this process's pid, and returns where.
+// serve answers every request with this process's pid, after PAUSE, and returns where.
 func serve(l net.Listener) string {
+	pause, _ := time.ParseDuration(os.Getenv("PAUSE"))
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(pause)
 		fmt.Fprint(w, os.Getpid())
 	})}
 	go func() { _ = server.Serve(l) }()

@@ -11,15 +11,15 @@ import (
 	"github.com/promscope/promscope/bridge/host"
 )
 
-// OwnerOf returns the process that owns the listener at the other end of a
-// connection of ours. The connection is one of a unix socket, of TCP on this host, or
-// of TCP to an address of a container on this host. It is not ok if the listener is on
-// another machine, or its owner cannot be told. A known owner takes some
-// microseconds; for one that is not known the file descriptors of all processes are
-// looked through.
+// OwnerOf returns the process that answers at the other end of a connection of ours. The
+// connection is one of a unix socket, of TCP on this host, or of TCP to an address of a
+// container on this host. It is not ok if the listener is on another machine, or its owner
+// cannot be told. A known owner takes some microseconds; for one that is not known the
+// file descriptors of all processes are looked through.
 //
-// Behind a docker-proxy, which forwards a published port, the owner is the
-// process in the container.
+// A service manager does not answer: the service does, or nobody. Nor does a forwarder, as
+// docker-proxy is one for a published port: the process behind it does, if it is on this
+// host. What a tunnel leads to is not known.
 func (t *Table) OwnerOf(ctx context.Context, conn net.Conn) (p host.Process, ok bool) {
 	netns := t.machine.NetNS()
 	for {
@@ -34,10 +34,11 @@ func (t *Table) OwnerOf(ctx context.Context, conn net.Conn) (p host.Process, ok 
 	}
 	switch remote := conn.RemoteAddr().(type) {
 	case *net.UnixAddr:
-		return t.unixOwner(conn, netns, remote.Name)
+		return t.unixOwner(ctx, conn, netns, remote.Name)
 	case *net.TCPAddr:
 		local, _ := conn.LocalAddr().(*net.TCPAddr)
-		return t.tcpOwner(ctx, netns, unmapped(remote.AddrPort()), unmapped(local.AddrPort()))
+		p, _ = t.tcpOwner(ctx, netns, unmapped(remote.AddrPort()), unmapped(local.AddrPort()), maxHops)
+		return p, p.PID != 0
 	}
 	return host.Process{}, false
 }
@@ -46,25 +47,52 @@ func unmapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 }
 
-// tcpOwner returns the owner of the listener at server, to which client is
-// connected; both are seen from the namespace netns.
-func (t *Table) tcpOwner(ctx context.Context, netns uint64, server, client netip.AddrPort) (host.Process, bool) {
+// maxHops is how many forwarders may stand in front of each other.
+const maxHops = 3
+
+// tcpOwner returns the process that answers at server, to which client is connected; both
+// are seen from the namespace netns. A client that is not valid is not known. The PID is 0
+// if that process is not known; here says whether the listener is on this host at all.
+func (t *Table) tcpOwner(ctx context.Context, netns uint64, server, client netip.AddrPort, hops int) (p host.Process, here bool) {
 	ns, ok := t.addresses.lookup(netns, server.Addr())
 	if !ok {
 		return host.Process{}, false
 	}
-	p, ok := t.listenerOwner(ctx, ns, server, client)
-	if !ok {
-		return host.Process{}, false
+	connection := func() uint64 { return t.accepted(ctx, ns, server, client) }
+	owners := t.listenerOwners(ctx, ns, server)
+	switch {
+	case len(owners) == 0:
+		return host.Process{}, true
+	case len(owners) > 1 && client.IsValid(): // SO_REUSEPORT
+		p = t.acceptor(connection(), owners)
+	default:
+		p = owners[0]
 	}
-	target, proxied := proxyTarget(t.machine, p)
-	if !proxied {
+	return t.answers(ctx, ns, p, connection, hops)
+}
+
+// answers returns who answers a connection that reaches the listener of a process. The
+// function connection returns the inode of its other end, as acceptors have it.
+func (t *Table) answers(ctx context.Context, ns uint64, p host.Process, connection func() uint64, hops int) (host.Process, bool) {
+	if isServiceManager(p) {
+		// It may start a service for each connection, which has nothing but that.
+		if p = t.holderOf(connection()); isServiceManager(p) {
+			return host.Process{}, true
+		}
+	}
+	switch {
+	case forwards(p) == noForwarder:
 		return p, true
-	}
-	if ns, ok = t.addresses.lookup(ns, target.Addr()); !ok {
+	case forwards(p) == carried || hops == 0:
 		return host.Process{}, false
 	}
-	return t.listenerOwner(ctx, ns, target, netip.AddrPort{})
+	if target, ok := proxyTarget(t.machine, p); ok {
+		return t.tcpOwner(ctx, ns, target, netip.AddrPort{}, hops-1)
+	}
+	if accepted := t.holderOf(connection()); accepted.PID != 0 {
+		p = accepted // a child for each connection
+	}
+	return t.behind(ctx, p, hops-1)
 }
 
 // acceptTries and acceptPause bound how long OwnerOf waits for the server to accept the
@@ -74,76 +102,97 @@ const (
 	acceptPause = time.Millisecond
 )
 
-// listenerOwner returns the owner of the listener at an address in a namespace. If
-// processes share the port (SO_REUSEPORT), it is the one that accepted the connection
-// from client.
-func (t *Table) listenerOwner(ctx context.Context, ns uint64, server, client netip.AddrPort) (host.Process, bool) {
-	owners := t.listeners.listenerOwners(ns, server)
-	switch {
-	case len(owners) == 0:
-		return host.Process{}, false
-	case len(owners) == 1 || !client.IsValid():
-		return owners[0], true
+// accepted returns the inode of the socket of a namespace that a connection from client to
+// server has at the server's end; 0 if no process accepts it in time.
+func (t *Table) accepted(ctx context.Context, ns uint64, server, client netip.AddrPort) (inode uint64) {
+	pid, err := t.listeners.member(ns)
+	if err != nil || !client.IsValid() {
+		return 0
 	}
 	for range acceptTries {
-		if p, accepted := t.acceptor(ns, server, client, owners); accepted {
-			return p, p.PID != 0
+		inode, err := diagConnection(t.machine, ns, pid, server, client)
+		if err != nil {
+			inode, err = procConnection(t.machine, pid, server, client)
+		}
+		if err == nil && inode != 0 {
+			return inode
 		}
 		select {
 		case <-ctx.Done():
-			return host.Process{}, false
+			return 0
 		case <-time.After(acceptPause):
 		}
 	}
-	return host.Process{}, false
+	return 0
+}
+
+// holderOf returns the process that holds a socket; the PID is 0 if none is known to.
+func (t *Table) holderOf(inode uint64) host.Process {
+	if inode == 0 {
+		return host.Process{}
+	}
+	return findHolders(t.machine, map[uint64]bool{inode: true})[inode].process
+}
+
+// acceptor returns which of the owners of a port has accepted the connection that has this
+// inode, itself or by one of its workers. The PID is 0 if it was none of them, as for a
+// connection that was passed to another process.
+func (t *Table) acceptor(inode uint64, owners []host.Process) host.Process {
+	for p := t.holderOf(inode); p.PID > 1; {
+		if i := slices.IndexFunc(owners, func(o host.Process) bool { return o.ID() == p.ID() }); i >= 0 {
+			return owners[i]
+		}
+		var err error
+		if p, err = t.machine.Stat(p.PPID); err != nil {
+			break
+		}
+	}
+	return host.Process{}
 }
 
 // listenerOwners returns the owners of the listeners at an address in a
 // namespace, the oldest first.
-func (t *listenerTable) listenerOwners(ns uint64, server netip.AddrPort) []host.Process {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	owners, complete := t.knownOwners(ns, server)
-	if complete {
+func (t *Table) listenerOwners(ctx context.Context, ns uint64, server netip.AddrPort) []host.Process {
+	l := t.listeners
+	if owners, complete := l.ownersAt(ctx, l.knownTCP(ns), server, nil); complete {
 		return owners
 	}
-	if t.namespaces[ns] == nil {
-		if err := t.listNamespaces(); err != nil {
-			return nil
-		}
+	sockets := l.listTCP(ns, l.membersOf(ns))
+	all := make([]uint64, len(sockets))
+	for i, s := range sockets {
+		all[i] = s.inode
 	}
-	t.tcp[ns] = t.listTCP(ns, t.namespaces[ns])
-	var inodes []uint64
-	for _, s := range reachable(t.tcp[ns], server) {
-		inodes = append(inodes, s.inode)
-	}
-	t.resolve(inodes)
-	owners, _ = t.knownOwners(ns, server)
+	owners, _ := l.ownersAt(ctx, sockets, server, all)
 	return owners
 }
 
-// knownOwners returns the owners of the listeners at an address that are known
-// already and still hold them, the oldest first; complete says whether there is
-// one for each listener.
-func (t *listenerTable) knownOwners(ns uint64, server netip.AddrPort) (owners []host.Process, complete bool) {
-	sockets := reachable(t.tcp[ns], server)
-	complete = len(sockets) > 0
-	for _, s := range sockets {
-		h, ok := t.owners[s.inode]
-		if !ok || !holds(t.machine, h, s.inode, nil) {
-			complete = false
+// ownersAt returns the owners of the sockets that an address reaches, the oldest first;
+// complete says whether there is one for each. Where it has to look for them, it looks for
+// those of the further sockets too.
+func (t *listenerTable) ownersAt(ctx context.Context, sockets []socket, server netip.AddrPort, further []uint64) (owners []host.Process, complete bool) {
+	var inodes []uint64
+	for _, s := range reachable(sockets, server) {
+		inodes = append(inodes, s.inode)
+	}
+	var found map[uint64]holder
+	if further != nil {
+		found = t.resolve(ctx, inodes, further)
+	} else {
+		found, _, _ = t.known(inodes)
+	}
+	complete = len(inodes) > 0
+	for _, inode := range inodes {
+		h, ok := found[inode]
+		if !ok || isServiceManager(h.process) && further == nil {
+			complete = false // the service may have come
 			continue
 		}
-		if !containsProcess(owners, h.process) {
+		if !slices.ContainsFunc(owners, func(o host.Process) bool { return o.ID() == h.process.ID() }) {
 			owners = append(owners, h.process)
 		}
 	}
 	slices.SortFunc(owners, func(a, b host.Process) int { return cmp.Compare(a.StartTicks, b.StartTicks) })
 	return owners, complete
-}
-
-func containsProcess(processes []host.Process, p host.Process) bool {
-	return slices.ContainsFunc(processes, func(o host.Process) bool { return o.ID() == p.ID() })
 }
 
 // reachable returns the sockets that a connection to the address may reach. The
@@ -167,67 +216,57 @@ func reachable(sockets []socket, server netip.AddrPort) []socket {
 	return nil
 }
 
-// acceptor returns which of the owners of a port has accepted the connection, itself
-// or by one of its workers. It is accepted by none of them (the PID is 0) if it was
-// passed to another process.
-func (t *Table) acceptor(ns uint64, server, client netip.AddrPort, owners []host.Process) (p host.Process, accepted bool) {
-	pid, err := t.listeners.member(ns)
-	if err != nil {
-		return host.Process{}, false
-	}
-	inode, err := diagConnection(t.machine, ns, pid, server, client)
-	if err != nil {
-		inode, err = procConnection(t.machine, pid, server, client)
-	}
-	if err != nil || inode == 0 {
-		return host.Process{}, false
-	}
-	h, accepted := findHolders(t.machine, map[uint64]bool{inode: true})[inode]
-	for p := h.process; p.PID > 1; {
-		if i := slices.IndexFunc(owners, func(o host.Process) bool { return o.ID() == p.ID() }); i >= 0 {
-			return owners[i], true
-		}
-		if p, err = t.machine.Stat(p.PPID); err != nil {
-			break
-		}
-	}
-	return host.Process{}, accepted
-}
-
-// unixOwner returns the owner of the unix listener at path. The peer's credentials are
+// unixOwner returns who answers at the unix listener at path. The peer's credentials are
 // those of the process that called listen. It is the owner, unless it has gone or opens
 // sockets for others.
-func (t *Table) unixOwner(conn net.Conn, netns uint64, path string) (host.Process, bool) {
+func (t *Table) unixOwner(ctx context.Context, conn net.Conn, netns uint64, path string) (host.Process, bool) {
+	var p host.Process
 	if pid, err := t.machine.PeerPID(conn); err == nil {
 		listeners := map[uint64]bool{}
 		for _, s := range listUnix(t.machine, []int{pid}) {
 			listeners[s.inode] = true
 		}
-		if p, err := t.machine.Process(pid); err == nil && !isServiceManager(p) && len(socketsOf(t.machine, pid, listeners)) > 0 {
-			return p, true
+		holder, err := t.machine.Process(pid)
+		if err == nil && !isServiceManager(holder) && len(socketsOf(t.machine, pid, listeners)) > 0 {
+			p = holder
 		}
 	}
-	return t.listeners.unixOwner(netns, path)
+	if p.PID == 0 {
+		p, _ = t.listeners.unixOwner(ctx, netns, path)
+	}
+	if p.PID == 0 {
+		return p, false
+	}
+	connection := func() uint64 {
+		inode, err := socketInode(conn)
+		if err != nil {
+			return 0
+		}
+		own, err := diagUnix(t.machine, netns, t.machine.PID(), inode)
+		if err != nil {
+			return 0
+		}
+		return own.peer
+	}
+	p, _ = t.answers(ctx, netns, p, connection, maxHops)
+	return p, p.PID != 0
 }
 
 // unixOwner returns the owner of the unix listener that was bound to the path by
-// a process in the namespace.
-func (t *listenerTable) unixOwner(netns uint64, path string) (host.Process, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.namespaces[netns] == nil {
-		if err := t.listNamespaces(); err != nil {
+// a process in the namespace. It is not ok if several processes listen at it, each in its
+// own file system or at a file that another one has replaced.
+func (t *listenerTable) unixOwner(ctx context.Context, netns uint64, path string) (owner host.Process, ok bool) {
+	var inodes []uint64
+	for _, s := range listUnix(t.machine, t.membersOf(netns)) {
+		if s.path == path {
+			inodes = append(inodes, s.inode)
+		}
+	}
+	for _, h := range t.resolve(ctx, inodes, nil) {
+		if ok && h.process.ID() != owner.ID() {
 			return host.Process{}, false
 		}
+		owner, ok = h.process, true
 	}
-	for _, s := range listUnix(t.machine, t.namespaces[netns]) {
-		if s.path != path {
-			continue
-		}
-		t.resolve([]uint64{s.inode})
-		if h, ok := t.owners[s.inode]; ok {
-			return h.process, true
-		}
-	}
-	return host.Process{}, false
+	return owner, ok
 }

@@ -120,7 +120,7 @@ func TestOwnersAreForgotten(t *testing.T) {
 		if p, _ := table.OwnerOf(ctx, namespaceConn{conn, ns}); p.PID != 101 {
 			t.Fatalf("owner in the namespace %d", p.PID)
 		}
-		if p, _ := table.listeners.unixOwner(hosttest.InitNetNS, "/run/exporter.sock"); p.PID != 100 {
+		if p, _ := table.listeners.unixOwner(ctx, hosttest.InitNetNS, "/run/exporter.sock"); p.PID != 100 {
 			t.Fatalf("owner of the unix socket %d", p.PID)
 		}
 		table.OwnerOf(ctx, fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9101"})
@@ -137,7 +137,7 @@ func TestOwnersAreForgotten(t *testing.T) {
 // the port is none of theirs; one that was not accepted yet may become so.
 func TestAcceptor(t *testing.T) {
 	tree, table := fixture(t)
-	server := addr("127.0.0.1:9300")
+	ctx, server := context.Background(), addr("127.0.0.1:9300")
 	tree.Net(hosttest.InitNetNS, []hosttest.Socket{
 		{Local: server, Inode: 11}, {Local: server, Inode: 12},
 		{Local: server, Remote: addr("127.0.0.1:50000"), Inode: 13},
@@ -147,18 +147,19 @@ func TestAcceptor(t *testing.T) {
 	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "first", Sockets: []uint64{11}})
 	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "second", Sockets: []uint64{12, 13}})
 	tree.Add(hosttest.Process{PID: 102, PPID: 1, Comm: "other", Sockets: []uint64{14}})
-	owners := table.listeners.listenerOwners(hosttest.InitNetNS, server)
+	owners := table.listenerOwners(ctx, hosttest.InitNetNS, server)
 	if len(owners) != 2 {
 		t.Fatalf("%d owners", len(owners))
 	}
 	for client, want := range map[string]struct {
-		pid      int
-		accepted bool
+		pid   int
+		inode uint64
 	}{
-		"127.0.0.1:50000": {101, true}, "127.0.0.1:50001": {0, true}, "127.0.0.1:50002": {0, false}, "127.0.0.1:50003": {0, false},
+		"127.0.0.1:50000": {101, 13}, "127.0.0.1:50001": {0, 14}, "127.0.0.1:50002": {0, 0}, "127.0.0.1:50003": {0, 0},
 	} {
-		if p, accepted := table.acceptor(hosttest.InitNetNS, server, addr(client), owners); p.PID != want.pid || accepted != want.accepted {
-			t.Errorf("%s: %d (%v), want %+v", client, p.PID, accepted, want)
+		inode := table.accepted(ctx, hosttest.InitNetNS, server, addr(client))
+		if p := table.acceptor(inode, owners); p.PID != want.pid || inode != want.inode {
+			t.Errorf("%s: %d (%d), want %+v", client, p.PID, inode, want)
 		}
 	}
 }

@@ -3,10 +3,12 @@ package socket
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -53,8 +55,8 @@ func TestNamespacesReal(t *testing.T) {
 	if p, ok := table.OwnerOf(ctx, conn); !ok || p.PID != h.PID {
 		t.Errorf("owner of the connection %d (%v), want %d", p.PID, ok, h.PID)
 	}
-	if pid, ok := table.machine.TranslatePID(h.PID, 1); !ok || pid != h.PID {
-		t.Errorf("its pid 1 is %d (%v), want %d", pid, ok, h.PID)
+	if pid, ok := table.machine.TranslatePID(h.PID, 1); !ok || pid.PID != h.PID || !pid.Holds() {
+		t.Errorf("its pid 1 is %d (%v), want %d", pid.PID, ok, h.PID)
 	}
 	if _, err := table.DialContext(ctx, ns, "tcp", strings.Replace(h.Address, "127.0.0.1", "localhost", 1)); err == nil {
 		t.Error("a name was resolved for another namespace")
@@ -151,10 +153,42 @@ func TestUnixOwnerReal(t *testing.T) {
 		t.Errorf("owner %d (%v), want %d", p.PID, ok, table.machine.PID())
 	}
 	// Without the credentials, by its path.
-	if p, ok := table.listeners.unixOwner(table.machine.NetNS(), path); !ok || p.PID != table.machine.PID() {
+	if p, ok := table.listeners.unixOwner(t.Context(), table.machine.NetNS(), path); !ok || p.PID != table.machine.PID() {
 		t.Errorf("owner of %s %d (%v), want %d", path, p.PID, ok, table.machine.PID())
 	}
-	if p, ok := table.listeners.unixOwner(table.machine.NetNS(), path+"x"); ok {
+	if p, ok := table.listeners.unixOwner(t.Context(), table.machine.NetNS(), path+"x"); ok {
 		t.Errorf("a path where nobody listens has the owner %d", p.PID)
+	}
+}
+
+// A unix socket below a process's root is dialed there: a link of its file system does
+// not lead to a socket of ours.
+func TestDialBelowRootReal(t *testing.T) {
+	root := t.TempDir()
+	helper := hosttest.Start(t, "chroot", 0, "ROOT="+root, "ADDRESS=/own.sock")
+	outside := filepath.Join(t.TempDir(), "ours.sock")
+	l, err := net.Listen("unix", outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for name, target := range map[string]string{"absolute.sock": "/own.sock", "escapes.sock": outside} {
+		if err := os.Symlink(target, filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	table := realTable(t)
+	for name, reached := range map[string]bool{"own.sock": true, "absolute.sock": true, "escapes.sock": false, "none.sock": false} {
+		conn, err := table.DialContext(t.Context(), 0, "unix", fmt.Sprintf("/proc/%d/root/%s", helper.PID, name))
+		if (err == nil) != reached {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil {
+			continue
+		}
+		if p, ok := table.OwnerOf(t.Context(), conn); !ok || p.PID != helper.PID {
+			t.Errorf("%s: owner %d (%v), want %d", name, p.PID, ok, helper.PID)
+		}
+		conn.Close()
 	}
 }

@@ -27,7 +27,7 @@ func diagTCP(m *host.Machine, ns uint64, pid int, states tcpStates) (sockets []t
 	err = diag(m, ns, pid, func(fd int) error {
 		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 			request := diagRequest(family, states, unix.NLM_F_DUMP)
-			if err := diagExchange(fd, request, func(s tcpSocket) { sockets = append(sockets, s) }); err != nil {
+			if err := diagExchange(fd, request, tcpMessages(func(s tcpSocket) { sockets = append(sockets, s) })); err != nil {
 				return err
 			}
 		}
@@ -40,7 +40,7 @@ func diagTCP(m *host.Machine, ns uint64, pid int, states tcpStates) (sockets []t
 // a network namespace; 0 if no process has accepted it yet.
 func diagConnection(m *host.Machine, ns uint64, pid int, local, remote netip.AddrPort) (inode uint64, err error) {
 	err = diag(m, ns, pid, func(fd int) error {
-		return diagExchange(fd, diagExact(local, remote), func(s tcpSocket) { inode = s.inode })
+		return diagExchange(fd, diagExact(local, remote), tcpMessages(func(s tcpSocket) { inode = s.inode }))
 	})
 	return inode, err
 }
@@ -97,8 +97,20 @@ func diagExact(local, remote netip.AddrPort) []byte {
 	return b
 }
 
-// diagExchange sends a request and calls fn for each socket in the answer.
-func diagExchange(fd int, request []byte, fn func(tcpSocket)) error {
+// tcpMessages returns the function that calls fn for a message about a TCP socket.
+func tcpMessages(fn func(tcpSocket)) func(payload []byte) error {
+	return func(payload []byte) error {
+		s, err := parseDiagMessage(payload)
+		if err == nil {
+			fn(s)
+		}
+		return err
+	}
+}
+
+// diagExchange sends a request and calls fn for the message about each socket in the
+// answer.
+func diagExchange(fd int, request []byte, fn func(payload []byte) error) error {
 	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
@@ -122,9 +134,9 @@ func diagExchange(fd int, request []byte, fn func(tcpSocket)) error {
 // errDiagMessage is returned for an answer that is cut or malformed.
 var errDiagMessage = errors.New("malformed netlink message")
 
-// diagMessages calls fn for the sockets in one datagram; done says that it ends
-// the answer.
-func diagMessages(b []byte, fn func(tcpSocket)) (done bool, err error) {
+// diagMessages calls fn for the messages about sockets in one datagram; done says that it
+// ends the answer.
+func diagMessages(b []byte, fn func(payload []byte) error) (done bool, err error) {
 	for len(b) > 0 {
 		if len(b) < unix.SizeofNlMsghdr {
 			return false, errDiagMessage
@@ -143,11 +155,9 @@ func diagMessages(b []byte, fn func(tcpSocket)) (done bool, err error) {
 			}
 			return true, unix.Errno(-int32(binary.NativeEndian.Uint32(payload)))
 		case unix.SOCK_DIAG_BY_FAMILY:
-			s, err := parseDiagMessage(payload)
-			if err != nil {
+			if err := fn(payload); err != nil {
 				return false, err
 			}
-			fn(s)
 		}
 		b = b[min(len(b), (size+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1)):]
 	}

@@ -10,7 +10,8 @@ func FuzzDiagMessages(f *testing.F) {
 	f.Add(diagRequest(2, tcpListening, 0))
 	f.Add(append(diagExact(addr("127.0.0.1:80"), addr("127.0.0.1:81")), make([]byte, 100)...))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = diagMessages(b, func(tcpSocket) {}) // must not panic or loop
+		_, _ = parseUnixMessage(b)
+		_, _ = diagMessages(b, tcpMessages(func(tcpSocket) {})) // must not panic or loop
 	})
 }
 

@@ -17,6 +17,6 @@ func New(m *host.Machine) *Table {
 		machine:   m,
 		listeners: listeners,
 		addresses: &addressTable{machine: m, listeners: listeners},
-		upstreams: &upstreamTable{known: map[host.ProcessID]*upstream{}},
+		upstreams: &upstreamTable{known: map[host.ProcessID]*exporter{}},
 	}
 }

@@ -2,6 +2,8 @@ package socket
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -14,114 +16,315 @@ import (
 // An exporter without a server is looked at again after firstLook, and then ever less
 // often: for each look the kernel walks through all connections.
 const (
-	firstLook = 5 * time.Second
+	firstLook = time.Second
 	lastLook  = time.Minute
 )
 
-// upstreamTable remembers which processes are exporters, and to which server each of
-// them is connected.
+// An exporter that is asked is looked at lookMost times at most, at first every lookFirst.
+// The pauses become longer, and are at least as long as the looks.
+const (
+	lookMost  = 200
+	lookFirst = 200 * time.Microsecond
+	lookPause = 5 * time.Millisecond
+)
+
+// upstreamTable remembers which processes are exporters, and which server each of
+// their targets speaks of.
 type upstreamTable struct {
-	mu    sync.Mutex
-	known map[host.ProcessID]*upstream
+	mu    sync.Mutex // guards what hangs on the table, and is held for moments
+	known map[host.ProcessID]*exporter
 	room  int // with so many, those that have ended are dropped
 }
 
-// upstream is what is known of a process.
-type upstream struct {
-	exporter host.Process   // zero if it is none
-	server   netip.AddrPort // as seen from its network namespace; not valid if none is known
-	wait     time.Duration  // between two looks for a server
-	next     time.Time      // when the next look is due
+// exporter is what is known of a process.
+type exporter struct {
+	process host.Process // zero if it is none, or not to be seen into
+	targets map[string]*upstream
+	looks   map[*Look]bool // of scrapes under way
+	// before are the sockets that it had after the last scrape.
+	before map[uint64]bool
 }
 
-// Upstream returns the server that an exporter speaks of: the owner of the
-// listener that it is connected to by TCP, if there is exactly one such process on
-// this host. As long as nothing changes it takes some microseconds.
-func (t *Table) Upstream(ctx context.Context, pid int) (host.Process, bool) {
+// upstream is what is known of a target of an exporter.
+type upstream struct {
+	server host.Process // zero if none is known
+	socket peer         // by which it is connected to that
+	note   string
+	wait   time.Duration // between two looks for a server
+	next   time.Time     // when the next look is due
+}
+
+// Subject is the process that a target speaks of.
+type Subject struct {
+	Process host.Process // zero if it is the process that answers
+	Note    string       // how it was found or why not, for an exporter; "" for others
+}
+
+// Look is a look at an exporter while it answers a scrape.
+type Look struct {
+	table    *Table
+	exporter *exporter
+	target   *upstream
+	stop     context.CancelFunc // ends looking; what was seen is still resolved
+	done     chan struct{}
+	alone    bool // no other target of the exporter was asked meanwhile
+	subject  Subject
+}
+
+// Upstream begins to look for the server that a target of an exporter speaks of: the only
+// process on this host to which the exporter is connected, by TCP or by a unix socket. The
+// request tells the exporter's targets apart. It returns at once; the exporter is looked at
+// until the result is asked for, or ctx is done. Where the server is known that costs some
+// microseconds.
+func (t *Table) Upstream(ctx context.Context, pid int, request string) *Look {
+	l := &Look{table: t, alone: true}
 	p, err := t.machine.Stat(pid)
 	if err != nil {
-		return host.Process{}, false
+		return l
 	}
-	t.upstreams.mu.Lock()
-	defer t.upstreams.mu.Unlock()
-	now := t.machine.Now()
-	u := t.upstreams.of(t.machine, p)
-	if u.exporter.NetNS == 0 { // none, or not to be seen into
-		return host.Process{}, false
+	e := t.upstreams.of(t.machine, p)
+	if e.process.NetNS == 0 {
+		return l
 	}
-	if u.server.IsValid() {
-		if owner, ok := t.tcpOwner(ctx, u.exporter.NetNS, u.server, netip.AddrPort{}); ok {
-			return owner, true
-		}
-		u.server, u.wait, u.next = netip.AddrPort{}, firstLook, now // it may be back elsewhere
+	u := t.upstreams.begin(l, e, request)
+	context.AfterFunc(ctx, func() { t.upstreams.end(l) })
+	if t.follow(ctx, e.process, &u) {
+		t.upstreams.note(l, u)
 	}
-	if now.Before(u.next) {
-		return host.Process{}, false
+	l.subject = Subject{u.server, u.note}
+	if t.machine.Now().Before(u.next) {
+		return l
 	}
-	owner, server, ok := t.onlyServer(ctx, u.exporter)
-	if !ok {
-		u.next, u.wait = now.Add(u.wait), min(2*u.wait, lastLook)
-		return host.Process{}, false
-	}
-	u.server = server
-	return owner, true
+	l.done = make(chan struct{})
+	var looking context.Context
+	looking, l.stop = context.WithCancel(ctx)
+	go l.look(ctx, looking, u)
+	return l
 }
 
-// of returns what is known of a process; the lock is held.
-func (t *upstreamTable) of(m *host.Machine, p host.Process) *upstream {
-	u := t.known[p.ID()]
-	if u != nil {
-		return u
+// Result ends the look and returns what came of it.
+func (l *Look) Result() Subject {
+	if l.done != nil {
+		l.stop()
+		<-l.done
 	}
-	if len(t.known) >= t.room {
-		for id := range t.known {
-			if !m.Lives(id) {
-				delete(t.known, id)
+	if l.exporter != nil {
+		l.table.upstreams.end(l)
+	}
+	return l.subject
+}
+
+// of returns what is known of a process.
+func (t *upstreamTable) of(m *host.Machine, p host.Process) *exporter {
+	t.mu.Lock()
+	e := t.known[p.ID()]
+	full := len(t.known) >= t.room
+	t.mu.Unlock()
+	if e != nil {
+		return e
+	}
+	e = &exporter{targets: map[string]*upstream{}, looks: map[*Look]bool{}}
+	if full, err := m.Process(p.PID); err == nil && full.ID() == p.ID() && isExporter(full) {
+		e.process = full
+	}
+	if full {
+		t.makeRoom(m)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known := t.known[p.ID()]; known != nil {
+		return known
+	}
+	t.known[p.ID()] = e
+	return e
+}
+
+// makeRoom drops the processes that have ended.
+func (t *upstreamTable) makeRoom(m *host.Machine) {
+	t.mu.Lock()
+	ids := make([]host.ProcessID, 0, len(t.known))
+	for id := range t.known {
+		ids = append(ids, id)
+	}
+	t.mu.Unlock()
+	var ended []host.ProcessID
+	for _, id := range ids {
+		if !m.Lives(id) {
+			ended = append(ended, id)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, id := range ended {
+		delete(t.known, id)
+	}
+	t.room = 2*len(t.known) + 64
+}
+
+// begin notes that a target is asked, and returns a copy of what is known of it. An
+// exporter that turns out to have several targets may have kept connections for any of
+// them, so that what was found for the first one is not sure.
+func (t *upstreamTable) begin(l *Look, e *exporter, request string) upstream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l.exporter, l.target = e, e.targets[request]
+	if l.target == nil {
+		l.target = &upstream{wait: firstLook}
+		if len(e.targets) == 1 {
+			for _, first := range e.targets {
+				*first = upstream{wait: firstLook}
 			}
 		}
-		t.room = 2*len(t.known) + 64
+		e.targets[request] = l.target
 	}
-	u = &upstream{wait: firstLook}
-	if p, err := m.Process(p.PID); err == nil && isExporter(p) {
-		u.exporter = p
+	for other := range e.looks {
+		if other.target != l.target {
+			other.alone, l.alone = false, false
+		}
 	}
-	t.known[p.ID()] = u
-	return u
+	e.looks[l] = true
+	return *l.target
+}
+
+// end notes that a target has answered.
+func (t *upstreamTable) end(l *Look) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(l.exporter.looks, l)
 }
 
 // isExporter goes by the name of the program: exporters are called so.
 // https://prometheus.io/docs/instrumenting/writing_exporters/
 func isExporter(p host.Process) bool { return strings.Contains(filepath.Base(p.Exe), "exporter") }
 
-// onlyServer returns the one process on this host to which p is connected, and the
-// address of its listener. It is not ok if there is none or more than one.
-func (t *Table) onlyServer(ctx context.Context, p host.Process) (owner host.Process, server netip.AddrPort, ok bool) {
-	sockets, err := tcpSockets(t.machine, p.NetNS, p.PID, tcpEstablished|tcpListening)
-	if err != nil {
-		return host.Process{}, netip.AddrPort{}, false
+// follow brings a server that was found up to date, and reports whether it changed. One
+// that was restarted has the same address.
+func (t *Table) follow(ctx context.Context, p host.Process, u *upstream) (changed bool) {
+	if u.server.PID == 0 || t.machine.Lives(u.server.ID()) {
+		return false
 	}
-	connections, inodes := map[uint64]tcpSocket{}, map[uint64]bool{}
-	listening := map[uint16]bool{}
-	for _, s := range sockets {
-		if s.state == tcpListening {
-			listening[s.local.Port()] = true
-		} else {
-			connections[s.inode], inodes[s.inode] = s, true
-		}
+	at := u.socket
+	at.client, at.inode = netip.AddrPort{}, 0 // of a connection that has gone
+	s := t.serversOf(ctx, p, map[uint64]peer{0: at}, maxHops)
+	if u.server = s.process; u.server.PID == 0 {
+		u.note, u.wait, u.next = noteNone, firstLook, time.Time{}
+	} else {
+		u.note = noteFound(u.server)
 	}
-	for inode := range socketsOf(t.machine, p.PID, inodes) {
-		c := connections[inode]
-		if listening[c.local.Port()] {
-			continue // somebody is connected to it
-		}
-		found, here := t.tcpOwner(ctx, p.NetNS, c.remote, c.local)
-		switch {
-		case !here || found.ID() == p.ID():
-		case ok && found.ID() != owner.ID():
-			return host.Process{}, netip.AddrPort{}, false
-		default:
-			owner, server, ok = found, c.remote, true
-		}
+	return true
+}
+
+// What an exporter's connections came to, as a clause about the exporter.
+const (
+	noteNone      = "no connection of the exporter to another process on this host was seen while it answered"
+	noteElsewhere = "the exporter is connected to another host"
+	noteUnknown   = "the exporter is connected to a process on this host that cannot be told"
+	noteSeveral   = "the exporter is connected to several processes"
+	noteTogether  = "the exporter was asked for several targets at the same time"
+)
+
+func noteFound(p host.Process) string {
+	return fmt.Sprintf("the exporter is connected to process %d (%s)", p.PID, p.Comm)
+}
+
+// look looks at the exporter until looking is done, and notes what that came to.
+func (l *Look) look(ctx, looking context.Context, u upstream) {
+	defer close(l.done)
+	defer l.stop()
+	peers, held := l.watch(looking)
+	if ctx.Err() != nil {
+		return
 	}
-	return owner, server, ok
+	alone, kept := l.table.upstreams.judge(l, held)
+	for inode := range kept {
+		delete(peers, inode)
+	}
+	s := servers{}
+	if alone {
+		s = l.table.serversOf(ctx, l.exporter.process, peers, maxHops)
+	}
+	found := host.Process{}
+	note := noteNone
+	switch {
+	case !alone:
+		note = noteTogether
+	case s.several:
+		note = noteSeveral
+	case s.unknown:
+		note = noteUnknown
+	case s.process.PID != 0:
+		found, note = s.process, noteFound(s.process)
+	case s.elsewhere:
+		note = noteElsewhere
+	}
+	if found.PID != 0 {
+		u.server, u.socket, u.note, u.wait = found, s.peer, note, lastLook
+	} else if u.server.PID == 0 || s.several {
+		// A server that was seen before and lives is not seen in each scrape.
+		u.server, u.note = host.Process{}, note
+	}
+	u.next = l.table.machine.Now().Add(u.wait)
+	u.wait = min(2*u.wait, lastLook)
+	l.table.upstreams.note(l, u)
+	l.subject = Subject{u.server, u.note}
+}
+
+// watch returns the other ends of the connections that an exporter has until looking is
+// done, and the sockets that it has then.
+func (l *Look) watch(looking context.Context) (peers map[uint64]peer, held map[uint64]bool) {
+	peers = map[uint64]peer{}
+	tries := map[uint64]int{}
+	pause := lookFirst
+	for range lookMost {
+		begin := time.Now()
+		held = map[uint64]bool{}
+		unknown := map[uint64]bool{}
+		for inode := range socketsOf(l.table.machine, l.exporter.process.PID, nil) {
+			held[inode] = true
+			// One that is being connected is not there yet.
+			if _, ok := peers[inode]; !ok && tries[inode] < lookTries {
+				unknown[inode] = true
+				tries[inode]++
+			}
+		}
+		if len(unknown) > 0 {
+			maps.Copy(peers, l.table.peersOf(l.exporter.process, unknown))
+		}
+		select {
+		case <-looking.Done():
+			return peers, held
+		case <-time.After(max(pause, time.Since(begin))):
+		}
+		pause = min(pause*5/4, lookPause)
+	}
+	return peers, held
+}
+
+// lookTries is how often a socket is looked at.
+const lookTries = 3
+
+// judge tells whether what was seen is of the target: the exporter was asked for no other
+// one meanwhile. The connections that it kept from before are not, if it has other targets.
+// It has the sockets held now.
+func (t *upstreamTable) judge(l *Look, held map[uint64]bool) (alone bool, kept map[uint64]bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := l.exporter
+	before := e.before
+	e.before = held
+	switch {
+	case len(e.targets) == 1:
+		return true, nil
+	case before == nil: // nobody knows which connections are new
+		return l.alone, held
+	default:
+		return l.alone, before
+	}
+}
+
+// note notes what a look came to.
+func (t *upstreamTable) note(l *Look, u upstream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	*l.target = u
 }

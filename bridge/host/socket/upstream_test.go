@@ -2,6 +2,13 @@ package socket
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/promscope/promscope/bridge/host/hosttest"
@@ -32,8 +39,8 @@ func TestUpstream(t *testing.T) {
 
 	upstream := func(name string, pid, want int) {
 		t.Helper()
-		if p, ok := table.Upstream(context.Background(), pid); p.PID != want || ok != (want != 0) {
-			t.Errorf("%s: %d (%v), want %d", name, p.PID, ok, want)
+		if got := table.Upstream(context.Background(), pid, "/metrics").Result(); got.Process.PID != want {
+			t.Errorf("%s: %d (%s), want %d", name, got.Process.PID, got.Note, want)
 		}
 	}
 	upstream("an exporter and its server", 110, 100)
@@ -60,4 +67,90 @@ func TestUpstream(t *testing.T) {
 	upstream("too soon to look again", 110, 0)
 	tree.Advance(firstLook)
 	upstream("after it is back", 110, 120)
+}
+
+// Exporters that connect to their server for as long as they are asked: the server is
+// found while the answer is under way, by TCP and by a unix socket.
+func TestUpstreamPerScrapeReal(t *testing.T) {
+	exporter := startExporter(t)
+	tcp := hosttest.Start(t, "listen", 0, "PAUSE=10ms", "ADDRESS=127.0.0.1:0")
+	path := filepath.Join(t.TempDir(), "server.sock")
+	unixSocket := hosttest.Start(t, "listen", 0, "PAUSE=10ms", "ADDRESS="+path)
+	for name, server := range map[string]hosttest.Helper{"TCP": tcp, "a unix socket": unixSocket} {
+		table := realTable(t)
+		target := server.Address
+		for range 3 {
+			if got := askFor(t, table, exporter, target); got.Process.PID != server.PID || !strings.Contains(got.Note, "is connected to process") {
+				t.Errorf("by %s: %+v, want %d", name, got, server.PID)
+			}
+		}
+	}
+	// It is told why there is none.
+	if got := askFor(t, realTable(t), exporter, ""); got.Process.PID != 0 || got.Note != noteNone {
+		t.Errorf("asks nobody: %+v", got)
+	}
+}
+
+// An exporter with two targets is not taken to speak of the one of the other.
+func TestUpstreamOfTwoTargetsReal(t *testing.T) {
+	exporter, table := startExporter(t), realTable(t)
+	var servers [2]hosttest.Helper
+	for i := range servers {
+		servers[i] = hosttest.Start(t, "listen", 0, "PAUSE=10ms", "ADDRESS=127.0.0.1:0")
+	}
+	askFor(t, table, exporter, servers[0].Address)
+	for range 5 {
+		for _, server := range servers {
+			if got := askFor(t, table, exporter, server.Address); got.Process.PID != server.PID && got.Process.PID != 0 {
+				t.Errorf("of %d: %+v", server.PID, got)
+			}
+		}
+	}
+	for i := range 5 {
+		var asked sync.WaitGroup
+		for _, server := range servers {
+			asked.Go(func() {
+				if got := askFor(t, table, exporter, server.Address); got.Process.PID != server.PID && got.Process.PID != 0 {
+					t.Errorf("at the same time, %d: of %d: %+v", i, server.PID, got)
+				}
+			})
+		}
+		asked.Wait()
+	}
+	for _, server := range servers {
+		if got := askFor(t, table, exporter, server.Address); got.Process.PID != server.PID {
+			t.Errorf("of %d: %+v", server.PID, got)
+		}
+	}
+}
+
+// startExporter starts the helper under a name that exporters have.
+func startExporter(t *testing.T) hosttest.Helper {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "test_exporter")
+	if err := os.Link(executable(t), path); err != nil {
+		t.Skip(err)
+	}
+	return hosttest.StartProgram(t, path, "exporter")
+}
+
+// askFor asks an exporter for a target, and looks meanwhile at whom it asks.
+func askFor(t *testing.T, table *Table, exporter hosttest.Helper, target string) Subject {
+	t.Helper()
+	request := "/probe?target=" + url.QueryEscape(target)
+	var look *Look
+	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { look = table.Upstream(t.Context(), exporter.PID, request) }}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodGet, "http://"+exporter.Address+request, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("the exporter: %s", response.Status)
+	}
+	return look.Result()
 }

@@ -1,0 +1,55 @@
+package socket
+
+import (
+	"net"
+	"net/netip"
+	"path/filepath"
+
+	"github.com/promscope/promscope/bridge/host"
+)
+
+// forwarding is what a program does with the connections that it accepts.
+type forwarding int
+
+const (
+	noForwarder forwarding = iota // it answers them, as far as we know
+	oneForEach                    // it opens a connection for each, to who answers
+	carried                       // it carries them within another connection, to who knows whom
+)
+
+// forwards tells by the name of a program whether it answers itself. The listener of a
+// tunnel is not who answers.
+func forwards(p host.Process) forwarding {
+	for _, name := range []string{p.Comm, filepath.Base(p.Exe)} {
+		switch name {
+		case "docker-proxy", "rootlessport", "systemd-socket-proxyd", "socat", "socat1", "ncat", "nc", "nc.openbsd", "nc.traditional", "netcat",
+			"rinetd", "redir", "simpleproxy", "stunnel", "stunnel3", "stunnel4", "stunnel5", "ghostunnel":
+			return oneForEach
+		case "ssh", "sshd", "sshd-session", "autossh", "sshuttle", "dropbear", "dbclient", "plink", "kubectl", "kubefwd", "oc", "telepresence",
+			"chisel", "cloudflared", "frpc", "frps", "ngrok", "bore", "rathole", "gost", "spiped", "tailscaled", "tsh", "teleport", "boundary",
+			"session-manager", "session-manager-plugin", "cloud_sql_proxy", "cloud-sql-proxy", "rootlesskit", "slirp4netns", "pasta", "pasta.avx2",
+			"passt", "passt.avx2", "gvproxy", "wstunnel", "sslh":
+			return carried
+		}
+	}
+	return noForwarder
+}
+
+// proxyTarget returns where a docker-proxy forwards to: what it was told on its
+// command line. It stands in front of each published port, unless Docker was
+// configured to do without.
+func proxyTarget(m *host.Machine, p host.Process) (netip.AddrPort, bool) {
+	if p.Comm != "docker-proxy" {
+		return netip.AddrPort{}, false
+	}
+	args, err := m.CmdLine(p.PID)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	flags := map[string]string{}
+	for i := 1; i < len(args); i++ {
+		flags[args[i-1]] = args[i]
+	}
+	target, err := netip.ParseAddrPort(net.JoinHostPort(flags["-container-ip"], flags["-container-port"]))
+	return target, err == nil
+}
