@@ -156,11 +156,11 @@ func TestCredentialsAndUnixSockets(t *testing.T) {
 		set  func(*ListenerSDConfig)
 		want []string // the owners of unix sockets
 	}{
-		{"without credentials", plainly, func(*ListenerSDConfig) {}, []string{"app"}},
+		{"without credentials", plainly, func(*ListenerSDConfig) {}, []string{"app-agent"}},
 		{"with credentials", p.askerOf(&secretive), func(*ListenerSDConfig) {}, nil},
 		{"with credentials and a name", p.askerOf(&secretive), func(c *ListenerSDConfig) {
-			c.Comm.Include = []relabel.Regexp{relabel.MustNewRegexp("app")}
-		}, []string{"app"}},
+			c.Comm.Include = []relabel.Regexp{relabel.MustNewRegexp("app-agent")}
+		}, []string{"app-agent"}},
 	} {
 		c := sdConfig(t, tc.set)
 		endpoints, err := p.endpoints(context.Background(), tc.as, &c)
