@@ -79,12 +79,10 @@ func tryDirectory(path string) (*directory, error) {
 // now. A directory that is mounted here, and was removed where it comes from, is still
 // there, but has no link, and nothing can be made in it.
 func missingRoot(root string) error {
-	info, err := os.Stat(root)
-	if err != nil {
-		return nil
-	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Nlink == 0 {
-		return fmt.Errorf("%s: %w", root, ErrRootGone)
+	if info, err := os.Stat(root); err == nil {
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Nlink == 0 {
+			return fmt.Errorf("%s: %w", root, ErrRootGone)
+		}
 	}
 	return nil
 }
