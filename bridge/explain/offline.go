@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/config"
+	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/plugin"
 	"github.com/promscope/promscope/bridge/scrape"
@@ -125,13 +126,7 @@ func replayedTarget(cfg *config.Config, offline Offline) (*job.Config, labels.La
 // scrape takes in one exposition and evaluates the rules that it feeds.
 func (r *replay) scrape(ctx context.Context, at time.Time, content []byte) error {
 	r.due = nil
-	media := "text/plain"
-	if bytes.HasSuffix(bytes.TrimSpace(content), []byte("\n# EOF")) {
-		media = "application/openmetrics-text"
-	} else if !bytes.HasSuffix(content, []byte("\n")) {
-		content = append(content, '\n') // editors leave it out
-	}
-	got, err := r.scraper.Scrape(ctx, at, bytes.NewReader(content), media)
+	got, err := r.scraper.Scrape(ctx, at, bytes.NewReader(content), exposition.MediaTypeOf(content))
 	if err != nil {
 		return fmt.Errorf("after %d series: %w", got.Samples, err)
 	}

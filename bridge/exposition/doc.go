@@ -1,5 +1,5 @@
 // Package exposition knows what an exposition is: its formats, how to ask for them
-// ([AcceptHeader]), how to tell one ([MediaType]), and how to read no more of it than
+// ([AcceptHeader]), how to tell one ([MediaType], [Judge]), and how to read no more of it than
 // somebody wants ([Reader]).
 //
 // Rules need one series in a hundred, and are known before the first scrape. So a

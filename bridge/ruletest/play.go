@@ -141,7 +141,7 @@ func (p *play) addExpositions(test *yaml.Node, list []rawScrape) {
 		}
 		last[name] = at
 		p.add(at, func(ctx context.Context, at time.Time) error {
-			if _, err := targets[name].Scrape(ctx, at, strings.NewReader(raw.Text), exposition.MediaText); err != nil {
+			if _, err := targets[name].Scrape(ctx, at, strings.NewReader(raw.Text), exposition.MediaTypeOf([]byte(raw.Text))); err != nil {
 				p.refuse(test, "expositions", i, fmt.Errorf("parsing exposition: %w", err))
 			}
 			return nil

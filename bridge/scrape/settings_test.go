@@ -2,10 +2,13 @@ package scrape_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/relabel"
@@ -33,6 +36,7 @@ func TestSettings(t *testing.T) {
 	ahead := begin.Add(time.Hour).UnixMilli()
 	for name, c := range map[string]struct {
 		contentType string
+		encoding    string
 		body        string
 		set         func(*job.Config)
 		want        map[string]string // INST and its label stand for the target
@@ -100,6 +104,22 @@ func TestSettings(t *testing.T) {
 			body:        "# TYPE a counter\na_total 1\na 2 # {trace=\"1\"} 1\n# EOF\n",
 			want:        map[string]string{`{__name__="a", INST, job="j"}`: "2"},
 		},
+		"a long line that is none": {
+			body: "a " + strings.Repeat("x", 1000) + "\n",
+			err:  `strconv.ParseFloat: parsing "` + strings.Repeat("x", 100-len(`: parsing "`)) + "…",
+		},
+		"a line that is none, of a job with credentials": {
+			body: "a x\n",
+			set: func(j *job.Config) {
+				j.HTTPClientConfig.BasicAuth = &config.BasicAuth{Username: "u", Password: "p"}
+			},
+			err: "strconv.ParseFloat… (not quoted, since the job has credentials)",
+		},
+		"Content-Encoding that is none": {
+			encoding: "text/plain",
+			body:     "a 1\n",
+			want:     map[string]string{`{__name__="a", INST, job="j"}`: "1"},
+		},
 		"OpenMetrics cut short": {
 			contentType: openMetrics,
 			body:        "a 1\n",
@@ -125,7 +145,11 @@ func TestSettings(t *testing.T) {
 				if c.contentType == "" {
 					c.contentType = text
 				}
-				addr := n.exporter(c.contentType, func() string { return c.body })
+				addr := n.serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", c.contentType)
+					w.Header().Set("Content-Encoding", c.encoding)
+					_, _ = io.WriteString(w, c.body)
+				}))
 				r := start(t, n, []*job.Config{j}, scrape.Options{}, `a`, `up`)
 				r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
 				inst := fmt.Sprintf("instance=%q", addr)
