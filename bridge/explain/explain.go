@@ -215,7 +215,7 @@ func (f *facts) explainOne(ctx context.Context, series knownSeries) view.SeriesE
 	x := view.SeriesExplanation{Labels: secret.Labels(series.Labels), Selected: []view.Selection{}}
 	if t := targetOf(series.Labels, f.Targets); t != nil {
 		ref := status.TargetRef(t)
-		x.Target = &ref
+		x.Target, x.Subject = &ref, t.SubjectNote
 	}
 	rules, statuses := f.Set.Rules(), f.Rules.Status()
 	for _, v := range f.Set.Judge(series.Labels) {

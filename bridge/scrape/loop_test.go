@@ -84,7 +84,7 @@ func (s *scripted) scrape(context.Context, url.Values) (answer, error) {
 func (*scripted) origin(context.Context) labels.Labels { return labels.EmptyLabels() }
 
 func (*scripted) note() string { return "" }
-func (*scripted) close()                               {}
+func (*scripted) close()       {}
 
 // Scrapes are an interval apart to the millisecond. The first two commits of a target,
 // the two after a change and that of its end are to be looked at soon.

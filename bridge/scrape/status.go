@@ -25,8 +25,8 @@ type TargetStatus struct {
 	// Labels are the labels on all series of the target, those of its origin
 	// included.
 	Labels labels.Labels
-	// SubjectNote says how the process was found that the target speaks of, or why it is
-	// the one that answers, as a clause; empty if there is no more to say.
+	// SubjectNote says which process an exporter speaks of and why, to follow "speaks
+	// of"; empty for other targets.
 	SubjectNote string
 	// Discovered are the labels before relabelling.
 	Discovered labels.Labels

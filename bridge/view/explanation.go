@@ -39,6 +39,8 @@ type SeriesExplanation struct {
 	Labels Labels `json:"labels"` // with __name__
 	// Target served it; nil if that is not known, for a series out of a file.
 	Target *TargetRef `json:"target,omitempty"`
+	// Subject says of which process an exporter speaks, and how that is known.
+	Subject string `json:"subject,omitempty"`
 	// Last is its last sample in the store; nil if it is not kept.
 	Last *Sample `json:"last,omitempty"`
 	// NotStored is why the store has not got it though a rule selects it and a

@@ -184,6 +184,9 @@ func (p *textPrinter) series(s SeriesExplanation) {
 	if s.Target != nil {
 		p.fact(1, "served by", "%s", describe(*s.Target))
 	}
+	if s.Subject != "" {
+		p.fact(1, "speaks of", "%s", s.Subject)
+	}
 	if s.Last != nil {
 		p.fact(1, "stored", "%s, %s", format.Number(s.Last.Value), format.Ago(p.now, s.Last.Time))
 	}

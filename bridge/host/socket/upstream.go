@@ -57,7 +57,7 @@ type upstream struct {
 // Subject is the process that a target speaks of.
 type Subject struct {
 	Process host.Process // zero if it is the process that answers
-	Note    string       // how it was found or why not, for an exporter; "" for others
+	Note    string       // what an exporter speaks of and why, to follow "speaks of"; "" for others
 }
 
 // Look is a look at an exporter while it answers a scrape.
@@ -214,17 +214,17 @@ func (t *Table) follow(ctx context.Context, p host.Process, u *upstream) (change
 	return true
 }
 
-// What an exporter's connections came to, as a clause about the exporter.
+// What an exporter speaks of, and why.
 const (
-	noteNone      = "no connection of the exporter to another process on this host was seen while it answered"
-	noteElsewhere = "the exporter is connected to another host"
-	noteUnknown   = "the exporter is connected to a process on this host that cannot be told"
-	noteSeveral   = "the exporter is connected to several processes"
-	noteTogether  = "the exporter was asked for several targets at the same time"
+	noteNone      = "itself: no connection of the exporter to another process on this host was seen while it answered"
+	noteElsewhere = "itself: the exporter is connected to another host"
+	noteUnknown   = "itself: the exporter is connected to a process on this host that cannot be told"
+	noteSeveral   = "itself: the exporter is connected to several processes"
+	noteTogether  = "itself: the exporter was asked for several targets at the same time"
 )
 
 func noteFound(p host.Process) string {
-	return fmt.Sprintf("the exporter is connected to process %d (%s)", p.PID, p.Comm)
+	return fmt.Sprintf("process %d (%s), to which the exporter is connected", p.PID, p.Comm)
 }
 
 // look looks at the exporter until looking is done, and notes what that came to.
