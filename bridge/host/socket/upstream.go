@@ -28,6 +28,10 @@ const (
 	lookPause = 5 * time.Millisecond
 )
 
+// targetGone is how long a target is not asked that does not exist any more: the
+// configuration has changed.
+const targetGone = time.Hour
+
 // upstreamTable remembers which processes are exporters, and which server each of
 // their targets speaks of.
 type upstreamTable struct {
@@ -52,6 +56,7 @@ type upstream struct {
 	note   string
 	wait   time.Duration // between two looks for a server
 	next   time.Time     // when the next look is due
+	asked  time.Time     // when the target was asked last
 }
 
 // Subject is the process that a target speaks of.
@@ -86,7 +91,7 @@ func (t *Table) Upstream(ctx context.Context, pid int, request string) *Look {
 	if e.process.NetNS == 0 {
 		return l
 	}
-	u := t.upstreams.begin(l, e, request)
+	u := t.upstreams.begin(l, e, request, t.machine.Now())
 	context.AfterFunc(ctx, func() { t.upstreams.end(l) })
 	if t.follow(ctx, e.process, &u) {
 		t.upstreams.note(l, u)
@@ -124,8 +129,8 @@ func (t *upstreamTable) of(m *host.Machine, p host.Process) *exporter {
 		return e
 	}
 	e = &exporter{targets: map[string]*upstream{}, looks: map[*Look]bool{}}
-	if full, err := m.Process(p.PID); err == nil && full.ID() == p.ID() && isExporter(full) {
-		e.process = full
+	if whole, err := m.Process(p.PID); err == nil && whole.ID() == p.ID() && isExporter(whole) {
+		e.process = whole
 	}
 	if full {
 		t.makeRoom(m)
@@ -164,19 +169,25 @@ func (t *upstreamTable) makeRoom(m *host.Machine) {
 // begin notes that a target is asked, and returns a copy of what is known of it. An
 // exporter that turns out to have several targets may have kept connections for any of
 // them, so that what was found for the first one is not sure.
-func (t *upstreamTable) begin(l *Look, e *exporter, request string) upstream {
+func (t *upstreamTable) begin(l *Look, e *exporter, request string, now time.Time) upstream {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for other, u := range e.targets {
+		if now.Sub(u.asked) >= targetGone {
+			delete(e.targets, other)
+		}
+	}
 	l.exporter, l.target = e, e.targets[request]
 	if l.target == nil {
 		l.target = &upstream{wait: firstLook}
 		if len(e.targets) == 1 {
 			for _, first := range e.targets {
-				*first = upstream{wait: firstLook}
+				*first = upstream{wait: firstLook, asked: first.asked}
 			}
 		}
 		e.targets[request] = l.target
 	}
+	l.target.asked = now
 	for other := range e.looks {
 		if other.target != l.target {
 			other.alone, l.alone = false, false
@@ -326,5 +337,6 @@ func (t *upstreamTable) judge(l *Look, held map[uint64]bool) (alone bool, kept m
 func (t *upstreamTable) note(l *Look, u upstream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	u.asked = l.target.asked
 	*l.target = u
 }
