@@ -216,7 +216,7 @@ func (f *facts) explainOne(ctx context.Context, series knownSeries) view.SeriesE
 	t := targetOf(series.Labels, f.Targets)
 	if t != nil {
 		ref := status.TargetRef(t)
-		x.Target = &ref
+		x.Target, x.Subject = &ref, t.SubjectNote
 	}
 	rules, statuses := f.Set.Rules(), f.Rules.Status()
 	for _, v := range f.Set.Judge(series.Labels) {

@@ -57,7 +57,7 @@ type scraper interface {
 	scrape(ctx context.Context, query url.Values) (answer, error)
 	// origin returns the labels of the process that answered, if known.
 	origin(ctx context.Context) labels.Labels
-	// note says how the process was found that the last answer speaks of.
+	// note says what the last answer speaks of, and why.
 	note() string
 	close()
 }

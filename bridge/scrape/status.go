@@ -28,8 +28,8 @@ type TargetStatus struct {
 	// Withheld tells why the target has not got all labels of the process that accepts
 	// its connections, as a clause whose subject is the target; empty if it has.
 	Withheld string
-	// SubjectNote says how the process was found that the target speaks of, or why it is
-	// the one that answers, as a clause; empty if there is no more to say.
+	// SubjectNote says which process an exporter speaks of and why, to follow "speaks
+	// of"; empty for other targets.
 	SubjectNote string
 	// Discovered are the labels before relabelling.
 	Discovered labels.Labels

@@ -12,8 +12,8 @@ type Subject struct {
 	// Labels are those of the origin, with those that say of which process the target
 	// speaks.
 	Labels labels.Labels
-	// Note says how that process was found, or why it is the one that answers, as a
-	// clause; empty if there is no more to say.
+	// Note says which process an exporter speaks of and why, to follow "speaks of"; empty
+	// for other targets.
 	Note string
 }
 

@@ -58,6 +58,9 @@ func targetModel(t *scrape.TargetStatus) view.Target {
 // targetNotes says what is not plain about the way in which a target is scraped.
 func targetNotes(t *scrape.TargetStatus) []string {
 	var notes []string
+	if t.SubjectNote != "" {
+		notes = append(notes, "Speaks of "+t.SubjectNote+".")
+	}
 	if t.ParsesAll != "" {
 		notes = append(notes, "Every series is parsed: "+t.ParsesAll+".")
 	}

@@ -42,6 +42,8 @@ type SeriesExplanation struct {
 	// Whose says why it has not got all labels of the process that answers; empty if it
 	// has, and for promscope's own series.
 	Whose string `json:"whose,omitempty"`
+	// Subject says of which process an exporter speaks, and how that is known.
+	Subject string `json:"subject,omitempty"`
 	// Last is its last sample in the store; nil if it is not kept.
 	Last *Sample `json:"last,omitempty"`
 	// NotStored is why the store has not got it though a rule selects it and a

@@ -187,6 +187,9 @@ func (p *textPrinter) series(s SeriesExplanation) {
 	if s.Whose != "" {
 		p.fact(1, "whose", "%s", s.Whose)
 	}
+	if s.Subject != "" {
+		p.fact(1, "speaks of", "%s", s.Subject)
+	}
 	if s.Last != nil {
 		p.fact(1, "stored", "%s, %s", format.Number(s.Last.Value), format.Ago(p.now, s.Last.Time))
 	}

@@ -32,7 +32,7 @@ func program(t *testing.T, names ...string) string {
 // run starts a program, and ends it with the test.
 func run(t *testing.T, path string, args ...string) (pid int) {
 	t.Helper()
-	cmd := exec.Command(path, args...) //nolint:noctx // it ends with the test
+	cmd := exec.Command(path, args...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

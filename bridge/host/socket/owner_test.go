@@ -3,6 +3,7 @@ package socket
 import (
 	"context"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -96,6 +97,49 @@ func TestOwnersAreRemembered(t *testing.T) {
 	expect("the pid is another's", 200)
 	tree.Add(hosttest.Process{PID: 200, PPID: 1, Comm: "other", Sockets: []uint64{12}})
 	expect("the descriptor is another's", 100)
+}
+
+// One search finds the owners of all listeners of a namespace: many targets that are dialed
+// at once do not go through all processes one after another.
+func TestOwnersAreFoundTogether(t *testing.T) {
+	tree, table := fixture(t)
+	var sockets []hosttest.Socket
+	const targets = 20
+	for i := range uint64(targets) {
+		sockets = append(sockets, hosttest.Socket{Local: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(9100+i)), Inode: 100 + i})
+		tree.Add(hosttest.Process{PID: 100 + int(i), PPID: 1, Comm: "exporter", Sockets: []uint64{100 + i}})
+	}
+	tree.Net(hosttest.InitNetNS, sockets, nil)
+	owner := func(i int) int {
+		p, _ := table.OwnerOf(t.Context(), fakeConn{local: "127.0.0.1:50000", remote: sockets[i].Local.String()})
+		return p.PID
+	}
+	if got := owner(0); got != 100 {
+		t.Fatalf("owner %d", got)
+	}
+	table.listeners.searching <- struct{}{} // whoever searched would wait
+	for i := range targets {
+		if got := owner(i); got != 100+i {
+			t.Errorf("owner %d, want %d", got, 100+i)
+		}
+	}
+}
+
+// Nobody waits for a search longer than for the target.
+func TestSearchIsNotWaitedFor(t *testing.T) {
+	tree, table := fixture(t)
+	tree.Net(hosttest.InitNetNS, []hosttest.Socket{{Local: addr("127.0.0.1:9100"), Inode: 11}}, nil)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "exporter", Sockets: []uint64{11}})
+	table.listeners.searching <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if p, ok := table.OwnerOf(ctx, fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9100"}); ok {
+		t.Errorf("owner %d", p.PID)
+	}
+	<-table.listeners.searching
+	if p, ok := table.OwnerOf(t.Context(), fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9100"}); !ok || p.PID != 100 {
+		t.Errorf("owner %d", p.PID)
+	}
 }
 
 // Where nobody lists all listeners, those that are gone are forgotten all the same.

@@ -28,6 +28,10 @@ const (
 	lookPause = 5 * time.Millisecond
 )
 
+// targetGone is how long a target is not asked that does not exist any more: the
+// configuration has changed.
+const targetGone = time.Hour
+
 // upstreamTable remembers which processes are exporters, and which server each of
 // their targets speaks of.
 type upstreamTable struct {
@@ -52,12 +56,13 @@ type upstream struct {
 	note   string
 	wait   time.Duration // between two looks for a server
 	next   time.Time     // when the next look is due
+	asked  time.Time     // when the target was asked last
 }
 
 // Subject is the process that a target speaks of.
 type Subject struct {
 	Process host.Process // zero if it is the process that answers
-	Note    string       // how it was found or why not, for an exporter; "" for others
+	Note    string       // what an exporter speaks of and why, to follow "speaks of"; "" for others
 }
 
 // Look is a look at an exporter while it answers a scrape.
@@ -86,7 +91,7 @@ func (t *Table) Upstream(ctx context.Context, pid int, request string) *Look {
 	if e.process.NetNS == 0 {
 		return l
 	}
-	u := t.upstreams.begin(l, e, request)
+	u := t.upstreams.begin(l, e, request, t.machine.Now())
 	context.AfterFunc(ctx, func() { t.upstreams.end(l) })
 	if t.follow(ctx, e.process, &u) {
 		t.upstreams.note(l, u)
@@ -124,8 +129,8 @@ func (t *upstreamTable) of(m *host.Machine, p host.Process) *exporter {
 		return e
 	}
 	e = &exporter{targets: map[string]*upstream{}, looks: map[*Look]bool{}}
-	if full, err := m.Process(p.PID); err == nil && full.ID() == p.ID() && isExporter(full) {
-		e.process = full
+	if whole, err := m.Process(p.PID); err == nil && whole.ID() == p.ID() && isExporter(whole) {
+		e.process = whole
 	}
 	if full {
 		t.makeRoom(m)
@@ -164,19 +169,25 @@ func (t *upstreamTable) makeRoom(m *host.Machine) {
 // begin notes that a target is asked, and returns a copy of what is known of it. An
 // exporter that turns out to have several targets may have kept connections for any of
 // them, so that what was found for the first one is not sure.
-func (t *upstreamTable) begin(l *Look, e *exporter, request string) upstream {
+func (t *upstreamTable) begin(l *Look, e *exporter, request string, now time.Time) upstream {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for other, u := range e.targets {
+		if now.Sub(u.asked) >= targetGone {
+			delete(e.targets, other)
+		}
+	}
 	l.exporter, l.target = e, e.targets[request]
 	if l.target == nil {
 		l.target = &upstream{wait: firstLook}
 		if len(e.targets) == 1 {
 			for _, first := range e.targets {
-				*first = upstream{wait: firstLook}
+				*first = upstream{wait: firstLook, asked: first.asked}
 			}
 		}
 		e.targets[request] = l.target
 	}
+	l.target.asked = now
 	for other := range e.looks {
 		if other.target != l.target {
 			other.alone, l.alone = false, false
@@ -214,17 +225,17 @@ func (t *Table) follow(ctx context.Context, p host.Process, u *upstream) (change
 	return true
 }
 
-// What an exporter's connections came to, as a clause about the exporter.
+// What an exporter speaks of, and why.
 const (
-	noteNone      = "no connection of the exporter to another process on this host was seen while it answered"
-	noteElsewhere = "the exporter is connected to another host"
-	noteUnknown   = "the exporter is connected to a process on this host that cannot be told"
-	noteSeveral   = "the exporter is connected to several processes"
-	noteTogether  = "the exporter was asked for several targets at the same time"
+	noteNone      = "itself: no connection of the exporter to another process on this host was seen while it answered"
+	noteElsewhere = "itself: the exporter is connected to another host"
+	noteUnknown   = "itself: the exporter is connected to a process on this host that cannot be told"
+	noteSeveral   = "itself: the exporter is connected to several processes"
+	noteTogether  = "itself: the exporter was asked for several targets at the same time"
 )
 
 func noteFound(p host.Process) string {
-	return fmt.Sprintf("the exporter is connected to process %d (%s)", p.PID, p.Comm)
+	return fmt.Sprintf("process %d (%s), to which the exporter is connected", p.PID, p.Comm)
 }
 
 // look looks at the exporter until looking is done, and notes what that came to.
@@ -326,5 +337,6 @@ func (t *upstreamTable) judge(l *Look, held map[uint64]bool) (alone bool, kept m
 func (t *upstreamTable) note(l *Look, u upstream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	u.asked = l.target.asked
 	*l.target = u
 }
