@@ -63,7 +63,7 @@ func (a *asker) target(labels model.LabelSet) (*job.Target, error) {
 	}
 }
 
-// netns is the network namespace that a target is dialed in; 0 is our own.
+// netnsOf is the network namespace that a target is dialed in; 0 is our own.
 func netnsOf(t *job.Target) uint64 {
 	netns, _ := strconv.ParseUint(t.All.Get(LabelNetNS), 10, 64)
 	return netns

@@ -129,7 +129,7 @@ func TestAskers(t *testing.T) {
 		})
 		return p.askerOf(&j)
 	}
-	if with("a") != with("a") || with("a") == with("b") {
+	if first := with("a"); with("a") != first || with("b") == first {
 		t.Error("askers are told apart by something else than how they ask")
 	}
 	p.answerBy(t, func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n") })

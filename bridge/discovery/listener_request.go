@@ -67,6 +67,7 @@ func (p *Prober) exchange(ctx context.Context, e *endpoint) (probeResult, error)
 	}
 	x := &exchange{prober: p, endpoint: *e, target: target}
 	x.budget.left.Store(probeHeader)
+	x.only6.Store(e.only6)
 	client, err := request.New(target, request.Options{Dial: x.dial, UserAgent: userAgent(), Once: true})
 	if err != nil {
 		return probeFailed, err
@@ -75,16 +76,12 @@ func (p *Prober) exchange(ctx context.Context, e *endpoint) (probeResult, error)
 	defer func() { e.only6 = x.only6.Load() }()
 	response, err := client.Do(ctx, nil)
 	switch {
+	case err == nil:
 	case x.foreign.Load():
-		err = fmt.Errorf("%w: not even HTTP", errNoExposition)
-		fallthrough
-	case err != nil:
-		if response != nil {
-			_ = response.Body.Close()
-		}
-		if request.Reason(err) != "" {
-			return probeOther, err
-		}
+		return probeFailed, fmt.Errorf("%w: not even HTTP", errNoExposition)
+	case request.Reason(err) != "":
+		return probeOther, err
+	default:
 		return probeFailed, err
 	}
 	defer response.Body.Close()
@@ -145,9 +142,9 @@ func (x *exchange) dial(ctx context.Context, network, address string, own bool) 
 	begin := func([]byte) {}
 	if own && x.target.URL.Scheme == "http" {
 		begin = func(b []byte) {
-			if start := b[:min(len(b), len("HTTP/"))]; !strings.HasPrefix("HTTP/", string(start)) {
-				x.foreign.Store(true)
-			}
+			const start = "HTTP/"
+			n := min(len(b), len(start))
+			x.foreign.Store(string(b[:n]) != start[:n])
 		}
 	}
 	return newProbeConn(conn, &x.budget, begin), nil
