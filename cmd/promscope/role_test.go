@@ -46,6 +46,12 @@ func play(role string) int {
 		err = playCrowd(argument)
 	case "bad":
 		err = playBadClients(argument)
+	case "stranger":
+		err = playStranger(argument)
+	case "tunnel":
+		err = playTunnel(argument)
+	case "activated":
+		err = playActivated()
 	case "load":
 		err = playLoad(argument)
 	case "server":
@@ -101,6 +107,18 @@ func playGolang(address string) error {
 		runtime.GC()
 	})))
 	return serveRole(address, mux)
+}
+
+// playActivated serves the metrics of this process on the socket that a service manager
+// has opened for it (sd_listen_fds(3)).
+func playActivated() error {
+	l, err := net.FileListener(os.NewFile(3, "listener"))
+	if err != nil {
+		return err
+	}
+	go func() { _ = http.Serve(l, promhttp.Handler()) }()
+	fmt.Println(l.Addr())
+	return nil
 }
 
 // playPIDs is an exporter in a pid namespace that tells what it knows about the
