@@ -33,31 +33,36 @@ func BenchmarkRoundTrip(b *testing.B) {
 		{"http-unlike", [2]string{get, strings.Replace(get, " /", " /page", 1)}, ok},
 		{"other-protocol", [2]string{key, key}, "$-1\r\n"},
 	} {
-		b.Run(bm.name, func(b *testing.B) {
-			newCollector(b, Options{}).Close()
-			var without, with, added []float64
-			for b.Loop() {
-				off := fastest(b, bm.requests, bm.response)
-				c, err := openWith(Options{})
-				if err != nil {
-					b.Fatal(err)
-				}
-				on := fastest(b, bm.requests, bm.response)
-				if err := c.Close(); err != nil {
-					b.Fatal(err)
-				}
-				without, with, added = append(without, off), append(with, on), append(added, on-off)
-			}
-			for _, m := range []struct {
-				values []float64
-				unit   string
-			}{{without, "ns-without/request"}, {with, "ns-with/request"}, {added, "ns-added/request"}} {
-				slices.Sort(m.values)
-				b.ReportMetric(m.values[len(m.values)/2], m.unit)
-			}
-			b.ReportMetric(0, "ns/op")
-		})
+		for _, set := range hookSets() {
+			b.Run(bm.name+"/"+set.Name, func(b *testing.B) { roundTrips(b, set.Name, bm.requests, bm.response) })
+		}
 	}
+}
+
+func roundTrips(b *testing.B, hookSet string, requests [2]string, response string) {
+	o := Options{hookSet: hookSet}
+	newCollector(b, o).Close()
+	var without, with, added []float64
+	for b.Loop() {
+		off := fastest(b, requests, response)
+		c, err := openWith(o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		on := fastest(b, requests, response)
+		if err := c.Close(); err != nil {
+			b.Fatal(err)
+		}
+		without, with, added = append(without, off), append(with, on), append(added, on-off)
+	}
+	for _, m := range []struct {
+		values []float64
+		unit   string
+	}{{without, "ns-without/request"}, {with, "ns-with/request"}, {added, "ns-added/request"}} {
+		slices.Sort(m.values)
+		b.ReportMetric(m.values[len(m.values)/2], m.unit)
+	}
+	b.ReportMetric(0, "ns/op")
 }
 
 // fastest returns the nanoseconds of a round trip on a new connection, in the fastest of some batches.
@@ -65,7 +70,7 @@ func fastest(tb testing.TB, requests [2]string, response string) float64 {
 	near, far := socketPair(tb)
 	buffer := make([]byte, 4096)
 	best := time.Duration(1 << 62)
-	for range 200 {
+	for range scaled(200) {
 		const batch = 50
 		began := time.Now()
 		for i := range batch {

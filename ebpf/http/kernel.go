@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -39,15 +40,23 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 	}
 	typed := set.Name == tracepoints
 	spec.Maps[mapProcesses].MaxEntries = uint32(o.MaxProcesses)
-	if typed {
-		spec.Maps[mapReadings].MaxEntries = 1 // neither is used
-	} else {
-		spec.Maps[mapAddresses].MaxEntries = uint32(o.MaxConnections)
-	}
+	connections := uint32(o.MaxConnections)
 	if k.AllocatesOnDemand() {
+		connections = cmp.Or(connections, 65536)
 		for _, name := range []string{mapProcesses, mapAddresses, mapReadings, mapRareCodes} {
 			spec.Maps[name].Flags |= unix.BPF_F_NO_PREALLOC
 		}
+	} else {
+		// The kernel allocates all of a table at once. These take 7 MB together.
+		connections = cmp.Or(connections, 32768)
+		spec.Maps[mapReadings].MaxEntries = 8192
+		spec.Maps[mapRareCodes].MaxEntries = 1024
+	}
+	if !typed {
+		spec.Maps[mapAddresses].MaxEntries = connections
+	}
+	if !slices.Contains(set.Programs, "kprobe_receive") {
+		spec.Maps[mapReadings].MaxEntries = 1 // nothing uses it
 	}
 
 	var nanoseconds [boundsTable]uint64
@@ -67,7 +76,7 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 		"bucket_bounds":     nanoseconds,
 		"code_columns":      columns,
 		"excluded_ports":    o.Ports.excluded(),
-		"max_connections":   uint32(o.MaxConnections),
+		"max_connections":   connections,
 		"clients":           o.Clients,
 		"recvmsg_flags":     uint32(flags),
 		"recvmsg_arguments": uint32(parameters),

@@ -107,9 +107,6 @@ func openEvery(interval time.Duration, o Options) (*Collector, error) {
 	if o.MaxProcesses == 0 {
 		o.MaxProcesses = defaultOptions().MaxProcesses
 	}
-	if o.MaxConnections == 0 {
-		o.MaxConnections = defaultOptions().MaxConnections
-	}
 	return o.open(collector.Environment{Interval: interval, Logger: slog.New(slog.DiscardHandler)})
 }
 

@@ -27,7 +27,8 @@ type Options struct {
 	// MaxProcesses that can be tracked at a time, a process that is both server and client twice.
 	// When there are more, those that have been without a request the longest make room.
 	MaxProcesses int `yaml:"max_processes"`
-	// MaxConnections that are tracked at a time. Those beyond are not counted.
+	// MaxConnections that are tracked at a time. Those beyond are not counted. 0 is as many as the kernel
+	// holds in a few megabytes.
 	MaxConnections int `yaml:"max_connections"`
 	// Clients also counts requests sent, by the process that sends them.
 	Clients bool `yaml:"clients"`
@@ -37,19 +38,19 @@ type Options struct {
 
 // defaultOptions returns the defaults.
 func defaultOptions() *Options {
-	return &Options{MaxProcesses: 1024, MaxConnections: 65536}
+	return &Options{MaxProcesses: 1024}
 }
 
 // Check implements collector.Options.
 func (o *Options) Check() []collector.Problem {
 	var problems []collector.Problem
-	within := func(option string, value, most int) {
-		if value < 1 || value > most {
-			problems = append(problems, collector.Problem{Option: option, Message: fmt.Sprintf("must be between 1 and %d", most)})
+	within := func(option string, value, least, most int) {
+		if value < least || value > most {
+			problems = append(problems, collector.Problem{Option: option, Message: fmt.Sprintf("must be between %d and %d", least, most)})
 		}
 	}
-	within("max_processes", o.MaxProcesses, maxProcesses)
-	within("max_connections", o.MaxConnections, maxConnections)
+	within("max_processes", o.MaxProcesses, 1, maxProcesses)
+	within("max_connections", o.MaxConnections, 0, maxConnections)
 	return problems
 }
 

@@ -13,10 +13,11 @@ func TestOptions(t *testing.T) {
 		{1024, 65536, ""},
 		{65536, 1, ""},
 		{1, 1 << 24, ""},
+		{1, 0, ""},
 		{0, 1, "max_processes must be between 1 and 65536"},
 		{65537, 1, "max_processes must be between 1 and 65536"},
-		{1, -5, "max_connections must be between 1 and 16777216"},
-		{-1, 1<<24 + 1, "max_processes must be between 1 and 65536, max_connections must be between 1 and 16777216"},
+		{1, -5, "max_connections must be between 0 and 16777216"},
+		{-1, 1<<24 + 1, "max_processes must be between 1 and 65536, max_connections must be between 0 and 16777216"},
 	} {
 		o := &Options{MaxProcesses: tt.processes, MaxConnections: tt.connections}
 		var problems []string

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 var (
@@ -19,49 +20,66 @@ var (
 )
 
 // Which tests run in a guest: these functions, of every package under ebpf/ that has some of them. Each of a collector's
-// has a subtest for every hook set, by its name.
+// has a subtest for every hook set that it is about, by its name.
 const (
-	everywhere = `^(TestPrograms|TestDialogues|TestExact|TestBeside)$`
+	everywhere = `^(TestHookSets|TestBeside)$`
 	preempted  = `^TestPaced$`
 	manyCPUs   = `^TestMemory$`
 )
 
+// An emulated CPU is slow: fewer requests, and more patience.
+const (
+	few  = "PROMSCOPE_TEST_SCALE=0.03"
+	some = "PROMSCOPE_TEST_SCALE=0.1"
+)
+
 // guest is one boot of a kernel.
 type guest struct {
-	kernel      string // a series of Debian's kernels and its architecture
-	append      string // to the kernel's command line
-	cpus        string // for QEMU's -smp; two when empty
+	kernel string // a series of Debian's kernels and its architecture
+	cpus   string // for QEMU's -smp; two when empty
+	runs   []run
+}
+
+// run is what a guest runs of the tests, one after the other.
+type run struct {
 	tests       string
-	environment string // of the tests
+	environment string
+	preempt     string // the mode of preemption, which a kernel with PREEMPT_DYNAMIC can change; empty means its own
 }
 
 func guests() []guest {
-	// An emulated CPU is slow: fewer requests, and more patience.
-	const few, all = "PROMSCOPE_TEST_SCALE=0.05", "PROMSCOPE_TEST_SCALE=1"
+	usual := run{tests: everywhere, environment: few}
+	full := run{tests: preempted, environment: some, preempt: "full"}
+	memory := run{tests: manyCPUs, environment: few + " PROMSCOPE_REQUIRE_CPUS=128"}
+	// Up to 6.1 the CPUs that QEMU could add are possible ones.
+	const cpus = "2,maxcpus=128"
 	return []guest{
-		{kernel: "5.10-amd64", tests: everywhere, environment: few},
-		{kernel: "6.1-amd64", tests: everywhere, environment: few},
-		{kernel: "6.12-amd64", tests: everywhere, environment: few},
-		{kernel: "6.16-amd64", tests: everywhere, environment: few},
-		{kernel: "6.18-amd64", tests: everywhere, environment: few},
-		{kernel: "7-amd64", tests: everywhere, environment: few},
-		{kernel: "6.1-arm64", tests: everywhere, environment: few},
-		{kernel: "6.12-arm64", tests: everywhere, environment: few},
-		{kernel: "6.16-arm64", tests: everywhere, environment: few},
-		{kernel: "6.12-amd64", append: "preempt=full", tests: preempted, environment: all},
-		{kernel: "7-amd64", append: "preempt=full", tests: preempted, environment: all},
-		// 6.1 counts the CPUs that QEMU could add as possible ones, 6.12 does not.
-		{kernel: "6.1-amd64", cpus: "2,maxcpus=128", tests: manyCPUs, environment: "PROMSCOPE_REQUIRE_CPUS=128"},
+		{kernel: "5.10-amd64", cpus: cpus, runs: []run{usual, memory}},
+		{kernel: "6.1-amd64", cpus: cpus, runs: []run{usual, memory}},
+		{kernel: "6.12-amd64", runs: []run{usual, full}},
+		{kernel: "6.16-amd64", runs: []run{usual}},
+		{kernel: "6.18-amd64", runs: []run{usual}},
+		{kernel: "7-amd64", runs: []run{usual, full}},
+		{kernel: "6.1-arm64", runs: []run{usual}},
+		{kernel: "6.12-arm64", runs: []run{usual}},
+		{kernel: "6.16-arm64", runs: []run{usual}},
 	}
 }
 
-// name tells the guest from the others, for people.
-func (g guest) name() string {
-	words := strings.Fields(strings.Replace(g.kernel, "-", " ", 1) + " " + g.append + " " + strings.TrimPrefix(g.cpus, "2,"))
-	return strings.Join(words, " ")
+// architecture of the guest, by Go's name.
+func (g guest) architecture() string { return g.kernel[strings.IndexByte(g.kernel, '-')+1:] }
+
+// name tells a run in a guest from the others, for people.
+func (g guest) name(r run) string {
+	name := strings.Replace(g.kernel, "-", " ", 1)
+	if r.preempt != "" {
+		name += " preempt=" + r.preempt
+	}
+	return name
 }
 
-// TestMatrix boots every guest, and compares what its tests say with the tables of the documentation.
+// TestMatrix boots every guest, as many at a time as -test.parallel says, and compares what the tests in them say with
+// the tables of the documentation.
 func TestMatrix(t *testing.T) {
 	if *cache == "" {
 		t.Skip("make kernels boots kernels in virtual machines")
@@ -75,23 +93,23 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 
-	var rows []row
+	rows := make([][]row, len(guests()))
+	t.Cleanup(func() { // when all guests have stopped
+		complete := !slices.ContainsFunc(rows, func(r []row) bool { return r == nil })
+		checkDocs(t, slices.Concat(rows...), complete)
+	})
 	builds := map[string][]string{}
-	ran := 0
-	for _, g := range guests() {
-		t.Run(g.name(), func(t *testing.T) {
-			architecture := g.kernel[strings.IndexByte(g.kernel, '-')+1:]
+	for i, g := range guests() {
+		t.Run(strings.Replace(g.kernel, "-", " ", 1), func(t *testing.T) {
 			command(t, nil, "./fetch", *cache, g.kernel)
-			files, ok := builds[architecture]
-			if !ok {
-				files = build(t, architecture)
-				builds[architecture] = files
+			if builds[g.architecture()] == nil {
+				builds[g.architecture()] = build(t, g.architecture())
 			}
-			rows = append(rows, boot(t, g, files)...)
-			ran++
+			files := builds[g.architecture()]
+			t.Parallel()
+			rows[i] = boot(t, g, files)
 		})
 	}
-	checkDocs(t, rows, ran == len(guests()))
 }
 
 // command runs a program and returns what it wrote to its standard output.
@@ -178,19 +196,25 @@ func nodeExporter(t *testing.T, out, architecture string) string {
 // boot runs the guest's tests in it and returns what they say of each hook set. A test that fails there fails here.
 func boot(t *testing.T, g guest, files []string) []row {
 	t.Helper()
-	script := []string{"echo \"release $(uname -r)\"", "export " + g.environment}
-	var packages []string
-	for _, file := range files {
-		name, isTest := strings.CutSuffix(filepath.Base(file), ".test")
-		if !isTest || len(testsOf(t, filepath.Join("..", name), g.tests)) == 0 {
-			continue
-		}
-		packages = append(packages, name)
-		script = append(script, fmt.Sprintf("echo 'package %s'; ./%[1]s.test -test.v=test2json -test.timeout=4m '-test.run=%s'; echo \"exit $?\"", name, g.tests))
+	script := []string{"echo \"release $(uname -r)\""}
+	type job struct {
+		guest     string
+		collector string
 	}
-	if len(packages) == 0 {
-		t.Logf("no test is named %s", g.tests)
-		return nil
+	var jobs []job
+	for _, r := range g.runs {
+		if r.preempt != "" {
+			script = append(script, "echo "+r.preempt+" > /sys/kernel/debug/sched/preempt && grep -q '("+r.preempt+")' /sys/kernel/debug/sched/preempt || exit 9")
+		}
+		for _, file := range files {
+			name, isTest := strings.CutSuffix(filepath.Base(file), ".test")
+			if !isTest || len(testsOf(t, filepath.Join("..", name), r.tests)) == 0 {
+				continue
+			}
+			script = append(script, fmt.Sprintf("echo 'job %d'; %s ./%s.test -test.v=test2json -test.timeout=8m '-test.run=%s'; echo \"exit $?\"",
+				len(jobs), r.environment, name, r.tests))
+			jobs = append(jobs, job{g.name(r), name})
+		}
 	}
 	// promscope's report is compared with a disk that is slow, so that there is iowait.
 	disk := filepath.Join(t.TempDir(), "disk")
@@ -200,8 +224,9 @@ func boot(t *testing.T, g guest, files []string) []row {
 	if err := os.Truncate(disk, 64<<20); err != nil {
 		t.Fatal(err)
 	}
+	began := time.Now()
 	cmd := exec.CommandContext(t.Context(), "./boot", append([]string{filepath.Join(*cache, g.kernel), strings.Join(script, "\n")}, files...)...)
-	cmd.Env = append(os.Environ(), "APPEND="+g.append, "CPUS="+g.cpus, "TIMEOUT=420",
+	cmd.Env = append(os.Environ(), "CPUS="+g.cpus, "TIMEOUT=840",
 		"QEMU=-drive if=virtio,format=raw,throttling.iops-total=20,file="+disk)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -209,26 +234,39 @@ func boot(t *testing.T, g guest, files []string) []row {
 		t.Errorf("boot: %v\n%s%s", err, end(stdout.String()), stderr.String())
 	}
 	release, outputs := split(stdout.String())
-	var rows []row
-	for _, name := range packages {
-		output, ok := outputs[name]
-		switch {
-		case !ok || output.exit != "0" && output.exit != "1":
-			t.Errorf("the tests of %s ended with %q:\n%s", name, output.exit, end(output.text))
-		case output.exit == "1":
-			t.Errorf("tests of %s failed", name)
+	rows := []row{} // not nil: this guest was booted
+	byJob := map[job][]result{}
+	var took []string
+	for i, j := range jobs {
+		output := outputs[i]
+		switch output.exit {
+		case "0":
+		case "1":
+			t.Errorf("tests of %s failed", j.collector)
+		default:
+			t.Errorf("the tests of %s ended with %q:\n%s", j.collector, output.exit, end(output.text))
 		}
 		results := parse(t, output.text)
 		if !slices.ContainsFunc(results, func(r result) bool { return r.outcome == passed }) {
-			t.Errorf("no test of %s passed", name)
+			t.Errorf("no test of %s passed", j.collector)
 		}
 		for _, r := range results {
 			if r.outcome == failed {
-				t.Errorf("%s: %s\n%s", name, r.test, end(r.output))
+				t.Errorf("%s: %s\n%s", j.collector, r.test, end(r.output))
+			}
+			if strings.Count(r.test, "/") < 3 {
+				took = append(took, fmt.Sprintf("%s %.1f s", r.test, r.seconds))
 			}
 		}
-		rows = append(rows, rowsOf(g, release, name, results)...)
+		byJob[j] = append(byJob[j], results...)
 	}
+	for i, j := range jobs {
+		if slices.Index(jobs, j) == i {
+			rows = append(rows, rowsOf(j.guest, release, j.collector, byJob[j])...)
+		}
+	}
+	markServing(rows, stdout.String())
+	t.Logf("%.0f s: %s", time.Since(began).Seconds(), strings.Join(took, ", "))
 	return rows
 }
 

@@ -19,16 +19,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// packageOutput is what the tests of one package wrote in a guest, and the exit code of their process.
-type packageOutput struct{ text, exit string }
+// jobOutput is what the tests of one package wrote in one run, and the exit code of their process.
+type jobOutput struct{ text, exit string }
 
-// split takes a guest's console apart: the kernel's release, and the output of each package's tests.
-func split(console string) (release string, outputs map[string]packageOutput) {
-	outputs = map[string]packageOutput{}
-	for _, part := range strings.Split("\n"+console, "\npackage ") {
-		name, text, ok := strings.Cut(part, "\n")
-		if at := strings.LastIndex(text, "exit "); ok && at >= 0 {
-			outputs[name] = packageOutput{text: text[:at], exit: strings.TrimSpace(text[at+len("exit "):])}
+// split takes a guest's console apart: the kernel's release, and the output of each job by its number.
+func split(console string) (release string, outputs map[int]jobOutput) {
+	outputs = map[int]jobOutput{}
+	for _, part := range strings.Split("\n"+console, "\njob ") {
+		number, text, ok := strings.Cut(part, "\n")
+		n, err := strconv.Atoi(strings.TrimSpace(number))
+		if at := strings.LastIndex(text, "exit "); ok && err == nil && at >= 0 {
+			outputs[n] = jobOutput{text: text[:at], exit: strings.TrimSpace(text[at+len("exit "):])}
 		} else if r, ok := strings.CutPrefix(strings.TrimSpace(part), "release "); ok {
 			release = r
 		}
@@ -46,12 +47,13 @@ const (
 // result is what became of one test or subtest. A test of which a subtest was skipped has passed.
 type result struct {
 	test, outcome, output string
+	seconds               float64 // that it took
 }
 
 // parse reads the output of a test binary with -test.v=test2json.
 func parse(t *testing.T, output string) []result {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "tool", "test2json")
+	cmd := exec.CommandContext(t.Context(), "go", "tool", "test2json", "-t")
 	cmd.Stdin = strings.NewReader(output)
 	events, err := cmd.Output()
 	if err != nil {
@@ -62,7 +64,10 @@ func parse(t *testing.T, output string) []result {
 	lines := bufio.NewScanner(bytes.NewReader(events))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var event struct{ Action, Test, Output string }
+		var event struct {
+			Action, Test, Output string
+			Elapsed              float64
+		}
 		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +76,7 @@ func parse(t *testing.T, output string) []result {
 			texts[event.Test] += event.Output
 		case passed, failed, skipped:
 			if event.Test != "" {
-				results = append(results, result{event.Test, event.Action, texts[event.Test]})
+				results = append(results, result{event.Test, event.Action, texts[event.Test], event.Elapsed})
 			}
 		}
 	}
@@ -100,16 +105,12 @@ var (
 	logLine      = regexp.MustCompile(`(?s)\w+_test\.go:\d+: (.*?)\n(\s*---|$)`)
 )
 
-// rowsOf makes one row for each hook set that the results name; tests without one for each are about the set that promscope chooses.
-func rowsOf(g guest, release, collector string, results []result) []row {
+// rowsOf makes one row for each hook set that the results name.
+func rowsOf(guest, release, collector string, results []result) []row {
 	byHooks := map[string][]result{}
 	for _, r := range results {
-		test, rest, isSub := strings.Cut(r.test, "/")
-		switch hooks, _, _ := strings.Cut(rest, "/"); {
-		case isSub:
-			byHooks[hooks] = append(byHooks[hooks], r)
-		case !slices.ContainsFunc(results, func(other result) bool { return strings.HasPrefix(other.test, test+"/") }):
-			byHooks["the chosen set"] = append(byHooks["the chosen set"], r)
+		if path := strings.Split(r.test, "/"); len(path) > 1 {
+			byHooks[path[1]] = append(byHooks[path[1]], r)
 		}
 	}
 	release, _, _ = strings.Cut(release, "-cloud")
@@ -117,28 +118,39 @@ func rowsOf(g guest, release, collector string, results []result) []row {
 	var rows []row
 	for hooks, results := range byHooks {
 		outcome, verified := summarize(results)
-		rows = append(rows, row{collector, g.name(), release, hooks, outcome, verified})
+		rows = append(rows, row{collector, guest, release, hooks, outcome, verified})
 	}
 	slices.SortFunc(rows, func(a, b row) int { return strings.Compare(a.hooks, b.hooks) })
 	return rows
 }
 
 // summarize says what the tests of one hook set come to, and how many instructions the verifier read for its programs.
+// A test goes by the name of its part below the hook set, where it has parts, and else by its own.
 func summarize(results []result) (outcome, verified string) {
 	var bad, passes []string
 	reason, total, largest, name := "", 0, 0, ""
 	for _, r := range results {
-		test, _, _ := strings.Cut(r.test, "/")
-		switch r.outcome {
-		case failed:
-			bad = append(bad, test)
-		case passed:
-			passes = append(passes, test)
-		case skipped:
+		path := strings.Split(r.test, "/")
+		hasParts := slices.ContainsFunc(results, func(other result) bool { return strings.HasPrefix(other.test, r.test+"/") })
+		part := path[min(len(path), 3)-1]
+		if len(path) == 2 {
+			part = path[0]
+		}
+		switch {
+		case r.outcome == skipped && len(path) == 2:
 			if match := logLine.FindStringSubmatch(r.output); match != nil {
 				// The remedy comes after it.
 				reason, _, _ = strings.Cut(strings.Join(strings.Fields(match[1]), " "), "; ")
+				// "http collector: no hook set serves here (NAME: reason)", of a test with this set only.
+				if _, own, ok := strings.Cut(reason, "("+path[1]+": "); ok {
+					reason = strings.TrimSuffix(own, ")")
+				}
 			}
+		case len(path) == 2 && hasParts:
+		case r.outcome == failed:
+			bad = append(bad, part)
+		case r.outcome == passed:
+			passes = append(passes, part)
 		}
 		for _, match := range verifiedLine.FindAllStringSubmatch(r.output, -1) {
 			n, _ := strconv.Atoi(match[2]) // the pattern is of digits
@@ -153,9 +165,11 @@ func summarize(results []result) (outcome, verified string) {
 	}
 	switch {
 	case len(bad) != 0:
-		outcome = "**fails**: " + unique(bad)
+		outcome = "**fails** " + unique(bad)
 	case len(passes) == 0:
 		outcome = "not here: " + reason
+	case reason != "":
+		outcome = "passes " + unique(passes) + "; no more: " + reason
 	default:
 		outcome = "passes " + unique(passes)
 	}
@@ -163,6 +177,21 @@ func summarize(results []result) (outcome, verified string) {
 		verified = fmt.Sprintf("%d, of these `%s` %d", total, name, largest)
 	}
 	return outcome, verified
+}
+
+// servingLine is what the doctor says of a collector that runs, as TestBeside logs it.
+var servingLine = regexp.MustCompile(`ok collector (\w+): .*, by (\w+)`)
+
+// markServing notes in the rows which hook set promscope chooses in a guest, in the kernel's own mode of preemption: as
+// the doctor there says.
+func markServing(rows []row, console string) {
+	for _, match := range servingLine.FindAllStringSubmatch(console, -1) {
+		for i, r := range rows {
+			if r.collector == match[1] && r.hooks == match[2] && !strings.Contains(r.guest, "preempt=") {
+				rows[i].result = "serves; " + r.result
+			}
+		}
+	}
 }
 
 // checkDocs compares the rows with the table in each collector's documentation, or writes it.
@@ -249,50 +278,68 @@ func compare(documented, found []row, complete bool) []string {
 }
 
 const console = `release 6.12.118+deb13-cloud-amd64
-package http
-` + "\x16" + `=== RUN   TestExact
-` + "\x16" + `=== RUN   TestExact/one
-` + "\x16" + `=== RUN   TestExact/one/close
+job 0
+` + "\x16" + `=== RUN   TestHookSets
+` + "\x16" + `=== RUN   TestHookSets/one
+` + "\x16" + `=== RUN   TestHookSets/one/servers
+` + "\x16" + `=== RUN   TestHookSets/one/servers/close
     exact_test.go:9: 999 requests
-` + "\x16" + `--- FAIL: TestExact/one/close (0.10s)
-` + "\x16" + `--- FAIL: TestExact/one (0.10s)
-` + "\x16" + `=== RUN   TestExact/two
-    main_test.go:52: no tracepoint two:
-        not supported
-` + "\x16" + `--- SKIP: TestExact/two (0.00s)
-` + "\x16" + `=== RUN   TestExact/three
-` + "\x16" + `--- PASS: TestExact/three (0.00s)
-` + "\x16" + `--- FAIL: TestExact (0.10s)
-` + "\x16" + `=== RUN   TestPrograms
-` + "\x16" + `=== RUN   TestPrograms/three
-    programs_test.go:24: on_send: 30 instructions verified, 5 bytes of machine code
-    programs_test.go:24: on_receive: 12 instructions verified, 5 bytes of machine code
-` + "\x16" + `--- PASS: TestPrograms/three (0.00s)
-` + "\x16" + `--- PASS: TestPrograms (0.00s)
-` + "\x16" + `=== RUN   TestMemory
-` + "\x16" + `--- PASS: TestMemory (0.00s)
-` + "\x16" + `FAIL
+` + "\x16" + `--- FAIL: TestHookSets/one/servers/close (0.10s)
+` + "\x16" + `--- FAIL: TestHookSets/one/servers (0.10s)
+` + "\x16" + `--- FAIL: TestHookSets/one (0.10s)
+` + "\x16" + `=== RUN   TestHookSets/two
+    main_test.go:52: http collector: no hook set serves here (two: no tracepoint two:
+        not supported (here)); run another kernel
+` + "\x16" + `--- SKIP: TestHookSets/two (0.00s)
+` + "\x16" + `=== RUN   TestHookSets/three
+` + "\x16" + `=== RUN   TestHookSets/three/programs
+    hooksets_test.go:24: on_send: 30 instructions verified, 5 bytes of machine code
+    hooksets_test.go:24: on_receive: 12 instructions verified, 5 bytes of machine code
+` + "\x16" + `--- PASS: TestHookSets/three/programs (0.00s)
+` + "\x16" + `=== RUN   TestHookSets/three/dialogues
+` + "\x16" + `=== RUN   TestHookSets/three/dialogues/plain
+` + "\x16" + `--- PASS: TestHookSets/three/dialogues/plain (0.00s)
+` + "\x16" + `--- PASS: TestHookSets/three/dialogues (0.00s)
+` + "\x16" + `--- PASS: TestHookSets/three (0.00s)
+` + "\x16" + `=== RUN   TestHookSets/four
+` + "\x16" + `=== RUN   TestHookSets/four/programs
+` + "\x16" + `--- PASS: TestHookSets/four/programs (0.00s)
+` + "\x16" + `=== NAME  TestHookSets/four
+    hooksets_test.go:17: a task can be preempted
+` + "\x16" + `--- SKIP: TestHookSets/four (0.00s)
+` + "\x16" + `--- FAIL: TestHookSets (0.10s)
+FAIL
 exit 1
-package kernels
-` + "\x16" + `=== RUN   TestReport
-` + "\x16" + `--- PASS: TestReport (9.00s)
-` + "\x16" + `PASS
+job 1
+` + "\x16" + `=== RUN   TestMemory
+` + "\x16" + `=== RUN   TestMemory/three
+` + "\x16" + `--- PASS: TestMemory/three (9.00s)
+` + "\x16" + `--- PASS: TestMemory (9.00s)
+    report_test.go:88: ok collector http: works, by three
+        not by two: no tracepoint two
+    report_test.go:88: ok collector iowait: works
+PASS
 exit 0
 `
 
 // TestResults reads a console and expects the table that says the same.
 func TestResults(t *testing.T) {
 	release, outputs := split(console)
-	if len(outputs) != 2 || outputs["http"].exit != "1" || outputs["kernels"].exit != "0" {
-		t.Fatalf("%q", outputs)
+	if len(outputs) != 2 || outputs[0].exit != "1" || outputs[1].exit != "0" {
+		t.Fatalf("%v", outputs)
 	}
-	got := rowsOf(guest{kernel: "6.12-amd64", append: "preempt=full", cpus: "2,maxcpus=128"}, release, "http", parse(t, outputs["http"].text))
-	const name = "6.12 amd64 preempt=full maxcpus=128"
+	const name = "6.12 amd64"
+	var got []row
+	for i := range len(outputs) {
+		got = append(got, rowsOf([]string{"6.12 amd64", "6.12 amd64 preempt=full"}[i], release, "http", parse(t, outputs[i].text))...)
+	}
+	markServing(got, console)
 	want := []row{
-		{"http", name, "6.12.118", "one", "**fails**: TestExact", ""},
-		{"http", name, "6.12.118", "the chosen set", "passes TestMemory", ""},
-		{"http", name, "6.12.118", "three", "passes TestExact, TestPrograms", "42, of these `on_send` 30"},
-		{"http", name, "6.12.118", "two", "not here: no tracepoint two: not supported", ""},
+		{"http", name, "6.12.118", "four", "passes programs; no more: a task can be preempted", ""},
+		{"http", name, "6.12.118", "one", "**fails** servers", ""},
+		{"http", name, "6.12.118", "three", "serves; passes dialogues, programs", "42, of these `on_send` 30"},
+		{"http", name, "6.12.118", "two", "not here: no tracepoint two: not supported (here)", ""},
+		{"http", "6.12 amd64 preempt=full", "6.12.118", "three", "passes TestMemory", ""},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(row{})); diff != "" {
 		t.Error(diff)
