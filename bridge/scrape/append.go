@@ -34,6 +34,7 @@ type appender struct {
 	origin labels.Labels           // those of them that tell of the process that answers
 	labels *exposition.Preselector // nil if relabelling may change labels
 	pids   pidTranslator
+	known  knownPIDs // in the scrape in progress
 	// observe, if not nil, is told of each series that is not in the cache: its labels
 	// as exposed, with the target's, and after relabelling, empty if that drops it.
 	observe func(exposed, before, after labels.Labels)
@@ -65,6 +66,7 @@ func newAppender(t *job.Target, s *shared) *appender {
 		cache:  newCache(),
 		target: t.Public,
 		pids:   s.pids,
+		known:  knownPIDs{},
 		schema: schemaOf(t.Job.NativeHistogramMinBucketFactor),
 		lb:     labels.NewBuilder(labels.EmptyLabels()),
 	}
@@ -81,6 +83,7 @@ func newAppender(t *job.Target, s *shared) *appender {
 // retarget changes the labels of the target, among which are those of its origin.
 func (a *appender) retarget(l, origin labels.Labels) {
 	a.target, a.origin = l, origin
+	clear(a.known) // they were those of another exporter
 	if a.labels != nil {
 		a.labels.SetTarget(l, origin)
 	}
@@ -100,6 +103,7 @@ func (a *appender) takeOver(old *appender) {
 // begin begins a scrape with the timestamp at.
 func (a *appender) begin(at time.Time) {
 	a.at, a.counts, a.witness.said, a.limitErr = at.UnixMilli(), counts{}, Testimony{}, nil
+	clear(a.known)
 	a.cache.begin()
 }
 
@@ -256,7 +260,7 @@ func (a *appender) resolve(ctx context.Context, p textparse.Parser, exposed []by
 func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.Labels, pids translation) {
 	a.lb.Reset(exposed)
 	if a.pids != nil {
-		pids = a.pids(ctx, a.target, a.lb)
+		pids = a.pids(ctx, a.target, a.lb, a.known)
 	}
 	addTargetLabels(a.lb, exposed, a.target, a.job.HonorLabels)
 	var before labels.Labels

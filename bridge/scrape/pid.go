@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"context"
+	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -19,7 +20,13 @@ type PID struct {
 
 // pidTranslator rewrites the labels of an exposed series that name processes,
 // before the target's labels come to it.
-type pidTranslator func(ctx context.Context, target labels.Labels, lb *labels.Builder) translation
+type pidTranslator func(ctx context.Context, target labels.Labels, lb *labels.Builder, known knownPIDs) translation
+
+// knownPIDs are the pids that were translated in one scrape of a target. A thousand series
+// of a process are one question: to ask costs 50 µs and more, since /proc is read for it.
+type knownPIDs map[exposedPID]PID
+
+type exposedPID struct{ label, value string }
 
 // translation is how the pids of a series were translated.
 type translation struct {
@@ -36,13 +43,17 @@ func newPIDTranslator(opts Options) pidTranslator {
 	if opts.PID == nil || len(opts.PIDLabels) == 0 {
 		return nil
 	}
-	return func(ctx context.Context, target labels.Labels, lb *labels.Builder) (t translation) {
+	return func(ctx context.Context, target labels.Labels, lb *labels.Builder, known knownPIDs) (t translation) {
 		for _, name := range opts.PIDLabels {
 			exposed := lb.Get(name)
 			if exposed == "" {
 				continue
 			}
-			pid := opts.PID(ctx, target, name, exposed)
+			pid, found := known[exposedPID{name, exposed}]
+			if !found {
+				pid = opts.PID(ctx, target, name, exposed)
+				known[exposedPID{name, strings.Clone(exposed)}] = pid
+			}
 			lb.Set(name, pid.Value)
 			t.lost = t.lost || pid.Lost
 			t.holds = both(t.holds, pid.Holds)

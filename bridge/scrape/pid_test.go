@@ -153,3 +153,24 @@ func TestPIDOfAnotherProcess(t *testing.T) {
 		t.Errorf("%d translations remembered of 2", n)
 	}
 }
+
+// A pid is asked for once a scrape, however many series have it.
+func TestPIDIsAskedForOnce(t *testing.T) {
+	var body strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&body, "a{pid=\"%d\",n=\"%d\"} 1\n", i%10, i)
+	}
+	asked := 0
+	scrape, app, _ := pidScrapes(t, body.String(), func(value string) PID {
+		asked++
+		return PID{Value: "100" + value}
+	})
+	scrape()
+	if asked != 10 || app.counts.kept != 1000 {
+		t.Errorf("asked %d times for the pids of %d series", asked, app.counts.kept)
+	}
+	scrape()
+	if asked != 10 {
+		t.Errorf("asked again: %d times", asked)
+	}
+}

@@ -50,7 +50,7 @@ func pipeline(t testing.TB, b []byte, media string, config *job.Config, parseAll
 	st := store.New(sel, store.Options{}, nil)
 	app := newAppender(&job.Target{Job: config, Public: labels.FromStrings("job", "j", "instance", "i", "zone", "z")}, &shared{
 		store: st, sel: sel, pidLabels: []string{"pid"},
-		pids: func(_ context.Context, _ labels.Labels, lb *labels.Builder) translation {
+		pids: func(_ context.Context, _ labels.Labels, lb *labels.Builder, _ knownPIDs) translation {
 			if lb.Get("pid") == "1" {
 				lb.Set("pid", "7")
 			}
