@@ -45,7 +45,7 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 		spec.Maps[mapAddresses].MaxEntries = uint32(o.MaxConnections)
 	}
 	if k.AllocatesOnDemand() {
-		for _, name := range []string{mapProcesses, mapAddresses, mapReadings, mapRareCodes} {
+		for _, name := range []string{mapProcesses, mapAddresses, mapReadings, mapRareCodes, mapObservers} {
 			spec.Maps[name].Flags |= unix.BPF_F_NO_PREALLOC
 		}
 	}
@@ -69,6 +69,7 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 		"excluded_ports":    o.Ports.excluded(),
 		"max_connections":   uint32(o.MaxConnections),
 		"clients":           o.Clients,
+		"own_requests":      o.OwnRequests,
 		"recvmsg_flags":     uint32(flags),
 		"recvmsg_arguments": uint32(parameters),
 	} {

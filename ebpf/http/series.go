@@ -23,11 +23,17 @@ type series struct {
 
 // side is the series of servers, or those of clients.
 type side struct {
-	requests, responses, duration, inFlight, unanswered, pipelined *prometheus.Desc
+	requests, responses, duration, inFlight, unanswered, pipelined, unasked *prometheus.Desc
+
+	own *prometheus.Desc // servers only
 }
 
 func (s *side) all() []*prometheus.Desc {
-	return []*prometheus.Desc{s.requests, s.responses, s.duration, s.inFlight, s.unanswered, s.pipelined}
+	all := []*prometheus.Desc{s.requests, s.responses, s.duration, s.inFlight, s.unanswered, s.pipelined, s.unasked}
+	if s.own != nil {
+		all = append(all, s.own)
+	}
+	return all
 }
 
 // figure is something that the collector counts of itself.
@@ -71,7 +77,9 @@ func newSeries() *series {
 			duration:   desc("request_duration_seconds", "Time from the first byte of a request read to the first byte of its response written.", process...),
 			inFlight:   desc("requests_in_flight", "HTTP requests that the process has read and not answered yet.", process...),
 			unanswered: desc("requests_unanswered_total", "HTTP requests whose connection ended before they were answered.", process...),
-			pipelined:  desc("requests_pipelined_total", "HTTP requests, of those answered, that came together with another on their connection.", process...),
+			pipelined:  desc("requests_pipelined_total", "HTTP requests, of those answered, that came while another waited on their connection.", process...),
+			unasked:    desc("responses_unasked_total", "HTTP responses that the process has sent and that answer no request that was seen.", process...),
+			own:        desc("own_requests_total", "HTTP requests that promscope itself has made of the process. No other series has them.", process...),
 		},
 		{
 			requests:   desc("client_requests_total", "HTTP requests that the process has sent and that were answered.", process...),
@@ -80,6 +88,7 @@ func newSeries() *series {
 			inFlight:   desc("client_requests_in_flight", "HTTP requests that the process has sent and that are not answered yet.", process...),
 			unanswered: desc("client_requests_unanswered_total", "HTTP requests that the process has sent and whose connection ended before they were answered.", process...),
 			pipelined:  desc("client_requests_pipelined_total", "HTTP requests, of those answered, that were sent before the response to the last.", process...),
+			unasked:    desc("client_responses_unasked_total", "HTTP responses that the process has received and that answer no request that was seen.", process...),
 		},
 	}
 	for _, f := range ownFigures() {
@@ -120,13 +129,19 @@ func (s *series) processes(all []counted, rare func(func(rareCode, uint64)) erro
 	for i := range all {
 		p := &all[i]
 		responses := p.responses()
-		if responses == 0 {
-			continue
-		}
 		side := &s.sides[p.Role-roleServer]
 		labels := []*dto.LabelPair{
 			{Name: new("comm"), Value: new(p.comm())},
 			{Name: new("pid"), Value: new(strconv.FormatUint(uint64(p.TGID), 10))},
+		}
+		if p.Own > 0 {
+			metrics = append(metrics, &sample{side.own, labels, prometheus.CounterValue, float64(p.Own)})
+		}
+		if p.Unasked > 0 {
+			metrics = append(metrics, &sample{side.unasked, labels, prometheus.CounterValue, float64(p.Unasked)})
+		}
+		if responses == 0 {
+			continue
 		}
 		metrics = append(metrics,
 			&sample{side.requests, labels, prometheus.CounterValue, float64(responses)},
