@@ -4,7 +4,7 @@
 // scan_data looks at one part of a piece after the other, and stops where its caller has to know what was found.
 #pragma once
 
-#include "types.h"
+#include "parse.h"
 
 // Global functions are verified once, and not at each call. What they go on with is in memory of a map for the same reason:
 // what is loaded from there has no known value, so that one turn of a loop is to the verifier as the next.
@@ -90,6 +90,8 @@ struct scan {
 	__u16 codes[MAX_RESPONSES];
 	__u8 data[DATA_BYTES + 24]; // as much is read ahead of the last byte
 };
+
+#define GET WORD('G', 'E', 'T', ' ')
 
 enum { RECEIVE, SEND };
 
@@ -178,6 +180,28 @@ static __always_inline void head_ends(struct scanner *s)
 	} else {
 		s->stage = BODY;
 	}
+}
+
+static __always_inline enum found after_head(const struct scanner *s)
+{
+	return s->stage == BODY ? FOUND_BODY : s->stage == LOST ? FOUND_OTHER : FOUND_END;
+}
+
+// get_begins is what at_start and in_method do with "GET ".
+static __always_inline void get_begins(struct scanner *s)
+{
+	s->flags &= UNSURE;
+	s->body = 0;
+	s->word = 0;
+	s->began = bpf_ktime_get_ns();
+	s->stage = TARGET;
+}
+
+// begins_name reports whether the name of a field that matters may begin with the byte.
+static __always_inline bool begins_name(__u8 c)
+{
+	c |= 0x20;
+	return c == 'c' || c == 't' || c == 'e';
 }
 
 static __always_inline void body_ends(struct scanner *s)
@@ -325,14 +349,13 @@ static __always_inline enum found at_byte(struct scanner *s, __u8 c)
 	case LINE_START:
 		if (c == '\n') {
 			head_ends(s);
-			return s->stage == BODY ? FOUND_BODY : s->stage == LOST ? FOUND_OTHER : FOUND_END;
+			return after_head(s);
 		}
 		if (c == '\r')
 			break;
-		c = lower(c);
-		s->word = c;
+		s->word = lower(c);
 		s->bytes = 1;
-		s->stage = c == 'c' || c == 't' || c == 'e' ? NAME : LINE;
+		s->stage = begins_name(c) ? NAME : LINE;
 		break;
 	case NAME:
 		if (c == ':') {
@@ -472,13 +495,18 @@ global int scan_data(__u32 direction)
 
 		if (at >= scan->bytes || at >= DATA_BYTES)
 			break;
+		word = *(__u64 *)(scan->data + at);
+		if (stage == START && left >= 4 && (__u32)word == GET && !(scan->s.flags & RESPONSES)) {
+			get_begins(&scan->s);
+			*position = at + 4;
+			continue;
+		}
 		if (stage != LINE && stage != TARGET) {
 			found = scan_bytes(direction);
 			if (found != FOUND_END)
 				return found;
 			continue;
 		}
-		word = *(__u64 *)(scan->data + at);
 		marks = newlines(word);
 		n = marks ? bytes_before(marks) : 8;
 		if (n >= left) {
@@ -491,8 +519,23 @@ global int scan_data(__u32 direction)
 			*position = at + n;
 			continue;
 		}
-		*position = at + n + 1;
+		at += n + 1;
+		*position = at;
 		found = line_ends(&scan->s);
+		if (found == FOUND_OTHER)
+			return found;
+		if (left >= n + 3 && scan->s.stage == LINE_START) {
+			__u16 next = *(__u16 *)(scan->data + (at & (DATA_BYTES - 1)));
+
+			if (next == ('\r' | '\n' << 8)) {
+				*position = at + 2;
+				head_ends(&scan->s);
+				if (found == FOUND_END)
+					found = after_head(&scan->s);
+			} else if (!begins_name(next) && (__u8)next != '\r' && (__u8)next != '\n') {
+				scan->s.stage = LINE;
+			}
+		}
 		if (found != FOUND_END)
 			return found;
 	}
