@@ -83,7 +83,7 @@ func NewManager(jobs []*job.Config, st *store.Store, sel *store.Selection, opts 
 			errs = append(errs, err)
 			continue
 		}
-		m.inside = append(m.inside, newLoop(t, &gatherer{g: p.Gatherer}, secret.ValuesOf(&t.Job.HTTPClientConfig), m.shared))
+		m.inside = append(m.inside, newLoop(t, newGatherer(p), secret.ValuesOf(&t.Job.HTTPClientConfig), m.shared))
 	}
 	if len(jobs) == 0 {
 		close(m.received)

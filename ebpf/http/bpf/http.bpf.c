@@ -62,13 +62,16 @@ static __noinline int code_at_start(const struct piece *p, __u32 at)
 {
 	__u64 words[2] = {};
 	struct head h;
-	__u32 left;
+	__u32 n;
 
 	if (!p)
 		return STATUS_NONE;
-	left = p->span.len - at;
-	h.bytes = left < HEAD_BYTES ? left : HEAD_BYTES;
-	if (!read_bytes(words, h.bytes & 15, p->skb, p->span.base + at)) {
+	n = p->span.len - at;
+	if (n > HEAD_BYTES)
+		n = HEAD_BYTES;
+	h.bytes = n;
+	asm volatile("" : "+r"(n)); // else clang leaves out what follows, which kernels before 5.11 need
+	if (!read_bytes(words, n & 15, p->skb, p->span.base + at)) {
 		count(unreadable);
 		return STATUS_NONE;
 	}
@@ -88,6 +91,9 @@ static __always_inline int scan_next(struct scan *scan, struct sk_buff *skb, __u
 		n = DATA_BYTES;
 	scan->at = 0;
 	scan->bytes = n;
+	asm volatile("" : "+r"(n));
+	if (n > DATA_BYTES)
+		return FOUND_OTHER;
 	if (!read_bytes(scan->data, n, skb, scan->span.base + scan->offset)) {
 		count(unreadable);
 		return FOUND_OTHER;
@@ -251,6 +257,12 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 			s->stage = START;
 		}
 	}
+	if (s->stage == STATUS && s->flags & UNSURE) { // a body may have begun like a status line
+		scan->retry = true;
+		scan->saved = *s;
+		scan->saved.stage = START;
+		scan->first = scan->offset;
+	}
 	for (int i = 0; i < MAX_PARTS; i++) {
 		int found;
 
@@ -270,7 +282,8 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 			s->flags &= ~EXPECTS;
 			if (!s->body)
 				body_ends(s);
-			continue;
+			if (scan->offset >= span->len)
+				continue;
 		}
 		if (s->stage == LOST) {
 			s->stage = START;

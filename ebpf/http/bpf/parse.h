@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 //
-// What the first bytes of a request and of a response say. Pure functions of the bytes,
-// so that parse_test.bpf.c can run them over a table.
+// What the first bytes of a response say: a pure function of them, so that parse_test.bpf.c can run it over a table.
 #pragma once
 
 #include "types.h"
@@ -14,7 +13,7 @@ struct head {
 	__u32 bytes; // how many are known; those beyond are zero
 };
 
-#define HEAD_BYTES 12    // "HTTP/1.1 200"
+#define HEAD_BYTES 12 // "HTTP/1.1 200"
 
 #define WORD(a, b, c, d) ((__u32)(a) | (__u32)(b) << 8 | (__u32)(c) << 16 | (__u32)(d) << 24)
 #define LONG(a, b, c, d, e, f, g, h) ((__u64)WORD(a, b, c, d) | (__u64)WORD(e, f, g, h) << 32)

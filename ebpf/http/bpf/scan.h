@@ -241,7 +241,7 @@ static __always_inline enum found at_start(struct scanner *s, __u8 c)
 	if (s->flags & RESPONSES) {
 		if (c != 'H')
 			return FOUND_OTHER;
-		s->flags = RESPONSES;
+		s->flags &= RESPONSES | UNSURE;
 		s->bytes = 1;
 		s->body = UNTIL_CLOSED;
 		s->stage = STATUS;
