@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,6 +13,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape/job"
@@ -56,12 +59,19 @@ func (p InProcess) target() (*job.Target, error) {
 type gatherer struct {
 	g       prometheus.Gatherer
 	pending chan gathered // of a Gather that outlasted its scrape
+	since   time.Time     // when the last Gather began, whose samples are in the store
 	buf     bytes.Buffer
 }
 
 type gathered struct {
+	began    time.Time
 	families []*dto.MetricFamily
 	err      error
+}
+
+// newGatherer returns the gatherer of a target that was opened an interval ago at most.
+func newGatherer(p InProcess) *gatherer {
+	return &gatherer{g: p.Gatherer, since: time.Now().Add(-p.Interval)}
 }
 
 func (*gatherer) origin(context.Context) labels.Labels { return labels.EmptyLabels() }
@@ -76,8 +86,9 @@ func (g *gatherer) scrape(ctx context.Context, _ url.Values) (answer, error) {
 	if g.pending == nil {
 		g.pending = make(chan gathered, 1)
 		go func(done chan<- gathered) {
+			began := time.Now()
 			families, err := gather(g.g)
-			done <- gathered{families, err}
+			done <- gathered{began, families, err}
 		}(g.pending)
 	}
 	select {
@@ -100,6 +111,10 @@ func gather(g prometheus.Gatherer) (families []*dto.MetricFamily, err error) {
 }
 
 func (g *gatherer) expose(got gathered) (answer, error) {
+	for _, mf := range got.families {
+		mf.Metric = withBirths(mf.Metric, g.since)
+	}
+	g.since = got.began
 	g.buf.Reset()
 	enc := expfmt.NewEncoder(&g.buf, expfmt.NewFormat(expfmt.TypeProtoDelim))
 	for _, mf := range got.families {
@@ -115,4 +130,47 @@ func (g *gatherer) expose(got gathered) (answer, error) {
 		return answer{}, err
 	}
 	return answer{body: &g.buf, mediaType: exposition.MediaProto, close: func() {}, partial: err}, nil
+}
+
+// withBirths puts a sample of zero before each counter and each histogram that was created since then, with the time of
+// its creation. Without that sample rate would not see what was counted before the first gathering. Prometheus does the
+// same with created timestamps, where it is told to.
+func withBirths(metrics []*dto.Metric, since time.Time) []*dto.Metric {
+	if !slices.ContainsFunc(metrics, func(m *dto.Metric) bool { return bornSince(m, since) }) {
+		return metrics // as nearly always
+	}
+	all := make([]*dto.Metric, 0, 2*len(metrics))
+	for _, m := range metrics {
+		if bornSince(m, since) {
+			all = append(all, birth(m))
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+func bornSince(m *dto.Metric, since time.Time) bool {
+	created := createdOf(m)
+	return created != nil && !created.AsTime().Before(since)
+}
+
+func createdOf(m *dto.Metric) *timestamppb.Timestamp {
+	if m.Counter != nil {
+		return m.Counter.CreatedTimestamp
+	}
+	return m.GetHistogram().GetCreatedTimestamp()
+}
+
+// birth returns the metric as it was when it was created.
+func birth(m *dto.Metric) *dto.Metric {
+	zero := &dto.Metric{Label: m.Label, TimestampMs: proto.Int64(createdOf(m).AsTime().UnixMilli())}
+	if m.Counter != nil {
+		zero.Counter = &dto.Counter{Value: proto.Float64(0)}
+		return zero
+	}
+	zero.Histogram = &dto.Histogram{SampleCount: proto.Uint64(0), SampleSum: proto.Float64(0)}
+	for _, b := range m.Histogram.Bucket {
+		zero.Histogram.Bucket = append(zero.Histogram.Bucket, &dto.Bucket{UpperBound: b.UpperBound, CumulativeCount: proto.Uint64(0)})
+	}
+	return zero
 }

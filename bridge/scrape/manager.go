@@ -89,7 +89,7 @@ func NewManager(jobs []*job.Config, st *store.Store, sel *store.Selection, opts 
 			errs = append(errs, err)
 			continue
 		}
-		m.inside = append(m.inside, newLoop(t, &gatherer{g: p.Gatherer}, request.NewQuoter(t.Job), m.shared))
+		m.inside = append(m.inside, newLoop(t, newGatherer(p), request.NewQuoter(t.Job), m.shared))
 	}
 	if len(jobs) == 0 {
 		close(m.received)

@@ -24,6 +24,7 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 };
 
@@ -38,4 +39,5 @@ enum {
 
 // count adds one to a counter that other CPUs, and programs that preempt this one, add to as well.
 #define count(counter) ((void)__sync_fetch_and_add(&(counter), 1))
+#define add(counter, n) ((void)__sync_fetch_and_add(&(counter), n))
 #define count_down(counter) ((void)__sync_fetch_and_add(&(counter), -1))

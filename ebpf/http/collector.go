@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -85,6 +86,7 @@ func (c *Collector) gather() ([]prometheus.Metric, error) {
 	if c.closed {
 		return nil, nil
 	}
+	began := time.Now()
 	maps := c.programs.Collection.Maps
 	all, err := readProcesses(maps[mapProcesses])
 	if err != nil {
@@ -95,12 +97,14 @@ func (c *Collector) gather() ([]prometheus.Metric, error) {
 		return nil, err
 	}
 	at := now()
+	c.series.births.begin()
 	metrics, err := c.series.processes(c.retention.reported(all, at), func(each func(rareCode, uint64)) error {
 		return rareCodes(maps[mapRareCodes], each)
 	}, own[varLostCodes] > 0)
 	if err != nil {
 		return metrics, err
 	}
+	c.series.births.end(began)
 	gone, evicted := c.retention.gone(all, at, own[varLostRequests] > c.lost)
 	c.lost = own[varLostRequests]
 	c.evictions += uint64(evicted)

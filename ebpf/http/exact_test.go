@@ -72,6 +72,8 @@ func difference(after, before counts) counts {
 	after.Requests -= before.Requests
 	after.Open -= before.Open
 	after.Pipelined -= before.Pipelined
+	after.Unasked -= before.Unasked
+	after.Own -= before.Own
 	codes := map[string]int{}
 	for code, n := range after.Codes {
 		if n -= before.Codes[code]; n != 0 {

@@ -33,6 +33,7 @@ const (
 	mapRareCodes = "rare_codes"
 	mapAddresses = "addresses"
 	mapReadings  = "readings"
+	mapObservers = "observers"
 
 	varOpenConnections       = "open_connections"
 	varLostConnectionsLimit  = "lost_connections_limit"

@@ -43,7 +43,7 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 	connections := uint32(o.MaxConnections)
 	if k.AllocatesOnDemand() {
 		connections = cmp.Or(connections, 65536)
-		for _, name := range []string{mapProcesses, mapAddresses, mapReadings, mapRareCodes} {
+		for _, name := range []string{mapProcesses, mapAddresses, mapReadings, mapRareCodes, mapObservers} {
 			spec.Maps[name].Flags |= unix.BPF_F_NO_PREALLOC
 		}
 	} else {
@@ -78,6 +78,7 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 		"excluded_ports":    o.Ports.excluded(),
 		"max_connections":   connections,
 		"clients":           o.Clients,
+		"own_requests":      o.OwnRequests,
 		"recvmsg_flags":     uint32(flags),
 		"recvmsg_arguments": uint32(parameters),
 	} {

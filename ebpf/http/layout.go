@@ -34,6 +34,8 @@ type process struct {
 	Buckets    [bucketBounds + 1]uint64
 	Codes      [codeColumns]uint64
 	Pipelined  uint64
+	Unasked    uint64
+	Own        uint64 // requests by promscope
 	Unanswered uint64
 	Withdrawn  uint64
 	Exited     uint64 // monotonic clock, nanoseconds; 0 while it lives

@@ -104,6 +104,7 @@ func patience(d time.Duration) time.Duration {
 func openWith(o Options) (*Collector, error) { return openEvery(time.Second, o) }
 
 func openEvery(interval time.Duration, o Options) (*Collector, error) {
+	o.OwnRequests = !o.observe // most tests are client and collector in one process
 	if o.MaxProcesses == 0 {
 		o.MaxProcesses = defaultOptions().MaxProcesses
 	}
@@ -147,6 +148,8 @@ type counts struct {
 	InFlight  int
 	Open      int // unanswered, ended
 	Pipelined int
+	Unasked   int
+	Own       int // by the process of the collector
 	Comm      string
 }
 
@@ -203,6 +206,10 @@ func gather(tb testing.TB, c prometheus.Collector, prefix string) map[int]counts
 				p.Open = int(m.GetCounter().GetValue())
 			case "requests_pipelined_total":
 				p.Pipelined = int(m.GetCounter().GetValue())
+			case "responses_unasked_total":
+				p.Unasked = int(m.GetCounter().GetValue())
+			case "own_requests_total":
+				p.Own = int(m.GetCounter().GetValue())
 			default:
 				continue
 			}

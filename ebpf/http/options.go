@@ -32,8 +32,11 @@ type Options struct {
 	MaxConnections int `yaml:"max_connections"`
 	// Clients also counts requests sent, by the process that sends them.
 	Clients bool `yaml:"clients"`
+	// OwnRequests also counts the requests that promscope itself makes, as it scrapes and discovers.
+	OwnRequests bool `yaml:"own_requests"`
 
 	hookSet string // the only one to try, for tests
+	observe bool   // not to set OwnRequests, for tests
 }
 
 // defaultOptions returns the defaults.

@@ -73,8 +73,7 @@ func (p *process) responses() uint64 {
 
 // inFlight is the number of requests that wait for their response.
 func (p *process) inFlight() uint64 {
-	responses := p.responses()
-	ended := responses - min(responses, p.Pipelined) + p.Unanswered + p.Withdrawn
+	ended := p.responses() + p.Unanswered + p.Withdrawn
 	return p.Started - min(p.Started, ended)
 }
 

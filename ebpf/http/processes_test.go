@@ -37,7 +37,7 @@ func TestInFlightOf(t *testing.T) {
 	}{
 		{"all answered", func(*process) {}, 0},
 		{"of six, two answered, one ended, one withdrawn", func(p *process) { p.Started, p.Unanswered, p.Withdrawn = 6, 1, 1 }, 2},
-		{"two answers to one request", func(p *process) { p.Started, p.Pipelined = 1, 1 }, 0},
+		{"an answer that was pipelined", func(p *process) { p.Started, p.Pipelined = 3, 1 }, 1},
 		{"an answer whose request is not there yet", func(p *process) { p.Started = 1 }, 0},
 	} {
 		p := web(1, 0).process

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/promscope/promscope/ebpf/load"
 )
@@ -19,15 +20,23 @@ type series struct {
 
 	bounds [bucketBounds]float64 // seconds
 	codes  [codeColumns]*dto.LabelPair
+
+	births births
 }
 
 // side is the series of servers, or those of clients.
 type side struct {
-	requests, responses, duration, inFlight, unanswered, pipelined *prometheus.Desc
+	requests, responses, duration, inFlight, unanswered, pipelined, unasked *prometheus.Desc
+
+	own *prometheus.Desc // servers only
 }
 
 func (s *side) all() []*prometheus.Desc {
-	return []*prometheus.Desc{s.requests, s.responses, s.duration, s.inFlight, s.unanswered, s.pipelined}
+	all := []*prometheus.Desc{s.requests, s.responses, s.duration, s.inFlight, s.unanswered, s.pipelined, s.unasked}
+	if s.own != nil {
+		all = append(all, s.own)
+	}
+	return all
 }
 
 // figure is something that the collector counts of itself.
@@ -53,7 +62,7 @@ func ownFigures() []figure {
 }
 
 func newSeries() *series {
-	s := &series{hooks: load.NewSeries("http")}
+	s := &series{hooks: load.NewSeries("http"), births: newBirths(time.Now())}
 	for i, bound := range bounds() {
 		s.bounds[i] = bound.Seconds()
 	}
@@ -71,7 +80,9 @@ func newSeries() *series {
 			duration:   desc("request_duration_seconds", "Time from the first byte of a request read to the first byte of its response written.", process...),
 			inFlight:   desc("requests_in_flight", "HTTP requests that the process has read and not answered yet.", process...),
 			unanswered: desc("requests_unanswered_total", "HTTP requests whose connection ended before they were answered.", process...),
-			pipelined:  desc("requests_pipelined_total", "HTTP requests, of those answered, that came together with another on their connection.", process...),
+			pipelined:  desc("requests_pipelined_total", "HTTP requests, of those answered, that came while another waited on their connection.", process...),
+			unasked:    desc("responses_unasked_total", "HTTP responses that the process has sent and that answer no request that was seen.", process...),
+			own:        desc("own_requests_total", "HTTP requests that promscope itself has made of the process. No other series has them.", process...),
 		},
 		{
 			requests:   desc("client_requests_total", "HTTP requests that the process has sent and that were answered.", process...),
@@ -80,6 +91,7 @@ func newSeries() *series {
 			inFlight:   desc("client_requests_in_flight", "HTTP requests that the process has sent and that are not answered yet.", process...),
 			unanswered: desc("client_requests_unanswered_total", "HTTP requests that the process has sent and whose connection ended before they were answered.", process...),
 			pipelined:  desc("client_requests_pipelined_total", "HTTP requests, of those answered, that were sent before the response to the last.", process...),
+			unasked:    desc("client_responses_unasked_total", "HTTP responses that the process has received and that answer no request that was seen.", process...),
 		},
 	}
 	for _, f := range ownFigures() {
@@ -120,24 +132,31 @@ func (s *series) processes(all []counted, rare func(func(rareCode, uint64)) erro
 	for i := range all {
 		p := &all[i]
 		responses := p.responses()
-		if responses == 0 {
-			continue
-		}
 		side := &s.sides[p.Role-roleServer]
 		labels := []*dto.LabelPair{
 			{Name: new("comm"), Value: new(p.comm())},
 			{Name: new("pid"), Value: new(strconv.FormatUint(uint64(p.TGID), 10))},
 		}
+		if p.Own > 0 {
+			metrics = append(metrics, counter(side.own, labels, float64(p.Own), s.births.of(p.owner, birthOwn)))
+		}
+		if p.Unasked > 0 {
+			metrics = append(metrics, counter(side.unasked, labels, float64(p.Unasked), s.births.of(p.owner, birthUnasked)))
+		}
+		if responses == 0 {
+			continue
+		}
+		born := s.births.of(p.owner, birthOfAll)
 		metrics = append(metrics,
-			&sample{side.requests, labels, prometheus.CounterValue, float64(responses)},
-			&sample{side.inFlight, labels, prometheus.GaugeValue, float64(p.inFlight())},
-			&sample{side.unanswered, labels, prometheus.CounterValue, float64(p.Unanswered)},
-			&sample{side.pipelined, labels, prometheus.CounterValue, float64(p.Pipelined)},
-			newHistogram(side.duration, labels, &s.bounds, p.process),
+			counter(side.requests, labels, float64(responses), born),
+			&sample{desc: side.inFlight, labels: labels, kind: prometheus.GaugeValue, value: float64(p.inFlight())},
+			counter(side.unanswered, labels, float64(p.Unanswered), born),
+			counter(side.pipelined, labels, float64(p.Pipelined), born),
+			newHistogram(side.duration, labels, &s.bounds, p.process, born),
 		)
 		for column, count := range p.Codes {
 			if count > 0 && s.codes[column] != nil {
-				metrics = append(metrics, side.withCode(s.codes[column], labels, count))
+				metrics = append(metrics, side.withCode(s.codes[column], labels, count, s.births.of(p.owner, column)))
 				responses -= min(responses, count)
 			}
 		}
@@ -151,14 +170,14 @@ func (s *series) processes(all []counted, rare func(func(rareCode, uint64)) erro
 	// After the columns: what is found here has no other place.
 	err := rare(func(code rareCode, count uint64) {
 		if u := rest[code.Owner]; u != nil {
-			metrics = append(metrics, u.side.withCode(codeLabel(strconv.FormatUint(code.Code, 10)), u.labels, count))
+			metrics = append(metrics, u.side.withCode(codeLabel(strconv.FormatUint(code.Code, 10)), u.labels, count, s.births.of(code.Owner, birthOfCodes+int(code.Code))))
 			u.responses -= min(u.responses, count)
 		}
 	})
-	for _, u := range rest {
+	for o, u := range rest {
 		// Without a loss they came between the two readings.
 		if codesLost && u.responses > 0 {
-			metrics = append(metrics, u.side.withCode(codeLabel("other"), u.labels, u.responses))
+			metrics = append(metrics, u.side.withCode(codeLabel("other"), u.labels, u.responses, s.births.of(o, birthOther)))
 		}
 	}
 	return metrics, err
@@ -171,9 +190,9 @@ type uncolumned struct {
 	responses uint64
 }
 
-func (s *side) withCode(code *dto.LabelPair, labels []*dto.LabelPair, count uint64) prometheus.Metric {
+func (s *side) withCode(code *dto.LabelPair, labels []*dto.LabelPair, count uint64, born *timestamppb.Timestamp) prometheus.Metric {
 	sorted := append([]*dto.LabelPair{code}, labels...) // code, comm, pid
-	return &sample{s.responses, sorted, prometheus.CounterValue, float64(count)}
+	return counter(s.responses, sorted, float64(count), born)
 }
 
 // own returns the collector's series about itself.
@@ -198,6 +217,11 @@ type sample struct {
 	labels []*dto.LabelPair
 	kind   prometheus.ValueType
 	value  float64
+	born   *timestamppb.Timestamp // of a counter
+}
+
+func counter(desc *prometheus.Desc, labels []*dto.LabelPair, value float64, born *timestamppb.Timestamp) *sample {
+	return &sample{desc, labels, prometheus.CounterValue, value, born}
 }
 
 func (m *sample) Desc() *prometheus.Desc { return m.desc }
@@ -205,7 +229,7 @@ func (m *sample) Desc() *prometheus.Desc { return m.desc }
 func (m *sample) Write(out *dto.Metric) error {
 	out.Label = m.labels
 	if m.kind == prometheus.CounterValue {
-		out.Counter = &dto.Counter{Value: &m.value}
+		out.Counter = &dto.Counter{Value: &m.value, CreatedTimestamp: m.born}
 	} else {
 		out.Gauge = &dto.Gauge{Value: &m.value}
 	}
@@ -220,10 +244,11 @@ type histogram struct {
 	buckets [bucketBounds]uint64 // cumulative
 	count   uint64
 	sum     float64 // seconds
+	born    *timestamppb.Timestamp
 }
 
-func newHistogram(desc *prometheus.Desc, labels []*dto.LabelPair, bounds *[bucketBounds]float64, p *process) *histogram {
-	h := &histogram{desc: desc, labels: labels, bounds: bounds, sum: time.Duration(p.Sum).Seconds()}
+func newHistogram(desc *prometheus.Desc, labels []*dto.LabelPair, bounds *[bucketBounds]float64, p *process, born *timestamppb.Timestamp) *histogram {
+	h := &histogram{desc: desc, labels: labels, bounds: bounds, sum: time.Duration(p.Sum).Seconds(), born: born}
 	for i, n := range p.Buckets {
 		h.count += n
 		if i < len(h.buckets) {
@@ -244,6 +269,6 @@ func (h *histogram) Write(out *dto.Metric) error {
 		pointers[i] = &buckets[i]
 	}
 	out.Label = h.labels
-	out.Histogram = &dto.Histogram{SampleCount: &h.count, SampleSum: &h.sum, Bucket: pointers}
+	out.Histogram = &dto.Histogram{SampleCount: &h.count, SampleSum: &h.sum, Bucket: pointers, CreatedTimestamp: h.born}
 	return nil
 }

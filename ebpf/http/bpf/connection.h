@@ -4,8 +4,10 @@
 // changes them. It does not matter here which hooks see the bytes.
 #pragma once
 
+#include <bpf/bpf_endian.h>
 #include "iter.h"
 #include "parse.h"
+#include "scan.h"
 
 #define BUCKETS 41      // bounds of the histogram; one more counts what exceeds the last
 #define BUCKETS_POW2 64 // for the binary search
@@ -24,11 +26,15 @@ volatile const __u8 code_columns[CODES];
 volatile const __u8 excluded_ports[65536 / 8];
 volatile const __u32 max_connections;
 volatile const bool clients;
+volatile const bool own_requests; // whether requests that promscope makes count, too
 
 // adopted becomes true when every connection that was open before the hooks has its state.
 // From then on a connection without state that has sent something is of no interest: a server
 // reads a request before it sends.
 volatile bool adopted;
+
+// promscope is its own tgid, as the kernel numbers it: adopt_open learns it.
+volatile __u32 promscope;
 
 // These change with every connection. On a cache line of their own they do not slow down those that
 // read the above.
@@ -51,11 +57,13 @@ struct owner {
 // lies together.
 struct process {
 	__u64 last;    // when a response was counted last: nanoseconds of the monotonic clock
-	__u64 started; // requests that became pending
+	__u64 started; // requests that began to wait
 	__u64 sum;     // nanoseconds from request to response, of all responses
 	__u64 buckets[BUCKETS + 1]; // all of them together are the responses
 	__u64 codes[CODE_COLUMNS];
-	__u64 pipelined;  // responses beyond the requests that were pending
+	__u64 pipelined;  // responses to requests that came while another waited
+	__u64 unasked;    // responses that answer no request that was seen
+	__u64 own;        // requests by promscope; no other field has them
 	__u64 unanswered; // requests whose connection ended first
 	__u64 withdrawn;  // requests that another process took over, or that were not HTTP
 	__u64 exited;     // nanoseconds of the monotonic clock; 0 while it lives
@@ -86,24 +94,24 @@ struct {
 
 // connection is the state of a socket. The kernel has the socket locked when it changes.
 struct connection {
-	__u64 started;      // when the first byte of the last request was read (a client's: written); 0 before the first
-	struct owner owner; // whose request that was
-	__u32 first_seq;    // of the first byte received; 0 if not known yet. It tells one socket from the next at its address
-	__u32 read_until;   // where reading stood when `kept` was taken, as sequence number
-	__u32 sent_until;   // what is written before this has been looked at
-	__u32 get_bytes;    // of the last segment read, if a GET was all of it; else 0 (typed programs only)
-	struct head kept;   // an unfinished head
+	__u64 began;      // when the first byte of the request was read (a client's: written) that waits the longest
+	__u64 last_began; // and of that which waits the shortest
+	__u64 heads;      // a bit for each request that waits: it is a HEAD; the oldest is the lowest
+	struct owner owner; // whose requests those are
+	struct scanner requests;
+	struct scanner responses; // LOST while it does not matter where they end
+	__u32 first_seq;  // of the first byte received; 0 if not known yet. It tells one socket from the next at its address
+	__u16 waiting;    // requests that wait for their responses
 	__u8 role;
-	bool kept_written;  // `kept` is of a write
-	bool ignore_reads;  // what it reads is of no interest now
-	bool ignore_writes;
-	bool pending;       // a request waits for its response
-	bool answered;      // at least once: this is HTTP
-	bool tunnel;        // the pending request is a CONNECT
-	bool head;          // or a HEAD
-	bool bodyless;      // the last response was without a body, or to a pipelined request
-	bool open_before;   // this collector
-	bool no_request;    // what came begins no request, while the role is unknown
+	bool requests_written; // `requests` is of what it writes
+	bool following;   // a request that waited with those that wait has been answered
+	bool leave;       // nothing is of interest any more
+	bool answered;    // at least once: this is HTTP
+	bool tunnel;      // the last request is a CONNECT
+	bool open_before; // this collector
+	bool no_request;  // what came begins no request, while the role is unknown
+	bool of_promscope; // promscope's own end
+	bool observed;    // promscope is at the other end
 };
 
 // With typed programs the state lies in the socket itself.
@@ -121,6 +129,22 @@ struct {
 	__type(key, __u64);
 	__type(value, struct connection);
 } addresses SEC(".maps");
+
+// endpoint is an address and a port of TCP; an IPv4 address as the IPv6 address that it is mapped to.
+struct endpoint {
+	__u64 high; // of the address, in network order
+	__u64 low;
+	__u32 port;
+	__u32 zero;
+};
+
+// Where promscope's own connections come from. One has its entry before promscope writes, and up to its end.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct endpoint);
+	__type(value, __u8);
+} observers SEC(".maps");
 
 static __always_inline const struct tcp_sock *typed_tcp_sk(const struct sock *sk)
 {
@@ -140,6 +164,25 @@ static __always_inline __u16 local_port(const struct sock *sk)
 static __always_inline __u16 remote_port(const struct sock *sk)
 {
 	return bpf_ntohs(field(sk, __sk_common.skc_dport));
+}
+
+#define AF_INET6 10
+
+// endpoint_of returns the local end of a socket, or the remote one.
+static __always_inline struct endpoint endpoint_of(const struct sock *sk, bool local)
+{
+	struct endpoint e = {.port = local ? local_port(sk) : remote_port(sk)};
+
+	if (field(sk, __sk_common.skc_family) == AF_INET6) {
+		const struct in6_addr *a = local ? &sk->__sk_common.skc_v6_rcv_saddr : &sk->__sk_common.skc_v6_daddr;
+
+		bpf_probe_read_kernel(&e.high, 16, a);
+	} else {
+		__u32 a = local ? field(sk, __sk_common.skc_rcv_saddr) : field(sk, __sk_common.skc_daddr);
+
+		e.low = (__u64)a << 32 | 0xffff0000; // ::ffff:a
+	}
+	return e;
 }
 
 static __always_inline bool port_excluded(__u16 port)
@@ -229,13 +272,13 @@ static __noinline int connection_ends(struct connection *c)
 
 	if (!c)
 		return 0;
-	if (c->pending) {
+	if (c->waiting) {
 		process = owner_of(c);
 		if (process)
-			count(process->unanswered);
+			add(process->unanswered, c->waiting);
 	}
-	c->ignore_reads = c->ignore_writes = true;
-	c->pending = false;
+	c->leave = true;
+	c->waiting = 0;
 	return 0;
 }
 
@@ -305,73 +348,126 @@ static __noinline struct connection *track(struct sock *sk)
 		count(lost_connections_memory);
 		return NULL;
 	}
-	c->sent_until = field(tcp_sk(sk), write_seq);
+	c->responses.flags = RESPONSES;
+	c->responses.next_seq = field(tcp_sk(sk), write_seq);
 	count(open_connections);
 	return c;
 }
 
+// observer gives a socket of promscope its state, and notes where it comes from.
+static __noinline int observer(struct sock *sk)
+{
+	struct connection *c;
+	struct endpoint local;
+	__u8 one = 1;
+
+	if (!sk)
+		return 0;
+	c = track(sk);
+	if (!c)
+		return 0;
+	c->leave = c->of_promscope = true;
+	local = endpoint_of(sk, true);
+	bpf_map_update_elem(&observers, &local, &one, 0);
+	return 0;
+}
+
+static __noinline int observer_ends(struct sock *sk)
+{
+	struct endpoint local;
+
+	if (!sk)
+		return 0;
+	local = endpoint_of(sk, true);
+	bpf_map_delete_elem(&observers, &local);
+	return 0;
+}
+
 // adopt gives a connection its state that was open before the hooks. The socket is not locked.
-static __always_inline void adopt(struct sock *sk)
+static __always_inline void adopt(struct sock *sk, bool of_promscope)
 {
 	__u64 address = (__u64)sk;
 	struct connection *c;
 
-	if (field(sk, sk_protocol) != IPPROTO_TCP || field(sk, __sk_common.skc_state) == TCP_LISTEN || port_excluded(local_port(sk)))
+	if (field(sk, sk_protocol) != IPPROTO_TCP || field(sk, __sk_common.skc_state) == TCP_LISTEN)
 		return;
 	if (typed ? bpf_sk_storage_get(&sockets, sk, NULL, 0) : bpf_map_lookup_elem(&addresses, &address))
 		return;
-	c = track(sk);
-	if (c)
-		c->open_before = true;
-}
-
-// keep holds on to the bytes of an unfinished head.
-static __always_inline void keep(struct connection *c, const struct head *h, bool written, __u32 next_seq)
-{
-	c->kept = *h;
-	c->kept_written = written;
-	c->read_until = next_seq;
-}
-
-// join puts the kept bytes before those of h, when they are from the same direction.
-static __always_inline void join(struct connection *c, struct head *h, bool written)
-{
-	struct head joined = c->kept;
-
-	if (c->kept_written != written) {
-		c->kept.bytes = 0;
+	if (of_promscope) {
+		observer(sk);
 		return;
 	}
-	head_append(&joined, h);
-	*h = joined;
+	if (port_excluded(local_port(sk)))
+		return;
+	c = track(sk);
+	if (!c)
+		return;
+	c->open_before = true;
+	c->requests.next_seq = field(tcp_sk(sk), copied_seq);
 }
 
 // ---- requests and responses ----
 
-// request makes a request pending, of the current process.
-static __always_inline void request(struct connection *c, enum role role, enum verdict verdict)
+// serves makes the connection one of a server, and looks once who is at the other end.
+static __noinline int serves(struct sock *sk, struct connection *c)
+{
+	struct endpoint remote;
+
+	if (!sk || !c)
+		return 0;
+	c->role = SERVER;
+	if (own_requests)
+		return 0;
+	remote = endpoint_of(sk, false);
+	if (bpf_map_lookup_elem(&observers, &remote))
+		c->observed = true;
+	return 0;
+}
+
+// owner_now returns the counters of the current process, which it makes the connection's owner.
+static __always_inline struct process *owner_now(struct connection *c)
 {
 	__u32 tgid = current_tgid();
 	struct process *process = NULL;
 
-	c->role = role;
 	if (likely(c->owner.tgid == tgid))
 		process = owner_of(c);
 	if (unlikely(!process))
 		process = bind(c, tgid);
-	if (likely(process))
-		count(process->started);
-	c->pending = true;
-	c->tunnel = verdict == REQUEST_CONNECT;
-	c->head = verdict == REQUEST_HEAD;
-	if (role == SERVER)
-		c->ignore_reads = true; // the rest of the request
-	else
-		c->ignore_writes = true;
-	c->kept.bytes = 0;
+	return process;
 }
 
-// own makes the current process the owner of the connection, and of its pending request.
+// requests takes n requests of the current process, of which `heads` has a bit each.
+static __noinline int requests(struct connection *c, __u32 n, __u64 heads, __u64 first_began, __u64 last_began)
+{
+	struct process *process;
+	__u32 waiting;
+
+	if (!c)
+		return 0;
+	process = owner_now(c);
+	if (unlikely(c->observed)) {
+		if (process)
+			add(process->own, n);
+		return 0;
+	}
+	waiting = c->waiting;
+	if (waiting + n > 0xffff)
+		return 0;
+	if (likely(process))
+		add(process->started, n);
+	if (likely(!waiting)) {
+		c->began = first_began;
+		c->heads = 0;
+	}
+	c->last_began = last_began;
+	if (waiting < 64)
+		c->heads |= heads << waiting;
+	c->waiting = waiting + n;
+	return 0;
+}
+
+// own makes the current process the owner of the connection, and of the requests that wait.
 static __noinline struct process *own(struct connection *c, __u32 tgid)
 {
 	struct process *process;
@@ -379,13 +475,13 @@ static __noinline struct process *own(struct connection *c, __u32 tgid)
 	if (!c)
 		return NULL;
 	process = bind(c, tgid);
-	if (process && c->pending)
-		count(process->started);
+	if (process && c->waiting)
+		add(process->started, c->waiting);
 	return process;
 }
 
-// take_over moves a pending request to the process that reads on: the one before has only peeked.
-static __noinline int take_over(struct connection *c, __u32 tgid)
+// withdraw takes the requests that wait from their owner.
+static __noinline int withdraw(struct connection *c)
 {
 	struct process *process;
 
@@ -393,7 +489,16 @@ static __noinline int take_over(struct connection *c, __u32 tgid)
 		return 0;
 	process = owner_of(c);
 	if (process)
-		count(process->withdrawn);
+		add(process->withdrawn, c->waiting);
+	return 0;
+}
+
+// take_over moves the requests that wait to the process that reads on: the one before has only peeked.
+static __noinline int take_over(struct connection *c, __u32 tgid)
+{
+	if (!c)
+		return 0;
+	withdraw(c);
 	own(c, tgid);
 	return 0;
 }
@@ -403,7 +508,7 @@ static __always_inline void reads_on(struct connection *c)
 {
 	__u32 tgid;
 
-	if (c->pending) {
+	if (c->waiting) {
 		tgid = current_tgid();
 		if (unlikely(c->owner.tgid != tgid))
 			take_over(c, tgid);
@@ -411,7 +516,7 @@ static __always_inline void reads_on(struct connection *c)
 }
 
 // bucket_of returns the number of bounds below: a binary search over 64 without a branch.
-static __noinline __u32 bucket_of(__u64 nanoseconds)
+global int bucket_of(__u64 nanoseconds)
 {
 	__u32 i = 0;
 
@@ -442,30 +547,59 @@ static __noinline int count_rare(const struct connection *c, __u32 code)
 	return 0;
 }
 
-// response counts the answer to the connection's request, or to one that was pipelined behind it.
+// unasked takes a response that no request waits for: what it answers was read before the collector, or was not seen, or
+// it answers nothing. It is no request: when that began is not known, nor which method it had.
+static __noinline int unasked(struct connection *c, __u32 code)
+{
+	struct process *process;
+
+	if (!c)
+		return 0;
+	c->answered = true;
+	c->leave = code == 101;
+	process = owner_now(c);
+	if (process)
+		count(process->unasked);
+	return 0;
+}
+
+// begun takes a request whose line is not whole as one: it is answered.
+static __always_inline bool begun(struct connection *c)
+{
+	if ((c->requests.stage != METHOD && c->requests.stage != TARGET) || c->requests.flags & UNSURE)
+		return false;
+	c->requests.stage = LOST;
+	requests(c, 1, c->requests.flags & IS_HEAD ? 1 : 0, c->requests.began, c->requests.began);
+	return c->waiting;
+}
+
+// response counts the answer to the request that has waited the longest. It is final: its code is 101, or 200 and above.
 static __always_inline void response(struct connection *c, __u32 code)
 {
 	struct process *process;
-	__u32 bucket, column;
+	__u32 bucket, column, waiting;
 	__u64 now, took;
 
-	c->kept.bytes = 0;
-	if (unlikely(code < 200 && code != 101))
-		return; // interim: the response is still to come
-	c->bodyless = !c->pending || c->head || code == 204 || code == 304;
+	if (unlikely(!c->waiting && !begun(c))) {
+		unasked(c, code);
+		return;
+	}
+	waiting = c->waiting - 1;
+	c->waiting = waiting;
 	c->answered = true;
-	c->ignore_reads = c->ignore_writes = code == 101 || (c->tunnel && code < 300);
+	c->leave = code == 101 || (c->tunnel && !waiting && code < 300);
+	if (unlikely(c->requests.flags & EXPECTS))
+		c->requests.flags |= REFUSED;
 	process = owner_of(c);
-	if (unlikely(!process))
-		process = own(c, current_tgid());
 	if (unlikely(!process)) {
-		c->pending = false;
+		process = own(c, current_tgid());
+		if (process)
+			count(process->started); // this one
+	}
+	if (unlikely(!process)) {
 		count(lost_requests);
 		return;
 	}
-	if (!c->pending)
-		count(process->pipelined);
-	c->pending = false;
 	column = code - 100 < CODES ? code_columns[code - 100] : 0;
 	if (likely(column)) {
 		// Clang makes one comparison of two, of column - 1. Kernels before 6.18.16 do not see then that column is bounded.
@@ -477,84 +611,40 @@ static __always_inline void response(struct connection *c, __u32 code)
 	}
 	now = bpf_ktime_get_ns();
 	process->last = now;
-	took = now - c->started;
+	took = now - c->began;
 	__sync_fetch_and_add(&process->sum, took);
 	bucket = likely(took <= bucket_bounds[0]) ? 0 : bucket_of(took);
 	if (bucket > BUCKETS)
 		bucket = BUCKETS;
 	count(process->buckets[bucket]);
+	if (unlikely(waiting || c->following)) {
+		if (c->following)
+			count(process->pipelined);
+		c->following = waiting;
+		c->heads >>= 1;
+		if (waiting == 1)
+			c->began = c->last_began;
+	}
 }
 
-// unasked takes a response whose request was there before the collector. It does not count: when that
-// began is not known, nor which method it had.
-static __always_inline void unasked(struct connection *c, int code)
+// respond is response where a call does not matter.
+static __noinline int respond(struct connection *c, __u32 code)
 {
-	c->kept.bytes = 0;
-	c->answered = true;
-	c->ignore_reads = c->ignore_writes = code == 101;
+	if (c)
+		response(c, code);
+	return 0;
 }
 
-// not_http gives up a connection whose first answer is no status line.
-static __noinline int not_http(struct sock *sk, struct connection *c)
+// not_http takes the first answer to a connection's requests, which is no status line: they were none of HTTP.
+static __noinline int not_http(struct connection *c)
 {
-	struct process *process;
-
-	if (!c)
+	// One that was open before may be amid a body.
+	if (!c || !c->waiting || c->answered || c->open_before)
 		return 0;
-	process = owner_of(c);
-	if (process && c->pending)
-		count(process->withdrawn);
-	return forget(sk);
-}
-
-// may_answer takes bytes that may begin a response, and returns what is then known of the connection.
-static __always_inline struct connection *may_answer(struct sock *sk, struct connection *c, const struct head *h, bool written, __u32 next_seq)
-{
-	int code = status_code(h);
-
-	if (code > 0) {
-		if (likely(c->started))
-			response(c, code);
-		else
-			unasked(c, code);
-	} else if (code == STATUS_PARTIAL) {
-		keep(c, h, written, next_seq);
-	} else {
-		c->kept.bytes = 0;
-		// One that was open before may be amid a body. A client that has read some is not: it
-		// would not have asked again.
-		if (c->pending && !c->answered && (!c->open_before || (c->role == CLIENT && c->no_request))) {
-			not_http(sk, c);
-			return NULL;
-		}
-	}
-	return c;
-}
-
-// may_ask takes bytes that may begin a request, and returns what is then known of the connection.
-static __always_inline struct connection *may_ask(struct sock *sk, struct connection *c, const struct head *h, bool written, __u32 next_seq)
-{
-	enum verdict verdict = request_verdict(h);
-
-	if (verdict == NOT_HTTP || !h->bytes) {
-		if (c) {
-			c->kept.bytes = 0;
-			if (!written || !c->open_before) // else it may be amid a body
-				c->no_request = true;
-		}
-		return c;
-	}
-	if (!c)
-		c = track(sk);
-	if (!c)
-		return NULL;
-	if (!c->kept.bytes)
-		c->started = bpf_ktime_get_ns(); // else the first of the kept bytes did
-	if (verdict == PARTIAL)
-		keep(c, h, written, next_seq);
-	else
-		request(c, written ? CLIENT : SERVER, verdict);
-	return c;
+	withdraw(c);
+	c->waiting = 0;
+	c->requests.stage = LOST;
+	return 0;
 }
 
 // of_no_interest reports whether nothing that the socket reads can begin an exchange that counts.

@@ -14,7 +14,6 @@
 //   - trampolines: fexit_receive, fentry_send
 
 #include "kernel.h"
-#include <bpf/bpf_endian.h>
 #include "connection.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -23,134 +22,376 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 volatile const __u32 recvmsg_flags;
 volatile const __u32 recvmsg_arguments;
 
-// ---- receive ----
+// ---- what the pieces of a stream say ----
 
-// incoming is what a reader was handed.
-struct incoming {
-	struct sk_buff *skb; // typed programs: the segment it lies in
-	__u64 base;          // others: where it lies in the reader's memory
-	__u32 len;
-	__u32 seq; // of the first byte
+// piece is what was read or written at once. With a segment, addresses are offsets in it.
+struct piece {
+	struct sk_buff *skb; // typed programs, what is read: the segment that it lies in
+	struct span span;    // else it lies in the process's memory
 };
 
-// read_user reads the head of what lies in the memory of the current process.
-static __always_inline void read_user(struct head *h, __u64 base, __u64 len, __u32 want)
+// next_span goes on to the next buffer of a write.
+static __always_inline bool next_span(struct span *at)
 {
-	__u32 n = len < want ? len : want;
+	struct iovec buffer = {};
+	__u32 left = at->left, len;
 
-	h->low = 0;
-	h->high = 0;
-	h->bytes = n;
-	if (bpf_probe_read_user(h, n & 15, (void *)base)) {
-		count(unreadable);
-		h->bytes = 0;
-	}
+	if (!at->more || !left || !read_iovec(at->iov, &buffer))
+		return false;
+	at->seq += at->len;
+	at->base = (__u64)buffer.iov_base;
+	len = buffer.iov_len < left ? buffer.iov_len : left;
+	at->len = len;
+	at->left = left - len;
+	at->iov += sizeof(struct iovec);
+	at->more--;
+	return true;
 }
 
-// read_skb reads the head of what lies in the segment from offset on.
-static __always_inline void read_skb(struct head *h, struct sk_buff *skb, __u32 offset, __u32 want)
+static __always_inline bool read_bytes(void *to, __u32 n, struct sk_buff *skb, __u64 from)
 {
-	__u32 left = skb->len - offset, linear = skb->len - skb->data_len;
-	__u32 n = left < want ? left : want;
-	__u64 words[2] = {}, *slice;
 	struct bpf_dynptr data;
 
-	if (offset + n <= linear) {
-		const struct timespec64 *at; // a type of two words that all kernels have: a cast needs one
+	if (typed && skb)
+		return !bpf_dynptr_from_skb(skb, 0, &data) && !bpf_dynptr_read(to, n, &data, from, 0);
+	return !bpf_probe_read_user(to, n, (void *)from);
+}
 
-		at = bpf_rdonly_cast(skb->data + offset, bpf_core_type_id_kernel(struct timespec64));
-		words[0] = keep_bytes(at->tv_sec, n);
-		words[1] = n > 8 ? keep_bytes(at->tv_nsec, n - 8) : 0;
-	} else if (bpf_dynptr_from_skb(skb, 0, &data)) {
-		n = 0;
-	} else if (likely(n == REQUEST_BYTES)) { // a slice is the shorter way, but of constant size
-		slice = bpf_dynptr_slice(&data, offset, words, REQUEST_BYTES);
-		if (slice)
-			words[0] = *slice;
-		else
-			n = 0;
-	} else if (bpf_dynptr_read(words, n & 15, &data, offset, 0)) {
-		n = 0;
-	}
-	if (unlikely(!n))
+// code_at_start returns what status_code says of the start of the piece, from `at` on.
+static __noinline int code_at_start(const struct piece *p, __u32 at)
+{
+	__u64 words[2] = {};
+	struct head h;
+	__u32 n;
+
+	if (!p)
+		return STATUS_NONE;
+	n = p->span.len - at;
+	if (n > HEAD_BYTES)
+		n = HEAD_BYTES;
+	h.bytes = n;
+	asm volatile("" : "+r"(n)); // else clang leaves out what follows, which kernels before 5.11 need
+	if (!read_bytes(words, n & 15, p->skb, p->span.base + at)) {
 		count(unreadable);
-	h->low = words[0];
-	h->high = words[1];
-	h->bytes = n;
-}
-
-static __always_inline void read_incoming(struct head *h, const struct incoming *in, __u32 offset, __u32 want)
-{
-	if (typed)
-		read_skb(h, in->skb, offset, want);
-	else
-		read_user(h, in->base + offset, in->len - offset, want);
-}
-
-// skip_preamble returns the offset behind empty lines before a request, which a server ignores
-// (RFC 9112, 2.2), and behind a header of the PROXY protocol, version 2.
-static __noinline __u32 skip_preamble(const struct incoming *in, __u32 offset)
-{
-	struct head h;
-
-	if (!in)
-		return offset;
-	read_incoming(&h, in, offset, HEAD_BYTES);
-	if (h.low == LONG('\r', '\n', '\r', '\n', 0, '\r', '\n', 'Q')) {
-		if (offset + 16 >= in->len)
-			return in->len;
-		read_incoming(&h, in, offset + 14, 2);
-		return offset + 16 + __builtin_bswap16((__u16)h.low);
+		return STATUS_NONE;
 	}
-	for (int i = 0; i < 4; i++) {
-		__u8 c = h.low;
+	h.low = words[0];
+	h.high = words[1];
+	return status_code(&h);
+}
 
-		if (c != '\r' && c != '\n')
+// scan_next has scan_data go on with the piece, which it reads part by part.
+static __always_inline int scan_next(struct scan *scan, struct sk_buff *skb, __u32 direction)
+{
+	__u32 n;
+	int found;
+
+	n = scan->span.len - scan->offset;
+	if (n > DATA_BYTES)
+		n = DATA_BYTES;
+	scan->at = 0;
+	scan->bytes = n;
+	asm volatile("" : "+r"(n));
+	if (n > DATA_BYTES)
+		return FOUND_OTHER;
+	if (!read_bytes(scan->data, n, skb, scan->span.base + scan->offset)) {
+		count(unreadable);
+		return FOUND_OTHER;
+	}
+	found = scan_data(direction);
+	n = scan->at;
+	if (n > scan->bytes)
+		n = scan->bytes;
+	scan->offset += n;
+	return found;
+}
+
+// skip passes over n bytes that were not looked at. Unless they are of a body, it is not known then where messages begin.
+static __always_inline void skip(struct scanner *s, __u32 n)
+{
+	if (s->stage == LOST)
+		return;
+	if ((s->stage == BODY || s->stage == CHUNK) && s->body >= n) {
+		s->body -= n;
+		if (!s->body)
+			body_ends(s);
+	} else {
+		s->stage = LOST;
+	}
+}
+
+// asked takes the requests that a piece has brought.
+static __noinline int asked(struct sock *sk, struct connection *c, const struct scan *scan, __u32 direction)
+{
+	if (!sk || !c || !scan)
+		return 0;
+	if (c->role == UNKNOWN) {
+		if (direction == SEND) {
+			c->role = CLIENT;
+			c->responses.next_seq = field(tcp_sk(sk), copied_seq);
+		} else {
+			serves(sk, c);
+		}
+	}
+	requests(c, scan->messages, scan->heads, scan->first_began, scan->last_began);
+	c->tunnel = scan->s.flags & IS_CONNECT;
+	return 0;
+}
+
+// answered takes the responses that a piece has brought.
+static __noinline int answered(struct connection *c, const struct scan *scan)
+{
+	if (!c || !scan)
+		return 0;
+	if (scan->continued)
+		c->requests.flags &= ~EXPECTS;
+	for (__u32 i = 0; i < MAX_RESPONSES; i++) {
+		if (i >= scan->messages)
 			break;
-		offset++;
-		h.low >>= 8;
+		respond(c, scan->codes[i]);
 	}
-	return offset;
+	return 0;
 }
 
-// received looks at what a reader was handed, from offset on.
-static __noinline int received(struct sock *sk, struct connection *c, const struct incoming *in, __u32 offset)
+// found_request notes a request line, and returns whether others may follow.
+static __always_inline bool found_request(struct scan *scan)
 {
-	struct head h;
-	__u32 next_seq;
+	__u32 n = scan->messages;
 
-	if (!sk || !in)
-		return 0;
-	if (c && c->kept.bytes && !c->kept_written && (__s32)(c->read_until - in->seq - offset) > 0)
-		offset = c->read_until - in->seq; // a peek has seen what is before
-	if (offset >= in->len)
-		return 0;
-	if (clients && c && c->role == UNKNOWN && !port_excluded(remote_port(sk))) {
-		read_incoming(&h, in, offset, HEAD_BYTES);
-		if (status_code(&h) > 0)
-			c->role = CLIENT; // open before: what this answers was written before, too
+	if (!n)
+		scan->first_began = scan->s.began;
+	scan->last_began = scan->s.began;
+	if (scan->s.flags & IS_HEAD && n < 64)
+		scan->heads |= 1ULL << n;
+	scan->messages = n + 1;
+	return !(scan->s.flags & IS_CONNECT); // what follows that is not HTTP, or not before the answer
+}
+
+// found_response notes a status line, and returns whether it matters where the response ends: when it is an interim one,
+// or when others are to follow.
+static __always_inline bool found_response(struct scan *scan)
+{
+	__u32 code = scan->s.word, n = scan->messages;
+
+	if (code < 200 && code != 101) {
+		scan->continued |= code == 100;
+		scan->s.flags |= NO_BODY;
+		return true;
 	}
-	if (c && c->role == CLIENT) {
-		read_incoming(&h, in, offset, HEAD_BYTES);
-		next_seq = in->seq + offset + h.bytes;
-		if (c->kept.bytes)
-			join(c, &h, false);
-		c = may_answer(sk, c, &h, false, next_seq);
-		if (c && !c->ignore_writes)
-			c->sent_until = field(tcp_sk(sk), write_seq); // not kept while the request was being written
-		return 0;
+	if (n >= MAX_RESPONSES)
+		return false;
+	scan->codes[n & (MAX_RESPONSES - 1)] = code;
+	scan->messages = n + 1;
+	if (scan->waiting <= n + 1 || code == 101)
+		return false;
+	if (scan->heads >> (n & 63) & 1 || code == 204 || code == 304)
+		scan->s.flags |= NO_BODY;
+	return true;
+}
+
+// fresh gives a socket its state if what it reads or writes first may begin with a request.
+static __noinline struct connection *fresh(struct sock *sk, const struct piece *p, __u32 direction)
+{
+	struct scan *scan = bpf_map_lookup_elem(&scans, &direction);
+	struct connection *c;
+	int found;
+
+	if (!sk || !p || !scan)
+		return NULL;
+	__builtin_memset(&scan->s, 0, sizeof(scan->s));
+	scan->s.stage = START;
+	scan->span = p->span;
+	scan->offset = 0;
+	found = scan_next(scan, p->skb, direction);
+	if (found == FOUND_OTHER || found == FOUND_FOREIGN)
+		return NULL;
+	c = track(sk);
+	if (c) {
+		c->requests.stage = START;
+		c->requests.next_seq = p->span.seq;
+		c->requests_written = direction == SEND;
 	}
-	if (!c || !c->kept.bytes) {
-		offset = skip_preamble(in, offset);
-		if (offset >= in->len)
+	return c;
+}
+
+// Of one read or write, so many parts are looked at: a part is DATA_BYTES of a head, or what begins behind a head or
+// a body.
+#define MAX_PARTS 32
+
+// follow goes through a piece of a stream of requests, or of responses, and those that follow it. What changes in its
+// loop is in memory of a map: see scan_data.
+static __noinline int follow(struct sock *sk, struct connection *c, const struct piece *p, __u32 direction, bool requests)
+{
+	struct scan *scan = bpf_map_lookup_elem(&scans, &direction);
+	struct span *span;
+	struct scanner *s;
+	__u32 n;
+
+	if (!sk || !c || !p || !scan)
+		return 0;
+	s = &scan->s;
+	span = &scan->span;
+	*span = p->span;
+	*s = requests ? c->requests : c->responses;
+	scan->messages = 0;
+	scan->continued = false;
+	scan->waiting = c->waiting;
+	scan->heads = requests ? 0 : c->heads;
+	if (requests && c->role == UNKNOWN && c->requests_written != (direction == SEND)) {
+		c->requests_written = direction == SEND;
+		s->stage = LOST;
+		s->next_seq = span->seq;
+	}
+	n = s->next_seq - span->seq;
+	scan->offset = (__s32)n > 0 ? n : 0; // it has been seen: by one who peeked, or by one who read less than there was
+	if ((__s32)n < 0)
+		skip(s, -n);
+	scan->retry = scan->other = scan->foreign = false;
+	if (requests && s->flags & REFUSED && scan->offset < span->len) {
+		// The client may leave out the body that it announced, and go on with the next request.
+		s->flags &= ~(REFUSED | EXPECTS);
+		if (s->stage == BODY || s->stage == CHUNK_SIZE) {
+			scan->retry = true;
+			scan->saved = *s;
+			scan->first = scan->offset;
+			s->stage = START;
+		}
+	}
+	if (s->stage == STATUS && s->flags & UNSURE) { // a body may have begun like a status line
+		scan->retry = true;
+		scan->saved = *s;
+		scan->saved.stage = START;
+		scan->first = scan->offset;
+	}
+	for (int i = 0; i < MAX_PARTS; i++) {
+		int found;
+
+		if (scan->offset >= span->len) {
+			n = scan->offset - span->len;
+			if (!next_span(span))
+				break;
+			scan->offset = n;
+			continue;
+		}
+		if (s->stage == BODY || s->stage == CHUNK) {
+			n = span->len - scan->offset;
+			if (n > s->body)
+				n = s->body;
+			scan->offset += n;
+			s->body -= n;
+			s->flags &= ~EXPECTS;
+			if (!s->body)
+				body_ends(s);
+			if (scan->offset >= span->len)
+				continue;
+		}
+		if (s->stage == LOST) {
+			s->stage = START;
+			s->flags |= UNSURE;
+		}
+		found = scan_next(scan, p->skb, direction);
+		if (found == FOUND_END || found == FOUND_BODY)
+			continue;
+		if (found == FOUND_REQUEST) {
+			scan->retry = false;
+			if (found_request(scan))
+				continue;
+		} else if (found == FOUND_RESPONSE) {
+			if (found_response(scan))
+				continue;
+			s->stage = LOST;
+			break;
+		} else if (scan->retry) {
+			scan->retry = false;
+			*s = scan->saved;
+			scan->offset = scan->first;
+			continue;
+		} else {
+			scan->foreign |= found == FOUND_FOREIGN;
+			scan->other = true;
+		}
+		s->stage = LOST; // up to the next piece
+		scan->offset = span->len;
+	}
+	n = scan->offset;
+	if (s->stage == LOST)
+		n = span->len + span->left;
+	s->next_seq = span->seq + n;
+	if (requests) {
+		c->requests = *s;
+		c->no_request |= s->stage == LOST;
+		if (scan->messages)
+			asked(sk, c, scan, direction);
+		else if (scan->foreign && !c->waiting)
+			c->leave = true;
+	} else {
+		c->responses = *s;
+		if (scan->messages || scan->continued)
+			answered(c, scan);
+		else if (scan->other)
+			not_http(c);
+	}
+	return 0;
+}
+
+// answers_in looks for responses in a piece. As long as it does not matter where they end, one that begins the piece counts.
+static __always_inline int answers_in(struct sock *sk, struct connection *c, struct piece *p, __u32 direction)
+{
+	__u32 seen, all;
+	int code;
+
+	if (!sk || !c || !p)
+		return 0;
+	if (c->responses.stage == LOST) {
+		seen = c->responses.next_seq - p->span.seq;
+		all = p->span.len + p->span.left;
+		if ((__s32)seen < 0)
+			seen = 0;
+		if (seen >= all)
+			return 0;
+		if (seen < p->span.len) {
+			code = code_at_start(p, seen);
+			if ((code >= 200 || code == 101) && c->waiting <= 1) {
+				respond(c, code);
+				c->responses.next_seq = p->span.seq + all;
+				return 0;
+			}
+			if (code == STATUS_NONE) {
+				not_http(c);
+				if (!c->waiting || !p->span.more) {
+					c->responses.next_seq = p->span.seq + all;
+					return 0;
+				}
+			}
+		}
+	}
+	return follow(sk, c, p, direction, false);
+}
+
+// ---- receive ----
+
+// received looks at what a reader was handed.
+static __noinline int received(struct sock *sk, struct connection *c, struct piece *p)
+{
+	if (!sk || !p)
+		return 0;
+	if (!c) {
+		if (p->span.seq != first_received(sk))
+			return 0; // it did not begin with what could be a request
+		c = fresh(sk, p, RECEIVE);
+		if (!c)
 			return 0;
 	}
-	read_incoming(&h, in, offset, REQUEST_BYTES);
-	next_seq = in->seq + offset + h.bytes;
-	if (c && c->kept.bytes)
-		join(c, &h, false);
-	may_ask(sk, c, &h, false, next_seq);
-	return 0;
+	if (clients && c->role == UNKNOWN && !port_excluded(remote_port(sk)) && code_at_start(p, 0) > 0) {
+		c->role = CLIENT; // open before: what this answers was written before, too
+		c->responses.next_seq = p->span.seq;
+		c->requests.stage = LOST;
+		c->requests.next_seq = field(tcp_sk(sk), write_seq);
+	}
+	if (c->role == CLIENT)
+		return answers_in(sk, c, p, RECEIVE);
+	reads_on(c);
+	return follow(sk, c, p, RECEIVE, true);
 }
 
 static __always_inline __u32 skb_seq(struct sk_buff *skb)
@@ -161,37 +402,16 @@ static __always_inline __u32 skb_seq(struct sk_buff *skb)
 	return cb->seq;
 }
 
-// asks takes the usual case: a segment to a server that waits for a request begins with one. It returns
-// false in all others.
-static __noinline int asks(struct sk_buff *skb, struct connection *c, __u32 offset)
+// segment looks at what a reader takes from a segment: all of it from offset on, however little that reader wants.
+static __noinline int segment(struct sk_buff *skb, struct connection *c, __u32 offset)
 {
-	enum verdict verdict;
-	struct head h;
-
-	if (!skb || !c)
-		return false;
-	read_skb(&h, skb, offset, REQUEST_BYTES);
-	verdict = request_verdict(&h);
-	if (verdict < REQUEST)
-		return false;
-	c->get_bytes = (__u32)h.low == GET ? skb->len - offset : 0;
-	c->started = bpf_ktime_get_ns();
-	request(c, SERVER, verdict);
-	return true;
-}
-
-// others looks at a segment in all cases but the usual one.
-static __noinline int others(struct sk_buff *skb, struct connection *c, __u32 offset)
-{
-	struct incoming in = {.skb = skb};
+	struct piece p = {.skb = skb, .span.base = offset};
 
 	if (!skb)
 		return 0;
-	if (c)
-		c->get_bytes = 0;
-	in.len = skb->len;
-	in.seq = skb_seq(skb);
-	return received(skb->sk, c, &in, offset);
+	p.span.len = skb->len - offset;
+	p.span.seq = skb_seq(skb) + offset;
+	return received(skb->sk, c, &p);
 }
 
 SEC("tp_btf/skb_copy_datagram_iovec")
@@ -204,44 +424,25 @@ int BPF_PROG(on_receive, struct sk_buff *skb)
 	if (!sk)
 		return 0;
 	c = typed_state(sk); // only TCP's have it
-	if (!c && of_no_interest(sk))
+	if (c ? c->leave : of_no_interest(sk))
 		return 0;
-	if (c && c->ignore_reads) {
-		c->get_bytes = 0; // there is more of it
-		reads_on(c);
-		return 0;
-	}
 	// Nothing tells where in the segment the reader is, but the two sequence numbers do. They
 	// do not for one who peeks beyond the first segment: that is taken as out of its range.
 	offset = typed_tcp_sk(sk)->copied_seq - skb_seq(skb);
 	if (unlikely(offset >= skb->len))
 		return 0;
-	// A GET has no body: what follows its response begins a request. One of the same length, as pollers and
-	// load generators send, is taken for another GET unread. That saves 120 of 690 ns per request
-	// (BenchmarkRoundTrip, http against http-unlike). The response counts in any case, under its status.
-	if (c && c->get_bytes == skb->len - offset) {
-		c->started = bpf_ktime_get_ns();
-		request(c, SERVER, REQUEST);
-		return 0;
-	}
-	if (likely(c && c->role == SERVER && !c->kept.bytes && skb->len - offset >= REQUEST_BYTES) && asks(skb, c, offset))
-		return 0;
-	return others(skb, c, offset);
+	return segment(skb, c, offset);
 }
 
 // copied looks at bytes that tcp_recvmsg has copied to a buffer.
 static __always_inline int copied(struct sock *sk, __u64 base, __u32 len, __u32 seq)
 {
-	struct incoming in = {.base = base, .len = len, .seq = seq};
+	struct piece p = {.span = {.base = base, .len = len, .seq = seq}};
 	struct connection *c = state(sk);
 
-	if (!c && of_no_interest(sk))
+	if (c ? c->leave : of_no_interest(sk))
 		return 0;
-	if (c && c->ignore_reads) {
-		reads_on(c);
-		return 0;
-	}
-	return received(sk, c, &in, 0);
+	return received(sk, c, &p);
 }
 
 // reading is where a thread's call of tcp_recvmsg puts what it reads.
@@ -357,152 +558,83 @@ int fexit_receive(__u64 *ctx)
 
 // ---- send ----
 
-#define CONTINUE_BYTES 25 // "HTTP/1.1 100 Continue\r\n\r\n"
-
-// written looks at a buffer of a write, which a message may begin with, and returns what is then
-// known of the connection.
-static __noinline struct connection *written(struct sock *sk, struct connection *c, __u64 base, __u64 len)
+// first_written looks at the first write of a connection that has no state: of promscope's, or of a server that answers
+// what was no request.
+static __noinline struct connection *first_written(struct sock *sk, const struct piece *p)
 {
-	struct head h;
+	struct connection *c;
 
-	if (!sk)
-		return c;
-	read_user(&h, base, len, HEAD_BYTES);
-	if (!h.bytes)
-		return c;
-	if (c && c->kept.bytes)
-		join(c, &h, true);
-
-	if (c && c->role == SERVER) {
-		if (len > CONTINUE_BYTES && status_code(&h) == 100) { // the final response may follow at once
-			struct head final;
-
-			read_user(&final, base + CONTINUE_BYTES, len - CONTINUE_BYTES, HEAD_BYTES);
-			if (status_code(&final) > 0)
-				h = final;
-		}
-		return may_answer(sk, c, &h, true, 0);
-	}
-	if (c && c->role == UNKNOWN) {
-		int code = status_code(&h);
-
-		if (code > 0) {
-			c->role = SERVER; // open before: what this answers was read before, too
-			unasked(c, code);
-			return c;
-		}
-	}
-	if (clients && !port_excluded(remote_port(sk)))
-		c = may_ask(sk, c, &h, true, 0);
-	if (c && c->role == UNKNOWN && c->no_request && !c->kept.bytes) {
-		forget(sk); // it reads no requests, and writes neither responses nor requests
+	if (!sk || !p)
+		return NULL;
+	if (!own_requests && promscope && current_tgid() == promscope) {
+		observer(sk);
 		return NULL;
 	}
-	return c;
-}
-
-// vector is the buffers of a write after the first.
-struct vector {
-	struct sock *sk;
-	__u64 iov;  // address of the next iovec
-	__u32 seq;  // of its first byte
-	__u32 left; // bytes from there on
-};
-
-// written_next looks at the next buffer, and returns 1 after the last of interest.
-static __always_inline long written_next(struct vector *v)
-{
-	struct connection *c = state(v->sk);
-	struct iovec buffer = {};
-	__u32 len;
-
-	if (!v->left || (c ? c->ignore_writes : !clients) || !read_iovec(v->iov, &buffer))
-		return 1;
-	len = buffer.iov_len < v->left ? buffer.iov_len : v->left;
-	// Too few bytes for a status line, unless they are a part of one.
-	if (len >= HEAD_BYTES || (c && c->kept.bytes)) {
-		if (!c || (__s32)(v->seq - c->sent_until) >= 0)
-			written(v->sk, c, (__u64)buffer.iov_base, len);
+	if (!port_excluded(local_port(sk)) && code_at_start(p, 0) > 0) {
+		c = track(sk);
+		if (c)
+			c->requests.next_seq = field(tcp_sk(sk), copied_seq);
+		return c;
 	}
-	v->seq += len;
-	v->left -= len;
-	v->iov += sizeof(struct iovec);
-	return 0;
+	return clients && !port_excluded(remote_port(sk)) ? fresh(sk, p, SEND) : NULL;
 }
 
-static long written_callback(__u32 i, struct vector *v)
+// written looks at a write.
+static __always_inline int written(struct sock *sk, struct connection *c, struct piece *p)
 {
-	return written_next(v);
-}
-
-// Kernels before 5.17 have no bpf_loop. A loop that the verifier unrolls has to be short.
-#define MAX_BUFFERS 64
-#define MAX_BUFFERS_UNROLLED 4
-
-static __noinline int written_vector(struct vector *v, __u32 buffers)
-{
-	if (!v)
+	if (!sk || !p)
 		return 0;
-	bpf_loop(buffers < MAX_BUFFERS ? buffers : MAX_BUFFERS, written_callback, v, 0);
-	return 0;
-}
-
-static __noinline int written_vector_unrolled(struct vector *v, __u32 buffers)
-{
-	if (!v)
-		return 0;
-	for (__u32 i = 0; i < MAX_BUFFERS_UNROLLED && i < buffers; i++) {
-		if (written_next(v))
-			break;
+	if (!c) {
+		c = first_written(sk, p);
+		if (!c)
+			return 0;
 	}
+	if (c->role == UNKNOWN && code_at_start(p, 0) > 0) {
+		serves(sk, c); // what this answers was not seen
+		if (c->observed)
+			return 0;
+		c->responses.next_seq = p->span.seq;
+	}
+	if (c->role == SERVER)
+		return answers_in(sk, c, p, SEND);
+	if (clients && (c->role == CLIENT || !port_excluded(remote_port(sk))))
+		follow(sk, c, p, SEND, true);
+	if (c->role == UNKNOWN && c->no_request && c->requests.stage == LOST)
+		forget(sk); // it reads no requests, and writes neither responses nor requests
 	return 0;
+}
+
+// no_interest reports whether nothing matters of what the socket writes. One without state is looked at before it has
+// sent something.
+static __always_inline bool no_interest(const struct sock *sk, const struct connection *c)
+{
+	return c ? c->leave || c->observed : adopted && field(tcp_sk(sk), bytes_sent);
 }
 
 // sends looks at what a writer hands over. The kernel comes by here for each part of a long write, and
 // a program may repeat what was not taken whole: the sequence number tells what has been looked at.
-// That is the start of each buffer. A message begins nowhere else, but pipelined responses may go out
-// in one write.
-static __always_inline int sends(struct sock *sk, const struct msghdr *msg, bool loop)
+static __always_inline int sends(struct sock *sk, const struct msghdr *msg)
 {
 	struct connection *c = state(sk);
+	struct piece p = {};
 	struct buffers b;
-	__u32 seq;
 
-	if (c ? c->ignore_writes : (!clients || (adopted && field(tcp_sk(sk), bytes_sent))))
+	if (no_interest(sk, c))
 		return 0;
-	seq = field(tcp_sk(sk), write_seq);
-	if (!iter_begins(&msg->msg_iter, &b)) {
-		if (c)
-			c->sent_until = seq; // pages, of a file: no status line, as far as one can see
-		return 0;
-	}
-	if (!b.count)
-		return 0;
-	if (!c || (__s32)(seq - c->sent_until) >= 0)
-		c = written(sk, c, b.base, b.len);
-	// Of two buffers the second is a body, as a rule, and to read it would be in vain.
-	if (b.more && c && (b.more > 1 || c->bodyless || c->kept.bytes)) {
-		struct vector v = {
-			.sk = sk,
-			.iov = b.iov + sizeof(struct iovec),
-			.seq = seq + b.len,
-			.left = b.count - b.len,
-		};
-
-		if (loop)
-			written_vector(&v, b.more);
-		else
-			written_vector_unrolled(&v, b.more);
-		c = state(sk);
-	}
-	if (c)
-		c->sent_until = seq + b.count;
-	return 0;
+	if (!iter_begins(&msg->msg_iter, &b) || !b.count)
+		return 0; // pages, of a file: no status line, as far as one can see
+	p.span.base = b.base;
+	p.span.len = b.len;
+	p.span.seq = field(tcp_sk(sk), write_seq);
+	p.span.iov = b.iov + sizeof(struct iovec);
+	p.span.more = b.more;
+	p.span.left = b.count - b.len;
+	return written(sk, c, &p);
 }
 
-// answers takes the usual case: a request waits, and the write begins with a whole status line. It returns
-// false in all others. Together with asks it saves 150 of 850 ns per request (BenchmarkRoundTrip): no call, and a
-// stack of less than 64 bytes, beyond which the kernel gives the program a stack of its own.
+// answers takes the usual case: one request waits, and the write begins with a whole status line. It returns
+// false in all others. It saves a call, and a stack of more than 64 bytes, beyond which the kernel gives the program a
+// stack of its own.
 static __always_inline bool answers(struct sock *sk, const struct msghdr *msg, struct connection *c)
 {
 	const struct iov_iter *iter = &msg->msg_iter;
@@ -512,12 +644,12 @@ static __always_inline bool answers(struct sock *sk, const struct msghdr *msg, s
 	__u32 seq;
 	int code;
 
-	if (c->role != SERVER || !c->pending || c->kept.bytes || iter->iov_offset)
+	if (c->role != SERVER || c->waiting != 1 || c->responses.stage != LOST || iter->iov_offset)
 		return false;
 	if (iter->iter_type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
 		base = (__u64)iter->ubuf;
 		len = iter->count;
-	} else if (iter->iter_type == bpf_core_enum_value(enum iter_type, ITER_IOVEC) && iter->nr_segs <= 2) {
+	} else if (iter->iter_type == bpf_core_enum_value(enum iter_type, ITER_IOVEC)) {
 		struct iovec first;
 
 		read_iovec(iter_iov(iter), &first);
@@ -527,7 +659,7 @@ static __always_inline bool answers(struct sock *sk, const struct msghdr *msg, s
 		return false;
 	}
 	seq = typed_tcp_sk(sk)->write_seq;
-	if (len < sizeof(words) || iter->count < len || (__s32)(seq - c->sent_until) < 0)
+	if (len < sizeof(words) || iter->count < len || (__s32)(seq - c->responses.next_seq) < 0)
 		return false;
 	// As a string it is read by words, where bpf_probe_read_user copies bytes. It is shorter if it has a zero byte.
 	if (bpf_probe_read_user_str(words, sizeof(words), (void *)base) != sizeof(words))
@@ -538,16 +670,14 @@ static __always_inline bool answers(struct sock *sk, const struct msghdr *msg, s
 	code = status_code(&h);
 	if (code < 200)
 		return false;
-	if (iter->nr_segs > 1 && (c->head || code == 204 || code == 304) && iter->iter_type != bpf_core_enum_value(enum iter_type, ITER_UBUF))
-		return false; // what follows is no body
 	response(c, code);
-	c->sent_until = seq + iter->count;
+	c->responses.next_seq = seq + iter->count;
 	return true;
 }
 
 static __noinline int sends_other(struct sock *sk, const struct msghdr *msg)
 {
-	return sk && msg ? sends(sk, msg, true) : 0;
+	return sk && msg ? sends(sk, msg) : 0;
 }
 
 SEC("tp_btf/tcp_sendmsg_locked")
@@ -555,9 +685,7 @@ int BPF_PROG(on_send, struct sock *sk, const struct msghdr *msg)
 {
 	struct connection *c = typed_state(sk);
 
-	if (!c && (!clients || (adopted && typed_tcp_sk(sk)->bytes_sent)))
-		return 0;
-	if (c && (c->ignore_writes || likely(answers(sk, msg, c))))
+	if (no_interest(sk, c) || (c && likely(answers(sk, msg, c))))
 		return 0;
 	return sends_other(sk, msg);
 }
@@ -565,13 +693,13 @@ int BPF_PROG(on_send, struct sock *sk, const struct msghdr *msg)
 SEC("kprobe/tcp_sendmsg_locked")
 int kprobe_send(void *ctx)
 {
-	return sends((void *)argument_1(ctx), (void *)argument_2(ctx), false);
+	return sends((void *)argument_1(ctx), (void *)argument_2(ctx));
 }
 
 SEC("fentry/tcp_sendmsg_locked")
 int BPF_PROG(fentry_send, struct sock *sk, const struct msghdr *msg)
 {
-	return sends(sk, msg, false);
+	return sends(sk, msg);
 }
 
 // ---- ends ----
@@ -587,6 +715,8 @@ static __always_inline int destroyed(struct sock *sk)
 		c = bpf_map_lookup_elem(&addresses, &address);
 	if (!c)
 		return 0;
+	if (c->of_promscope)
+		observer_ends(sk);
 	connection_ends(c);
 	if (typed)
 		count_down(open_connections); // the kernel frees what lies in the socket
@@ -633,6 +763,7 @@ int adopt_open(struct bpf_iter__task_file *ctx)
 	struct socket *socket;
 	struct sock *sk;
 
+	promscope = current_tgid(); // who runs this
 	if (!task || !file || task->pid != task->tgid)
 		return 0;
 	if (typed) {
@@ -646,6 +777,6 @@ int adopt_open(struct bpf_iter__task_file *ctx)
 		return 0;
 	sk = field(socket, sk);
 	if (sk)
-		adopt(sk);
+		adopt(sk, task->tgid == promscope && !own_requests);
 	return 0;
 }

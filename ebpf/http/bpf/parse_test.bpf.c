@@ -9,22 +9,16 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct parse_context {
-	struct head first;
-	struct head second; // appended to the first
-	__u32 verdict;
+	struct head head;
 	__s32 status;
-	struct head joined;
+	__u32 zero;
 };
 
 SEC("syscall")
 int parse(struct parse_context *ctx)
 {
-	struct head h = ctx->first, next = ctx->second;
+	struct head h = ctx->head;
 
-	if (next.bytes)
-		head_append(&h, &next);
-	ctx->verdict = request_verdict(&h);
 	ctx->status = status_code(&h);
-	ctx->joined = h;
 	return 0;
 }
