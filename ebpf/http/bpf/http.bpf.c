@@ -80,30 +80,24 @@ static __noinline int code_at_start(const struct piece *p, __u32 at)
 	return status_code(&h);
 }
 
-// scan_next has scan_data go on with the piece, which it reads part by part.
-static __always_inline int scan_next(struct scan *scan, struct sk_buff *skb, __u32 direction)
+// scan_part has the next part of a span read and scanned, and returns whether there may be more of interest.
+static __always_inline bool scan_part(struct scan *scan, struct sk_buff *skb, __u32 direction)
 {
-	__u32 n;
-	int found;
+	__u32 n = scan->span.len - scan->offset;
 
-	n = scan->span.len - scan->offset;
 	if (n > DATA_BYTES)
 		n = DATA_BYTES;
 	scan->at = 0;
 	scan->bytes = n;
-	asm volatile("" : "+r"(n));
+	asm volatile("" : "+r"(n)); // else clang leaves out what follows, which kernels before 5.11 need
 	if (n > DATA_BYTES)
-		return FOUND_OTHER;
+		return false;
 	if (!read_bytes(scan->data, n, skb, scan->span.base + scan->offset)) {
 		count(unreadable);
-		return FOUND_OTHER;
+		scan->s.stage = LOST;
+		return false;
 	}
-	found = scan_data(direction);
-	n = scan->at;
-	if (n > scan->bytes)
-		n = scan->bytes;
-	scan->offset += n;
-	return found;
+	return scan_data(direction);
 }
 
 // skip passes over n bytes that were not looked at. Unless they are of a body, it is not known then where messages begin.
@@ -153,48 +147,11 @@ static __noinline int answered(struct connection *c, const struct scan *scan)
 	return 0;
 }
 
-// found_request notes a request line, and returns whether others may follow.
-static __always_inline bool found_request(struct scan *scan)
-{
-	__u32 n = scan->messages;
-
-	if (!n)
-		scan->first_began = scan->s.began;
-	scan->last_began = scan->s.began;
-	if (scan->s.flags & IS_HEAD && n < 64)
-		scan->heads |= 1ULL << n;
-	scan->messages = n + 1;
-	return !(scan->s.flags & IS_CONNECT); // what follows that is not HTTP, or not before the answer
-}
-
-// found_response notes a status line, and returns whether it matters where the response ends: when it is an interim one,
-// or when others are to follow.
-static __always_inline bool found_response(struct scan *scan)
-{
-	__u32 code = scan->s.word, n = scan->messages;
-
-	if (code < 200 && code != 101) {
-		scan->continued |= code == 100;
-		scan->s.flags |= NO_BODY;
-		return true;
-	}
-	if (n >= MAX_RESPONSES)
-		return false;
-	scan->codes[n & (MAX_RESPONSES - 1)] = code;
-	scan->messages = n + 1;
-	if (scan->waiting <= n + 1 || code == 101)
-		return false;
-	if (scan->heads >> (n & 63) & 1 || code == 204 || code == 304)
-		scan->s.flags |= NO_BODY;
-	return true;
-}
-
 // fresh gives a socket its state if what it reads or writes first may begin with a request.
 static __noinline struct connection *fresh(struct sock *sk, const struct piece *p, __u32 direction)
 {
 	struct scan *scan = bpf_map_lookup_elem(&scans, &direction);
 	struct connection *c;
-	int found;
 
 	if (!sk || !p || !scan)
 		return NULL;
@@ -202,8 +159,9 @@ static __noinline struct connection *fresh(struct sock *sk, const struct piece *
 	scan->s.stage = START;
 	scan->span = p->span;
 	scan->offset = 0;
-	found = scan_next(scan, p->skb, direction);
-	if (found == FOUND_OTHER || found == FOUND_FOREIGN)
+	scan_begins(scan);
+	scan_part(scan, p->skb, direction);
+	if (scan->s.stage == LOST && !scan->messages)
 		return NULL;
 	c = track(sk);
 	if (c) {
@@ -214,9 +172,9 @@ static __noinline struct connection *fresh(struct sock *sk, const struct piece *
 	return c;
 }
 
-// Of one read or write, so many parts are looked at: a part is DATA_BYTES of a head, or what begins behind a head or
-// a body.
-#define MAX_PARTS 32
+// Of one read or write, so many parts are looked at: a part is DATA_BYTES of a head, a message, a body, a chunk, or a
+// buffer.
+#define MAX_PARTS 48
 
 // follow goes through a piece of a stream of requests, or of responses, and those that follow it. What changes in its
 // loop is in memory of a map: see scan_data.
@@ -233,8 +191,7 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 	span = &scan->span;
 	*span = p->span;
 	*s = requests ? c->requests : c->responses;
-	scan->messages = 0;
-	scan->continued = false;
+	scan_begins(scan);
 	scan->waiting = c->waiting;
 	scan->heads = requests ? 0 : c->heads;
 	if (requests && c->role == UNKNOWN && c->requests_written != (direction == SEND)) {
@@ -246,7 +203,6 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 	scan->offset = (__s32)n > 0 ? n : 0; // it has been seen: by one who peeked, or by one who read less than there was
 	if ((__s32)n < 0)
 		skip(s, -n);
-	scan->retry = scan->other = scan->foreign = false;
 	if (requests && s->flags & REFUSED && scan->offset < span->len) {
 		// The client may leave out the body that it announced, and go on with the next request.
 		s->flags &= ~(REFUSED | EXPECTS);
@@ -264,54 +220,16 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 		scan->first = scan->offset;
 	}
 	for (int i = 0; i < MAX_PARTS; i++) {
-		int found;
-
 		if (scan->offset >= span->len) {
 			n = scan->offset - span->len;
 			if (!next_span(span))
 				break;
 			scan->offset = n;
-			continue;
-		}
-		if (s->stage == BODY || s->stage == CHUNK) {
-			n = span->len - scan->offset;
-			if (n > s->body)
-				n = s->body;
-			scan->offset += n;
-			s->body -= n;
-			s->flags &= ~EXPECTS;
-			if (!s->body)
-				body_ends(s);
-			if (scan->offset >= span->len)
-				continue;
-		}
-		if (s->stage == LOST) {
-			s->stage = START;
-			s->flags |= UNSURE;
-		}
-		found = scan_next(scan, p->skb, direction);
-		if (found == FOUND_END || found == FOUND_BODY)
-			continue;
-		if (found == FOUND_REQUEST) {
-			scan->retry = false;
-			if (found_request(scan))
-				continue;
-		} else if (found == FOUND_RESPONSE) {
-			if (found_response(scan))
-				continue;
-			s->stage = LOST;
+		} else if (s->stage == BODY || s->stage == CHUNK) {
+			pass_body(direction);
+		} else if (!scan_part(scan, p->skb, direction)) {
 			break;
-		} else if (scan->retry) {
-			scan->retry = false;
-			*s = scan->saved;
-			scan->offset = scan->first;
-			continue;
-		} else {
-			scan->foreign |= found == FOUND_FOREIGN;
-			scan->other = true;
 		}
-		s->stage = LOST; // up to the next piece
-		scan->offset = span->len;
 	}
 	n = scan->offset;
 	if (s->stage == LOST)

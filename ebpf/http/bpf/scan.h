@@ -453,8 +453,8 @@ static __always_inline enum found line_ends(struct scanner *s)
 	return FOUND_OTHER;
 }
 
-#define BYTES_A_CALL 12
-#define WORDS_A_CALL 48
+#define BYTES_A_CALL 8
+#define WORDS_A_CALL 40
 
 // scan_bytes goes through the data byte by byte, up to where something is found, or to the next that goes by words.
 global int scan_bytes(__u32 direction)
@@ -479,13 +479,9 @@ global int scan_bytes(__u32 direction)
 	return FOUND_END;
 }
 
-// scan_data goes through the data up to where something is found.
-global int scan_data(__u32 direction)
+// find goes through the data up to where something is found.
+static __always_inline enum found find(struct scan *scan, __u32 direction)
 {
-	struct scan *scan = bpf_map_lookup_elem(&scans, &direction);
-
-	if (!scan)
-		return FOUND_OTHER;
 	for (int i = 0; i < WORDS_A_CALL; i++) {
 		volatile __u32 *position = &scan->at;
 		__u8 stage = *(volatile __u8 *)&scan->s.stage;
@@ -540,4 +536,116 @@ global int scan_data(__u32 direction)
 			return found;
 	}
 	return FOUND_END;
+}
+
+// scan_begins makes a scanner ready for a read or a write.
+static __always_inline void scan_begins(struct scan *scan)
+{
+	scan->messages = 0;
+	scan->heads = 0;
+	scan->continued = scan->retry = scan->other = scan->foreign = false;
+}
+
+// found_request notes a request line, and returns whether others may follow.
+static __always_inline bool found_request(struct scan *scan)
+{
+	__u32 n = scan->messages;
+
+	if (!n)
+		scan->first_began = scan->s.began;
+	scan->last_began = scan->s.began;
+	if (scan->s.flags & IS_HEAD && n < 64)
+		scan->heads |= 1ULL << n;
+	scan->messages = n + 1;
+	return !(scan->s.flags & IS_CONNECT); // what follows that is not HTTP, or not before the answer
+}
+
+// found_response notes a status line, and returns whether it matters where the response ends: when it is an interim one,
+// or when others are to follow.
+static __always_inline bool found_response(struct scan *scan)
+{
+	__u32 code = scan->s.word, n = scan->messages;
+
+	if (code < 200 && code != 101) {
+		scan->continued |= code == 100;
+		scan->s.flags |= NO_BODY;
+		return true;
+	}
+	if (n >= MAX_RESPONSES)
+		return false;
+	scan->codes[n & (MAX_RESPONSES - 1)] = code;
+	scan->messages = n + 1;
+	if (scan->waiting <= n + 1 || code == 101)
+		return false;
+	if (scan->heads >> (n & 63) & 1 || code == 204 || code == 304)
+		scan->s.flags |= NO_BODY;
+	return true;
+}
+
+// scan_data goes through the data up to where something is found, and notes that. It returns whether there may be more of
+// interest.
+global int scan_data(__u32 direction)
+{
+	struct scan *scan = bpf_map_lookup_elem(&scans, &direction);
+	enum found found;
+	__u32 n;
+
+	if (!scan)
+		return false;
+	if (scan->s.stage == LOST) {
+		scan->s.stage = START;
+		scan->s.flags |= UNSURE;
+	}
+	found = find(scan, direction);
+	n = scan->at;
+	if (n > scan->bytes)
+		n = scan->bytes;
+	scan->offset += n;
+	switch (found) {
+	case FOUND_REQUEST:
+		scan->retry = false;
+		if (found_request(scan))
+			return true;
+		break;
+	case FOUND_RESPONSE:
+		if (found_response(scan))
+			return true;
+		scan->s.stage = LOST;
+		return false;
+	case FOUND_OTHER:
+	case FOUND_FOREIGN:
+		if (scan->retry) {
+			scan->retry = false;
+			scan->s = scan->saved;
+			scan->offset = scan->first;
+			return true;
+		}
+		scan->other = true;
+		scan->foreign |= found == FOUND_FOREIGN;
+		break;
+	default:
+		return true;
+	}
+	scan->s.stage = LOST; // up to the next buffer
+	scan->offset = scan->span.len;
+	return true;
+}
+
+// pass_body passes over what there is of a body, or of a chunk.
+global int pass_body(__u32 direction)
+{
+	struct scan *scan = bpf_map_lookup_elem(&scans, &direction);
+	__u64 n;
+
+	if (!scan)
+		return 0;
+	n = scan->span.len - scan->offset;
+	if (n > scan->s.body)
+		n = scan->s.body;
+	scan->offset += n;
+	scan->s.body -= n;
+	scan->s.flags &= ~EXPECTS;
+	if (!scan->s.body)
+		body_ends(&scan->s);
+	return 0;
 }
