@@ -42,13 +42,13 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 	spec.Maps[mapProcesses].MaxEntries = uint32(o.MaxProcesses)
 	connections := uint32(o.MaxConnections)
 	if k.AllocatesOnDemand() {
-		connections = cmp.Or(connections, 65536)
+		connections = cmp.Or(connections, 32768)
 		for _, name := range []string{mapProcesses, mapAddresses, mapReadings, mapRareCodes, mapObservers} {
 			spec.Maps[name].Flags |= unix.BPF_F_NO_PREALLOC
 		}
 	} else {
 		// The kernel allocates all of a table at once. These take 7 MB together.
-		connections = cmp.Or(connections, 32768)
+		connections = cmp.Or(connections, 16384)
 		spec.Maps[mapReadings].MaxEntries = 8192
 		spec.Maps[mapRareCodes].MaxEntries = 1024
 	}
