@@ -100,11 +100,16 @@ func patience(d time.Duration) time.Duration {
 	return d
 }
 
-// openWith opens a collector with defaults for what the options leave out.
+// openWith opens a collector with defaults for what the options leave out. It counts what this process asks: most tests are
+// client and collector in one.
 func openWith(o Options) (*Collector, error) { return openEvery(time.Second, o) }
 
 func openEvery(interval time.Duration, o Options) (*Collector, error) {
-	o.OwnRequests = !o.observe // most tests are client and collector in one process
+	o.OwnRequests = true
+	return openAs(interval, o)
+}
+
+func openAs(interval time.Duration, o Options) (*Collector, error) {
 	if o.MaxProcesses == 0 {
 		o.MaxProcesses = defaultOptions().MaxProcesses
 	}
@@ -206,7 +211,7 @@ func gather(tb testing.TB, c prometheus.Collector, prefix string) map[int]counts
 				p.Open = int(m.GetCounter().GetValue())
 			case "requests_pipelined_total":
 				p.Pipelined = int(m.GetCounter().GetValue())
-			case "responses_unasked_total":
+			case "unasked_responses_total":
 				p.Unasked = int(m.GetCounter().GetValue())
 			case "own_requests_total":
 				p.Own = int(m.GetCounter().GetValue())

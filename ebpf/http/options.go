@@ -36,7 +36,6 @@ type Options struct {
 	OwnRequests bool `yaml:"own_requests"`
 
 	hookSet string // the only one to try, for tests
-	observe bool   // not to set OwnRequests, for tests
 }
 
 // defaultOptions returns the defaults.

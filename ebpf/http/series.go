@@ -81,7 +81,7 @@ func newSeries() *series {
 			inFlight:   desc("requests_in_flight", "HTTP requests that the process has read and not answered yet.", process...),
 			unanswered: desc("requests_unanswered_total", "HTTP requests whose connection ended before they were answered.", process...),
 			pipelined:  desc("requests_pipelined_total", "HTTP requests, of those answered, that came while another waited on their connection.", process...),
-			unasked:    desc("responses_unasked_total", "HTTP responses that the process has sent and that answer no request that was seen.", process...),
+			unasked:    desc("unasked_responses_total", "HTTP responses that the process has sent and that answer no request that was seen.", process...),
 			own:        desc("own_requests_total", "HTTP requests that promscope itself has made of the process. No other series has them.", process...),
 		},
 		{
@@ -91,7 +91,7 @@ func newSeries() *series {
 			inFlight:   desc("client_requests_in_flight", "HTTP requests that the process has sent and that are not answered yet.", process...),
 			unanswered: desc("client_requests_unanswered_total", "HTTP requests that the process has sent and whose connection ended before they were answered.", process...),
 			pipelined:  desc("client_requests_pipelined_total", "HTTP requests, of those answered, that were sent before the response to the last.", process...),
-			unasked:    desc("client_responses_unasked_total", "HTTP responses that the process has received and that answer no request that was seen.", process...),
+			unasked:    desc("client_unasked_responses_total", "HTTP responses that the process has received and that answer no request that was seen.", process...),
 		},
 	}
 	for _, f := range ownFigures() {

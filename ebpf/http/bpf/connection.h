@@ -92,13 +92,24 @@ struct {
 	__type(value, __u64);
 } rare_codes SEC(".maps");
 
+// endpoint is an address and a port of TCP; an IPv4 address as the IPv6 address that it is mapped to.
+struct endpoint {
+	__u64 high; // of the address, in network order
+	__u64 low;
+	__u32 port;
+	__u32 zero;
+};
+
 // connection is the state of a socket. The kernel has the socket locked when it changes.
 struct connection {
 	__u64 began;      // when the first byte of the request was read (a client's: written) that waits the longest
 	__u64 last_began; // and of that which waits the shortest
 	__u64 heads;      // a bit for each request that waits: it is a HEAD; the oldest is the lowest
 	struct owner owner; // whose requests those are
-	struct scanner requests;
+	union {
+		struct scanner requests;
+		struct endpoint local; // of promscope's own end: a socket has lost it when it is destroyed
+	};
 	struct scanner responses; // LOST while it does not matter where they end
 	__u32 first_seq;  // of the first byte received; 0 if not known yet. It tells one socket from the next at its address
 	__u16 waiting;    // requests that wait for their responses
@@ -129,14 +140,6 @@ struct {
 	__type(key, __u64);
 	__type(value, struct connection);
 } addresses SEC(".maps");
-
-// endpoint is an address and a port of TCP; an IPv4 address as the IPv6 address that it is mapped to.
-struct endpoint {
-	__u64 high; // of the address, in network order
-	__u64 low;
-	__u32 port;
-	__u32 zero;
-};
 
 // Where promscope's own connections come from. One has its entry before promscope writes, and up to its end.
 struct {
@@ -358,7 +361,6 @@ static __noinline struct connection *track(struct sock *sk)
 static __noinline int observer(struct sock *sk)
 {
 	struct connection *c;
-	struct endpoint local;
 	__u8 one = 1;
 
 	if (!sk)
@@ -367,19 +369,8 @@ static __noinline int observer(struct sock *sk)
 	if (!c)
 		return 0;
 	c->leave = c->of_promscope = true;
-	local = endpoint_of(sk, true);
-	bpf_map_update_elem(&observers, &local, &one, 0);
-	return 0;
-}
-
-static __noinline int observer_ends(struct sock *sk)
-{
-	struct endpoint local;
-
-	if (!sk)
-		return 0;
-	local = endpoint_of(sk, true);
-	bpf_map_delete_elem(&observers, &local);
+	c->local = endpoint_of(sk, true);
+	bpf_map_update_elem(&observers, &c->local, &one, 0);
 	return 0;
 }
 

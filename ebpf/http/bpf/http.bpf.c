@@ -31,13 +31,15 @@ struct piece {
 };
 
 // next_span goes on to the next buffer of a write.
-static __always_inline bool next_span(struct span *at)
+static __always_inline bool next_span(struct scan *scan)
 {
+	struct span *at = &scan->span;
 	struct iovec buffer = {};
 	__u32 left = at->left, len;
 
 	if (!at->more || !left || !read_iovec(at->iov, &buffer))
 		return false;
+	scan->offset -= at->len;
 	at->seq += at->len;
 	at->base = (__u64)buffer.iov_base;
 	len = buffer.iov_len < left ? buffer.iov_len : left;
@@ -98,6 +100,21 @@ static __always_inline bool scan_part(struct scan *scan, struct sk_buff *skb, __
 		return false;
 	}
 	return scan_data(direction);
+}
+
+// next_part takes one step in a piece, and returns whether there may be more of interest. Kernels before 5.11 refuse a loop
+// that clang enters in its middle: so what is in the loop is a function.
+static __noinline int next_part(struct scan *scan, struct sk_buff *skb, __u32 direction)
+{
+	if (!scan)
+		return false;
+	if (scan->offset >= scan->span.len)
+		return next_span(scan);
+	if (scan->s.stage == BODY || scan->s.stage == CHUNK) {
+		pass_body(direction);
+		return true;
+	}
+	return scan_part(scan, skb, direction);
 }
 
 // skip passes over n bytes that were not looked at. Unless they are of a body, it is not known then where messages begin.
@@ -220,16 +237,8 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 		scan->first = scan->offset;
 	}
 	for (int i = 0; i < MAX_PARTS; i++) {
-		if (scan->offset >= span->len) {
-			n = scan->offset - span->len;
-			if (!next_span(span))
-				break;
-			scan->offset = n;
-		} else if (s->stage == BODY || s->stage == CHUNK) {
-			pass_body(direction);
-		} else if (!scan_part(scan, p->skb, direction)) {
+		if (!next_part(scan, p->skb, direction))
 			break;
-		}
 	}
 	n = scan->offset;
 	if (s->stage == LOST)
@@ -634,7 +643,7 @@ static __always_inline int destroyed(struct sock *sk)
 	if (!c)
 		return 0;
 	if (c->of_promscope)
-		observer_ends(sk);
+		bpf_map_delete_elem(&observers, &c->local);
 	connection_ends(c);
 	if (typed)
 		count_down(open_connections); // the kernel frees what lies in the socket
