@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 )
@@ -81,7 +82,11 @@ func TestObserverEnds(t *testing.T) {
 		request(t, conn, "/200")
 		conn.(*net.TCPConn).SetLinger(0) // no TIME_WAIT
 		conn.Close()
-		if out, err := exec.Command(curl, "-sS", "--local-port", from, "http://"+address+"/200").CombinedOutput(); err != nil {
+		out, err := exec.Command(curl, "-sS", "--local-port", from, "http://"+address+"/200").CombinedOutput()
+		if strings.Contains(string(out), "bind failed") {
+			t.Skip("another connection was faster and has the port")
+		}
+		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		if got := gather(t, c, servers)[pid]; got.Own != 1 || got.Requests != 1 {

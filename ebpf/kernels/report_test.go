@@ -231,6 +231,7 @@ func testReport(t *testing.T, pid int) {
 	config := filepath.Join(t.TempDir(), "promscope.yml")
 	if err := os.WriteFile(config, []byte(`global: {scrape_interval: 5s}
 scrape_configs: [{job_name: local, listener_sd_configs: [{ports: [9090-9999]}]}]
+collectors: {http: {own_requests: true}}
 presets: {include: [http, client_golang, client_golang/full, process, node_exporter]}
 `), 0o600); err != nil {
 		t.Fatal(err)
