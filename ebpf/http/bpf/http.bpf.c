@@ -498,6 +498,8 @@ static __noinline struct connection *first_written(struct sock *sk, const struct
 		return NULL;
 	}
 	if (!port_excluded(local_port(sk)) && code_at_start(p, 0) > 0) {
+		if (open_connections >= max_connections)
+			return NULL; // which was counted when a request was read
 		c = track(sk);
 		if (c)
 			c->requests.next_seq = field(tcp_sk(sk), copied_seq);
