@@ -15,10 +15,7 @@ import (
 func TestGenerated(t *testing.T) {
 	for _, tool := range []string{"clang-19", "llvm-strip-19"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("PROMSCOPE_REQUIRE_SERVERS") == "1" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
+			requireServers(t, err)
 		}
 	}
 	root := t.TempDir()

@@ -170,7 +170,7 @@ func TestOtherProtocolOpenBefore(t *testing.T) {
 		}{
 			{"servers", false, slices.Concat(ping, ping), 2},
 			{"clients", true, slices.Concat(ping, ping), 2},
-			{"commands like requests", true, []step{answer("220 ready\r\n"), client("EHLO me\r\n"), answer("250 you\r\n")}, 2},
+			{"commands like requests", true, []step{answer("220 ready\r\n"), client("EHLO me\r\n"), answer("250 you\r\n"), client("QUIT\r\n")}, 2},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				e := connected(t)

@@ -35,10 +35,7 @@ func (s server) run(t testing.TB, address, upstream string) int {
 	t.Helper()
 	if s.command != "" {
 		if _, err := exec.LookPath(s.command); err != nil {
-			if os.Getenv("PROMSCOPE_REQUIRE_SERVERS") == "1" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
+			requireServers(t, err)
 		}
 	}
 	return s.start(t, address, upstream)

@@ -497,8 +497,9 @@ static __noinline struct connection *first_written(struct sock *sk, const struct
 		observer(sk);
 		return NULL;
 	}
-	// One for which there was no room when it was read from is counted as lost already.
-	if (open_connections < max_connections && !port_excluded(local_port(sk)) && code_at_start(p, 0) > 0) {
+	if (!port_excluded(local_port(sk)) && code_at_start(p, 0) > 0) {
+		if (open_connections >= max_connections)
+			return NULL; // which was counted when a request was read
 		c = track(sk);
 		if (c)
 			c->requests.next_seq = field(tcp_sk(sk), copied_seq);
