@@ -101,7 +101,7 @@ func TestMatrix(t *testing.T) {
 	builds := map[string][]string{}
 	for i, g := range guests() {
 		t.Run(strings.Replace(g.kernel, "-", " ", 1), func(t *testing.T) {
-			if _, err := run(t, nil, "./fetch", *cache, g.kernel); err != nil {
+			if _, err := tryCommand(t, nil, "./fetch", *cache, g.kernel); err != nil {
 				t.Skip("the kernel is not to be had: ", err) // Debian's archive moves on
 			}
 			if builds[g.architecture()] == nil {
@@ -117,15 +117,15 @@ func TestMatrix(t *testing.T) {
 // command runs a program and returns what it wrote to its standard output.
 func command(t *testing.T, environment []string, name string, arguments ...string) string {
 	t.Helper()
-	out, err := run(t, environment, name, arguments...)
+	out, err := tryCommand(t, environment, name, arguments...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
 }
 
-// run is command for a program that may fail.
-func run(t *testing.T, environment []string, name string, arguments ...string) (string, error) {
+// tryCommand is command for a program that may fail.
+func tryCommand(t *testing.T, environment []string, name string, arguments ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, arguments...)
 	var stdout, stderr bytes.Buffer
