@@ -112,7 +112,7 @@ func gather(g prometheus.Gatherer) (families []*dto.MetricFamily, err error) {
 
 func (g *gatherer) expose(got gathered) (answer, error) {
 	for _, mf := range got.families {
-		mf.Metric = withBirths(mf.Metric, g.since)
+		mf.Metric = withBirths(mf.Metric, g.since, got.began)
 	}
 	g.since = got.began
 	g.buf.Reset()
@@ -134,8 +134,9 @@ func (g *gatherer) expose(got gathered) (answer, error) {
 
 // withBirths puts a sample of zero before each counter and each histogram that was created since then, with the time of
 // its creation. Without that sample rate would not see what was counted before the first gathering. Prometheus does the
-// same with created timestamps, where it is told to.
-func withBirths(metrics []*dto.Metric, since time.Time) []*dto.Metric {
+// same with created timestamps, where it is told to. The sample that follows has the time of the gathering, at: of two
+// samples without a time in one exposition the second would not count.
+func withBirths(metrics []*dto.Metric, since, at time.Time) []*dto.Metric {
 	if !slices.ContainsFunc(metrics, func(m *dto.Metric) bool { return bornSince(m, since) }) {
 		return metrics // as nearly always
 	}
@@ -143,6 +144,7 @@ func withBirths(metrics []*dto.Metric, since time.Time) []*dto.Metric {
 	for _, m := range metrics {
 		if bornSince(m, since) {
 			all = append(all, birth(m))
+			m.TimestampMs = proto.Int64(at.UnixMilli())
 		}
 		all = append(all, m)
 	}

@@ -341,6 +341,45 @@ static __noinline int segment(struct sk_buff *skb, struct connection *c, __u32 o
 	return received(skb->sk, c, &p);
 }
 
+// asks takes the usual case: a server that waits for a request reads a segment, which is one as a whole, and without a
+// body. It returns false in all others. It saves CALLS_SAVED ns a request (BenchmarkRoundTrip): six calls.
+static __noinline int asks(struct sk_buff *skb, struct connection *c, __u32 offset)
+{
+	__u32 direction = RECEIVE, n;
+	struct process *process;
+	struct bpf_dynptr data;
+	struct scan *scan;
+
+	if (!skb || !c)
+		return false;
+	n = skb->len - offset;
+	scan = bpf_map_lookup_elem(&scans, &direction);
+	if (!scan || n > DATA_BYTES || c->requests.next_seq != skb_seq(skb) + offset)
+		return false;
+	if (bpf_dynptr_from_skb(skb, 0, &data) || bpf_dynptr_read(scan->data, n, &data, offset, 0))
+		return false;
+	scan->at = 0;
+	scan->bytes = n;
+	scan->s.stage = START;
+	scan->s.flags = 0;
+	if (find(scan, direction) != FOUND_REQUEST || scan->s.flags & IS_CONNECT)
+		return false;
+	if (scan->s.stage != START && find(scan, direction) != FOUND_END)
+		return false;
+	if (scan->s.stage != START || scan->at != n)
+		return false;
+	process = owner_now(c);
+	if (unlikely(!process))
+		return false;
+	count(process->started);
+	c->requests.next_seq += n;
+	c->began = c->last_began = scan->s.began;
+	c->heads = !!(scan->s.flags & IS_HEAD);
+	c->tunnel = false;
+	c->waiting = 1;
+	return true;
+}
+
 SEC("tp_btf/skb_copy_datagram_iovec")
 int BPF_PROG(on_receive, struct sk_buff *skb)
 {
@@ -357,6 +396,8 @@ int BPF_PROG(on_receive, struct sk_buff *skb)
 	// do not for one who peeks beyond the first segment: that is taken as out of its range.
 	offset = typed_tcp_sk(sk)->copied_seq - skb_seq(skb);
 	if (unlikely(offset >= skb->len))
+		return 0;
+	if (likely(c && c->role == SERVER && !c->waiting && c->requests.stage == START && !c->observed) && likely(asks(skb, c, offset)))
 		return 0;
 	return segment(skb, c, offset);
 }
