@@ -7,13 +7,7 @@
 //
 // Three sets of hooks serve, see hookSets. They share the state machine (bpf/connection.h).
 //
-// What is counted, and where its edges are:
-//   - A request counts when it is answered. What looks like a request of HTTP, but is answered by
-//     another protocol, or not at all, is none.
-//   - Interim responses (1xx, but 101) do not count; after 101 or a CONNECT that succeeds, the
-//     connection is left alone.
-//   - A response beyond the requests seen is taken as the answer to a pipelined request, its
-//     latency counted from the batch's first byte. So a body that a server writes on its own,
-//     and that begins with a status line, counts as one more.
-//   - Not seen: TLS, HTTP/2 and later, unix sockets, MPTCP, and status lines that go out by splice.
+// What is counted, and where its edges are, is in docs/collectors-http.md. In short: a request line begins a request, its
+// framing tells where it ends (bpf/scan.h), and a status line answers the one that has waited the longest. Responses that
+// no request waits for, and requests that promscope itself makes, are counted apart.
 package http

@@ -342,7 +342,7 @@ static __noinline int segment(struct sk_buff *skb, struct connection *c, __u32 o
 }
 
 // asks takes the usual case: a server that waits for a request reads a segment, which is one as a whole, and without a
-// body. It returns false in all others. It saves CALLS_SAVED ns a request (BenchmarkRoundTrip): six calls.
+// body. It returns false in all others. It saves six calls: 200 of 1,200 ns a request (BenchmarkRoundTrip).
 static __noinline int asks(struct sk_buff *skb, struct connection *c, __u32 offset)
 {
 	__u32 direction = RECEIVE, n;
