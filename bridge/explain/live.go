@@ -43,7 +43,9 @@ func (l *Live) Explain(ctx context.Context, subject string) (view.Explanation, e
 	case <-ctx.Done():
 		return view.Explanation{Subject: subject}, ctx.Err()
 	}
-	return l.facts(ctx).Explain(ctx, subject)
+	e, err := l.facts(ctx).Explain(ctx, subject)
+	noteObserved(e.Nodes, l.runtime.Pipeline().Collectors)
+	return e, err
 }
 
 // facts are what is known now.

@@ -46,8 +46,6 @@ struct sk_buff {
 	struct sock *sk;
 	char cb[48];
 	unsigned int len;
-	unsigned int data_len; // of len, what lies in page fragments
-	unsigned char *data;
 };
 
 struct tcp_skb_cb {
@@ -115,11 +113,6 @@ struct file {
 	void *private_data;
 };
 
-struct timespec64 {
-	__s64 tv_sec;
-	long tv_nsec;
-};
-
 struct bpf_iter__task_file {
 	struct task_struct *task;
 	struct file *file;
@@ -140,7 +133,6 @@ struct bpf_dynptr {
 };
 
 extern int bpf_dynptr_from_skb(struct sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym __weak;
-extern void *bpf_dynptr_slice(const struct bpf_dynptr *ptr, __u64 offset, void *buffer, __u64 buffer__szk) __ksym __weak;
 
 // bpf_rdonly_cast becomes a plain move: a load through its result is an instruction, where
 // bpf_probe_read_kernel is a call and 40 ns.

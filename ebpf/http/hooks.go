@@ -31,7 +31,7 @@ func hookSets() []collector.HookSet {
 			Name:          tracepoints,
 			Programs:      []string{"on_destroy", "on_exit", "on_receive", "on_send", "adopt_open"},
 			Architectures: littleEndian(),
-			Kfuncs:        []string{"bpf_dynptr_from_skb", "bpf_dynptr_slice", "bpf_rdonly_cast"},
+			Kfuncs:        []string{"bpf_dynptr_from_skb", "bpf_rdonly_cast"},
 			Kernel:        "6.16",
 		},
 		{

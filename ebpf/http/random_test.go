@@ -26,7 +26,7 @@ var (
 // These it leaves out, which are inexact by design (docs/collectors-http.md):
 //   - "a body like a response": parts of a response's body that begin with a status line, when no request waits
 //   - "read during the answer": a request that is read while the answer to the only one before is being written
-//   - "many in one": more than 32 heads, bodies and chunks in one read or write
+//   - "many in one": more heads, bodies and chunks in one read or write than are looked at
 func TestRandom(t *testing.T) {
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())

@@ -362,9 +362,9 @@ static __noinline int asks(struct sk_buff *skb, struct connection *c, __u32 offs
 	scan->bytes = n;
 	scan->s.stage = START;
 	scan->s.flags = 0;
-	if (find(scan, direction) != FOUND_REQUEST || scan->s.flags & IS_CONNECT)
+	if (find(direction) != FOUND_REQUEST || scan->s.flags & IS_CONNECT)
 		return false;
-	if (scan->s.stage != START && find(scan, direction) != FOUND_END)
+	if (scan->s.stage != START && find(direction) != FOUND_END)
 		return false;
 	if (scan->s.stage != START || scan->at != n)
 		return false;

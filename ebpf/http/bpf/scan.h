@@ -57,7 +57,7 @@ struct scanner {
 #define UNTIL_CLOSED (~1ULL)  // a response's body without a length
 
 #define DATA_BYTES 256
-#define MAX_RESPONSES 32 // of one write
+#define MAX_RESPONSES 16 // of one write
 
 // span is bytes of a stream that lie together, and where those are that follow them in the same write.
 struct span {
@@ -453,7 +453,7 @@ static __always_inline enum found line_ends(struct scanner *s)
 	return FOUND_OTHER;
 }
 
-#define BYTES_A_CALL 8
+#define BYTES_A_CALL 6
 #define WORDS_A_CALL 40
 
 // scan_bytes goes through the data byte by byte, up to where something is found, or to the next that goes by words.
@@ -480,8 +480,12 @@ global int scan_bytes(__u32 direction)
 }
 
 // find goes through the data up to where something is found.
-static __always_inline enum found find(struct scan *scan, __u32 direction)
+global int find(__u32 direction)
 {
+	struct scan *scan = bpf_map_lookup_elem(&scans, &direction);
+
+	if (!scan)
+		return FOUND_OTHER;
 	for (int i = 0; i < WORDS_A_CALL; i++) {
 		volatile __u32 *position = &scan->at;
 		__u8 stage = *(volatile __u8 *)&scan->s.stage;
@@ -587,7 +591,7 @@ static __always_inline bool found_response(struct scan *scan)
 global int scan_data(__u32 direction)
 {
 	struct scan *scan = bpf_map_lookup_elem(&scans, &direction);
-	enum found found;
+	int found;
 	__u32 n;
 
 	if (!scan)
@@ -596,7 +600,7 @@ global int scan_data(__u32 direction)
 		scan->s.stage = START;
 		scan->s.flags |= UNSURE;
 	}
-	found = find(scan, direction);
+	found = find(direction);
 	n = scan->at;
 	if (n > scan->bytes)
 		n = scan->bytes;

@@ -1,0 +1,37 @@
+package explain
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/promscope/promscope/bridge/view"
+	"github.com/promscope/promscope/mapping"
+)
+
+func TestNoteObserved(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	own := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "promscope_http_own_requests_total", Help: "O."}, []string{"pid", "comm"})
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "promscope_http_requests_total", Help: "R."}, []string{"pid", "comm"})
+	reg.MustRegister(own, requests)
+	own.WithLabelValues("7", "node_exporter").Inc()
+	own.WithLabelValues("8", "app").Inc()
+	requests.WithLabelValues("8", "app").Inc()
+	requests.WithLabelValues("9", "nginx").Inc()
+
+	var nodes []view.NodeExplanation
+	for _, id := range []string{"7", "8", "9", "10"} {
+		nodes = append(nodes, view.NodeExplanation{Node: view.Node{Topology: string(mapping.Process), ID: id}})
+	}
+	nodes = append(nodes, view.NodeExplanation{Node: view.Node{Topology: string(mapping.Container), ID: "7"}})
+	noteObserved(nodes, []*prometheus.Registry{reg})
+	var notes []string
+	for _, n := range nodes {
+		notes = append(notes, n.Note)
+	}
+	want := []string{"Scope is told nothing about this node." + observed, "", "", "", ""}
+	if diff := cmp.Diff(want, notes); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+}
