@@ -210,6 +210,13 @@ func pollsOf(t testing.TB, n int, plugins ...*plugin) []*probetest.Client {
 	for i, p := range plugins {
 		clients[i] = probetest.NewClient(p.socket, probetest.Options{Host: hostName, Timeout: 5 * time.Second})
 		defer clients[i].Close()
+		// A client that is new may be taken for one of the crowd that comes at the same moment.
+		// The probe would poll again a second later.
+		for range 5 {
+			if _, err := clients[i].Poll(t.Context()); err == nil {
+				break
+			}
+		}
 	}
 	for range n {
 		for _, client := range clients {
