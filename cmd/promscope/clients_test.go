@@ -203,31 +203,25 @@ func (p *plugin) attack(t testing.TB, network, name string) (end func()) {
 	return clients.kill
 }
 
-// pollsOf polls each of them in turn, over a new connection first, and keeps the times.
-func pollsOf(t testing.TB, n int, plugins ...*plugin) []*probetest.Client {
+// pollsOf polls each of them in turn, and returns how long the polls of each took,
+// ascending.
+func pollsOf(t testing.TB, n int, clients ...*probetest.Client) [][]time.Duration {
 	t.Helper()
-	clients := make([]*probetest.Client, len(plugins))
-	for i, p := range plugins {
-		clients[i] = probetest.NewClient(p.socket, probetest.Options{Host: hostName, Timeout: 5 * time.Second})
-		defer clients[i].Close()
-		// A client that is new may be taken for one of the crowd that comes at the same moment.
-		// The probe would poll again a second later.
-		for range 5 {
-			if _, err := clients[i].Poll(t.Context()); err == nil {
-				break
-			}
-		}
-	}
+	took := make([][]time.Duration, len(clients))
 	for range n {
-		for _, client := range clients {
+		for i, client := range clients {
+			began := time.Now()
 			if _, err := client.Poll(t.Context()); err != nil {
-				t.Error(err)
-				return clients
+				t.Fatal(err)
 			}
+			took[i] = append(took[i], time.Since(began))
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	return clients
+	for _, times := range took {
+		slices.Sort(times)
+	}
+	return took
 }
 
 // figure is the value of one of promscope's own metrics.
@@ -269,13 +263,20 @@ func TestBadClients(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		for name := range clientsOf(network) {
 			t.Run(network+"/"+name, func(t *testing.T) {
+				// The probe was there before.
+				var probes []*probetest.Client
+				for _, p := range []*plugin{p, other} {
+					client := probetest.NewClient(p.socket, probetest.Options{Host: hostName, Timeout: 5 * time.Second})
+					defer client.Close()
+					probes = append(probes, client)
+				}
+				pollsOf(t, 1, probes...)
 				end := p.attack(t, network, name)
 				defer end()
 				began, before := time.Now(), scrapes()
 				for goes := 1; ; goes++ {
-					clients := pollsOf(t, 100, p, other)
-					p50, p99 := clients[0].Latency(0.5), clients[0].Latency(0.99)
-					usual50, usual99 := clients[1].Latency(0.5), clients[1].Latency(0.99)
+					took := pollsOf(t, 100, probes...)
+					p50, p99, usual50, usual99 := took[0][49], took[0][98], took[1][49], took[1][98]
 					if p50 <= max(unhurried(median), 3*usual50) && p99 <= max(unhurried(late), 5*usual99) {
 						break
 					}
