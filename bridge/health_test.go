@@ -69,7 +69,13 @@ func TestHealthTellsSystemd(t *testing.T) {
 		s := newStand(time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+time.Second)
 		defer cancel()
-		time.AfterFunc(49*time.Second, func() { s.moved = time.Now() }) // and never again
+		began := s.moved
+		s.lastPublish = func() time.Time { // once more at 49 s, and never again
+			if moved := began.Add(49 * time.Second); !time.Now().Before(moved) {
+				return moved
+			}
+			return began
+		}
 		if err := s.Run(ctx); err != nil {
 			t.Fatal(err)
 		}
