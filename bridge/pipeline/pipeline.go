@@ -76,28 +76,31 @@ func (r *Runtime) NewPipeline(cfg *config.Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("setting up scraping: %w", err), p.Close())
 	}
+	p.adoptCollectors(r.Pipeline())
 	return p, nil
 }
 
-// openCollectors opens the pipeline's collectors, or takes them from the one in force.
+// openCollectors opens the pipeline's collectors. Those that another one runs as they
+// shall be stay that one's until adoptCollectors.
 func (p *Pipeline) openCollectors(r *Runtime) {
 	var running []*collectors.Collector
-	old := r.Pipeline()
-	if old != nil {
+	if old := r.Pipeline(); old != nil {
 		running = old.Collectors
 	}
 	p.Collectors = collectors.Open(p.Config.Collectors, running, r.Machine, r.Logger, p.Registry)
-	p.owned = slices.Clone(p.Collectors)
-	if old != nil {
-		old.disown(p.Collectors)
-	}
+	p.owned = slices.DeleteFunc(slices.Clone(p.Collectors), func(c *collectors.Collector) bool {
+		return slices.Contains(running, c)
+	})
 }
 
-// disown leaves collectors to another pipeline.
-func (p *Pipeline) disown(list []*collectors.Collector) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.owned = slices.DeleteFunc(p.owned, func(c *collectors.Collector) bool { return slices.Contains(list, c) })
+// adoptCollectors takes the collectors that both pipelines have. The old one may be nil.
+func (p *Pipeline) adoptCollectors(old *Pipeline) {
+	if old != nil {
+		old.mu.Lock()
+		defer old.mu.Unlock()
+		old.owned = slices.DeleteFunc(old.owned, func(c *collectors.Collector) bool { return slices.Contains(p.Collectors, c) })
+	}
+	p.owned = slices.Clone(p.Collectors)
 }
 
 // begin gives the store to the pipeline. It goes on with what the pipeline before it
