@@ -35,7 +35,7 @@ func BenchmarkDiscovery(b *testing.B) {
 		off = "presets: [process]\ncollectors: {iowait: {enabled: false}, http: {enabled: false}}\nscrape_configs: []\n"
 		on  = "presets: [process]\ncollectors: {iowait: {enabled: false}, http: {enabled: false}}\n"
 	)
-	const settle, measured = 15 * time.Second, time.Minute
+	settle, measured := 15*time.Second, span(time.Minute)
 	for b.Loop() {
 		var share [2]float64
 		for i, config := range []string{off, on} {
@@ -135,11 +135,12 @@ func reportCost(b *testing.B, config string) (exposition string) {
 	p := startPlugin(b, config)
 	client := probetest.NewClient(p.socket, probetest.Options{Host: hostName})
 	defer client.Close()
-	if _, err := client.PollFor(b.Context(), 10, time.Second); err != nil {
+	settle, measured := int(span(10*time.Second)/time.Second), int(span(30*time.Second)/time.Second)
+	if _, err := client.PollFor(b.Context(), max(settle, 3), time.Second); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportMetric(cpuShare(b, p.Process.Pid, func() {
-		if _, err := client.PollFor(b.Context(), 30, time.Second); err != nil {
+		if _, err := client.PollFor(b.Context(), measured, time.Second); err != nil {
 			b.Fatal(err)
 		}
 	}), "%CPU")
@@ -156,6 +157,15 @@ func reportCost(b *testing.B, config string) (exposition string) {
 	exposition = p.metrics(b)
 	p.kill()
 	return exposition
+}
+
+// span is how long a benchmark measures that lasts for d. With -short it is to show that
+// it runs, and no figure.
+func span(d time.Duration) time.Duration {
+	if testing.Short() {
+		return d / 10
+	}
+	return d
 }
 
 // cpuShare returns what a process takes of a CPU while fn runs, in percent.
