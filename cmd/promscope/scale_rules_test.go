@@ -19,7 +19,11 @@ func (s scale) ruleText() string {
 		label = "pid"
 	}
 	for i := range s.metrics {
-		rule(fmt.Sprintf("m%d", i), fmt.Sprintf("sum by (%s) (scale_selected%d)", label, i), label)
+		expr := fmt.Sprintf("scale_selected%d", i)
+		if s.selected != s.pids*s.metrics { // a node has several
+			expr = fmt.Sprintf("sum by (%s) (%s)", label, expr)
+		}
+		rule(fmt.Sprintf("m%d", i), expr, label)
 	}
 	if s.rules == 0 {
 		return text.String()

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -150,8 +155,8 @@ func (s scale) measure(b *testing.B, settle, window time.Duration) {
 	}()
 	p := startPlugin(b, config)
 	defer p.kill()
-	client := probetest.NewClient(p.socket, probetest.Options{Host: hostName, Timeout: 5 * time.Second})
-	defer client.Close()
+	client := newScalePoller(p.socket)
+	defer client.CloseIdleConnections()
 	began := time.Now()
 	awaitScale(b, client, s)
 	b.ReportMetric(time.Since(began).Seconds(), "s-to-all-up")
@@ -162,7 +167,7 @@ func (s scale) measure(b *testing.B, settle, window time.Duration) {
 		bare, _ = startRole(b, 0, nil, fmt.Sprintf("fetch %s %s", s.interval, addresses))
 		defer bare.kill()
 	}
-	if err := pollFor(b, client, settle, func(*probetest.Report) {}); err != nil {
+	if err := client.pollFor(b, settle, func(scaleReport) {}); err != nil {
 		b.Fatal(err)
 	}
 
@@ -175,10 +180,10 @@ func (s scale) measure(b *testing.B, settle, window time.Duration) {
 	}
 	shareBare(func() {
 		b.ReportMetric(cpuShare(b, p.Process.Pid, func() {
-			err := pollFor(b, client, window, func(report *probetest.Report) {
-				took = append(took, report.Elapsed)
-				size = len(report.Body)
-				addAges(ages, report)
+			err := client.pollFor(b, window, func(report scaleReport) {
+				took = append(took, report.took)
+				size = report.bytes
+				report.addAges(ages)
 			})
 			if err != nil {
 				b.Fatal(err)
@@ -239,51 +244,86 @@ func (s scale) start(b *testing.B) (generators []*process, config, addresses str
 }
 
 // awaitScale waits until everything is in the report.
-func awaitScale(b *testing.B, client *probetest.Client, s scale) {
+func awaitScale(b *testing.B, client *scalePoller, s scale) {
+	want := s.targets + s.pids + s.servers
 	eventually(b, 2*time.Minute, "everything in the report", func() error {
-		report, err := client.Poll(b.Context())
-		if err != nil {
-			return err
-		}
-		nodes := 0
-		if t := report.Topologies["Process"]; t != nil {
-			nodes = len(t.Nodes)
-		}
-		if want := s.targets + s.pids + s.servers; nodes < want {
+		report, err := client.poll(b)
+		if err == nil && len(report.Process.Nodes) < want {
 			time.Sleep(200 * time.Millisecond) // a poll costs promscope something too
-			return fmt.Errorf("%d of %d processes: %w", nodes, want, errNotYet)
+			err = fmt.Errorf("%d of %d processes: %w", len(report.Process.Nodes), want, errNotYet)
 		}
-		return nil
+		return err
 	})
 }
 
+// scalePoller polls as the probe does. Unlike those of package probetest it is quick with
+// reports of many megabytes: a poller that takes its time gets longer answers.
+type scalePoller struct{ http.Client }
+
+func newScalePoller(socket string) *scalePoller {
+	var dialer net.Dialer
+	return &scalePoller{http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", socket)
+		},
+	}}}
+}
+
+// scaleReport is what BenchmarkScale reads of an answer: which processes are there, and
+// their clocks.
+type scaleReport struct {
+	Process struct {
+		Nodes map[string]struct {
+			Metrics struct{ Clock, Cheap probetest.Metric }
+		}
+	}
+	at    time.Time     // when it was asked for
+	took  time.Duration // until it was read
+	bytes int
+}
+
+func (c *scalePoller) poll(b *testing.B) (report scaleReport, err error) {
+	report.at = time.Now()
+	request, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://plugin/report?probe_id="+probetest.ProbeID, nil)
+	if err != nil {
+		return report, err
+	}
+	response, err := c.Do(request)
+	if err != nil {
+		return report, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	report.took, report.bytes = time.Since(report.at), len(body)
+	if err != nil {
+		return report, err
+	}
+	return report, json.Unmarshal(body, &report)
+}
+
 // pollFor polls once a second.
-func pollFor(b *testing.B, client *probetest.Client, d time.Duration, use func(*probetest.Report)) error {
+func (c *scalePoller) pollFor(b *testing.B, d time.Duration, use func(scaleReport)) error {
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		next := time.Now().Add(time.Second)
-		report, err := client.PollFor(b.Context(), 1, time.Second)
+		report, err := c.poll(b)
 		if err != nil {
 			return err
 		}
 		use(report)
-		time.Sleep(time.Until(next))
+		time.Sleep(time.Until(report.at.Add(time.Second)))
 	}
 	return nil
 }
 
 // addAges adds how old the values are that are clocks.
-func addAges(ages map[string][]float64, report *probetest.Report) {
-	processes := report.Topologies["Process"]
-	if processes == nil {
-		return
-	}
-	now := float64(time.Now().UnixNano())/1e9 - report.Elapsed.Seconds()
-	for id := range processes.Nodes {
-		for _, clock := range []string{"clock", "cheap"} {
-			if at, ok := report.Value("Process", id, clock); ok {
-				ages[clock] = append(ages[clock], now-at)
-			}
+func (r *scaleReport) addAges(ages map[string][]float64) {
+	add := func(name string, clock probetest.Metric) {
+		if n := len(clock.Samples); n > 0 {
+			ages[name] = append(ages[name], float64(r.at.UnixMilli())/1e3-clock.Samples[n-1].Value)
 		}
+	}
+	for _, node := range r.Process.Nodes {
+		add("clock", node.Metrics.Clock)
+		add("cheap", node.Metrics.Cheap)
 	}
 }
 
