@@ -52,6 +52,8 @@ func play(role string) int {
 		err = playTunnel(argument)
 	case "activated":
 		err = playActivated()
+	case "user":
+		err = playUser(argument)
 	case "load":
 		err = playLoad(argument)
 	case "server":
