@@ -36,10 +36,11 @@ func plainSample(b []byte) (series []byte, value float64, end int) {
 		return nil, 0, 0
 	}
 	text := b[blank+1 : end-1]
-	// As textparse reads it, which refuses what ParseFloat knows beyond decimals.
 	value, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(text), len(text)), 64)
-	if err != nil || bytes.ContainsAny(text, "pP_") {
-		return nil, 0, 0
+	if err != nil || hasByte(text, '_') || hasByte(text, 'x') || hasByte(text, 'X') {
+		return nil, 0, 0 // textparse refuses underscores and hexadecimal numbers
 	}
 	return b[:blank], value, end
 }
+
+func hasByte(b []byte, c byte) bool { return bytes.IndexByte(b, c) >= 0 }

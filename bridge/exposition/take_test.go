@@ -82,7 +82,7 @@ func samplesOf(t *testing.T, p textparse.Parser) (list []string) {
 
 // A value that textparse refuses is left to it.
 func TestTakeNoBadValue(t *testing.T) {
-	for _, value := range []string{"0x1p4", "1_000", "1p3", "", "one", "1e999", "1#", "{1"} {
+	for _, value := range []string{"0x1p4", "-0X1P4", "0x_1p4", "1_000", "1p3", "", "one", "1e999", "1#", "{1"} {
 		var r Reader
 		r.Reset(strings.NewReader("b "+value+"\n"), MediaText, Options{
 			WantName: func([]byte) bool { return true },

@@ -50,9 +50,9 @@ type evaluator struct {
 	inFlight atomic.Int32 // evaluations that run or wait for a lane
 	changed  atomic.Bool  // the report has points that are not published
 
-	// By rule. A rule is evaluated once at a time, so that no lock is needed.
-	cost    []time.Duration // of the last evaluation
-	failing []bool          // whether it failed; a change is logged
+	// failing has by rule whether it failed; a change is logged. A rule is evaluated once at
+	// a time, so that no lock is needed.
+	failing []bool
 }
 
 func newEvaluator(s *schedule, st *store.Store, rules *mapping.Evaluator, set *mapping.Set, report *plugin.Report, pods *Pods, nodes attribution.Nodes, logger *slog.Logger) *evaluator {
@@ -67,7 +67,6 @@ func newEvaluator(s *schedule, st *store.Store, rules *mapping.Evaluator, set *m
 		logger:   logger,
 		lanes:    newLanes(runtime.GOMAXPROCS(0)),
 		pruneNow: make(chan struct{}, 1),
-		cost:     make([]time.Duration, len(set.Rules())),
 		failing:  make([]bool, len(set.Rules())),
 	}
 }
@@ -168,7 +167,7 @@ func (e *evaluator) evaluateAll(ctx context.Context, due []dueRule) {
 	done := make(chan struct{}, len(due))
 	for _, d := range due {
 		e.inFlight.Add(1)
-		e.lanes.add(evaluation{cost: e.cost[d.rule], run: func() {
+		e.lanes.add(evaluation{cost: d.cost, run: func() {
 			e.evaluate(ctx, d)
 			e.inFlight.Add(-1)
 			done <- struct{}{}
@@ -189,17 +188,17 @@ func (e *evaluator) evaluateAll(ctx context.Context, due []dueRule) {
 func (e *evaluator) evaluate(ctx context.Context, d dueRule) {
 	if e.idle(d.rule) {
 		e.report.Apply(mapping.Result{Rule: d.rule, At: d.at})
-		e.schedule.done(d.rule, false)
+		e.schedule.done(d.rule, 0, false)
 		return
 	}
 	start := time.Now()
 	result, err := e.rules.Evaluate(ctx, d.rule, d.at)
-	e.cost[d.rule] = time.Since(start)
+	cost := time.Since(start)
 	if ctx.Err() != nil {
 		return
 	}
 	var timeout promql.ErrQueryTimeout
-	defer e.schedule.done(d.rule, errors.As(err, &timeout))
+	defer e.schedule.done(d.rule, cost, errors.As(err, &timeout))
 	rule := e.set.Rules()[d.rule]
 	switch {
 	case err != nil:
@@ -233,6 +232,6 @@ func (e *evaluator) idle(rule int) bool {
 func (e *evaluator) takeOver(old *evaluator, same map[int]int) {
 	e.schedule.takeOver(old.schedule, same)
 	for i, j := range same {
-		e.cost[j], e.failing[j] = old.cost[i], old.failing[i]
+		e.failing[j] = old.failing[i]
 	}
 }

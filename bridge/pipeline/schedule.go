@@ -18,12 +18,13 @@ const (
 // rule becomes due when samples that it selects arrive. It is evaluated at their
 // timestamp, so that a counter's increase is not extrapolated beyond the scrape.
 //
-// A rule that one target feeds is evaluated at each of that target's scrapes. A rule
-// that two hundred targets feed would be evaluated two hundred times an interval, for
-// the same result. It waits for samples that are 0.9 of the interval younger than those
-// of its last evaluation. The samples' own times count: an evaluation that came late
-// does not make the next one late. If no such samples arrive, because the last target
-// of the rule has vanished, the rule goes alone after 1.1 of the interval.
+// A rule that one target feeds is evaluated at each of that target's scrapes: when samples
+// come that are 0.9 of the interval younger than those of its last evaluation. The
+// samples' own times count: an evaluation that came late does not make the next one late.
+//
+// A rule that two hundred targets feed would be evaluated two hundred times an interval. It
+// is evaluated four times, so that no value waits for longer than a quarter of it, as long
+// as the rules are cheap: see [schedule.pause].
 //
 // A standing rule has a value without any samples, absent(up) for example. It goes
 // alone, too, where no samples arrive.
@@ -34,6 +35,7 @@ type schedule struct {
 	mu       sync.Mutex
 	rules    []ruleSchedule
 	standing []time.Duration // intervals of standing rules; 0 for rules that need samples
+	total    time.Duration   // of the rules' costs
 	// wake has room for one: a commit must not wait for an evaluation.
 	wake chan struct{}
 	now  func() time.Time
@@ -42,21 +44,23 @@ type schedule struct {
 type ruleSchedule struct {
 	pending bool      // there are samples that were not evaluated
 	at      time.Time // newest timestamp of these samples
-	overdue time.Time // when the rule goes without further samples
+	overdue time.Time // when the rule goes with these samples
 	ready   bool      // due now
 
 	last   time.Time // wall time of the last evaluation
 	lastAt time.Time // timestamp of the last evaluation
 
+	cost    time.Duration // of the last evaluation
 	running bool
 	retry   time.Time     // not due before, after a timeout
 	backoff time.Duration // that led to retry; 0 if the last evaluation did not time out
 }
 
-// dueRule is a rule to be evaluated and the timestamp to do it at.
+// dueRule is a rule to be evaluated, and the timestamp to do it at.
 type dueRule struct {
 	rule int
 	at   time.Time
+	cost time.Duration // of the last evaluation
 }
 
 // newSchedule returns a schedule of rules by their indices. Of standing rules it is
@@ -80,7 +84,7 @@ func (s *schedule) commit(c store.Commit) {
 		if c.Time.After(r.at) {
 			r.at = c.Time
 		}
-		if overdue := r.last.Add(c.Interval * 11 / 10); !r.pending || overdue.Before(r.overdue) {
+		if overdue := r.last.Add(s.pause(c.Interval)); !r.pending || overdue.Before(r.overdue) {
 			r.overdue = overdue
 		}
 		r.pending = true
@@ -94,6 +98,17 @@ func (s *schedule) commit(c store.Commit) {
 	}
 }
 
+// costShare bounds what evaluations take that are not at the pace of the scrapes: one part
+// in costShare of a CPU.
+const costShare = 100
+
+// pause returns how long after its last evaluation a rule waits with samples that are not an
+// interval younger: a quarter of the interval, or longer if all rules together cost so much.
+// It is 1.1 of the interval at most, by which time such samples should have come.
+func (s *schedule) pause(interval time.Duration) time.Duration {
+	return min(max(interval/4, costShare*s.total), interval*11/10)
+}
+
 func (s *schedule) awake() {
 	select {
 	case s.wake <- struct{}{}:
@@ -101,12 +116,14 @@ func (s *schedule) awake() {
 	}
 }
 
-// done takes note of the end of an evaluation.
-func (s *schedule) done(rule int, timedOut bool) {
+// done takes note of the end of an evaluation, and of the time that it took.
+func (s *schedule) done(rule int, cost time.Duration, timedOut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &s.rules[rule]
 	r.running = false
+	s.total += cost - r.cost
+	r.cost = cost
 	if timedOut {
 		r.backoff = min(max(retryAfter, 2*r.backoff), retryAtMost)
 		r.retry = s.now().Add(r.backoff)
@@ -123,7 +140,7 @@ func (s *schedule) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.rules {
-		s.rules[i] = ruleSchedule{running: s.rules[i].running}
+		s.rules[i] = ruleSchedule{running: s.rules[i].running, cost: s.rules[i].cost}
 	}
 }
 
@@ -163,8 +180,8 @@ func (s *schedule) take(idle time.Duration) (due []dueRule, wait time.Duration) 
 		if r.at.Before(r.lastAt) {
 			r.at = r.lastAt
 		}
-		due = append(due, dueRule{rule: i, at: r.at})
-		*r = ruleSchedule{last: now, lastAt: r.at, running: true, backoff: r.backoff}
+		due = append(due, dueRule{rule: i, at: r.at, cost: r.cost})
+		*r = ruleSchedule{last: now, lastAt: r.at, running: true, backoff: r.backoff, cost: r.cost}
 		if s.standing[i] > 0 {
 			wait = min(wait, s.standing[i]*11/10)
 		}
@@ -186,6 +203,7 @@ func (s *schedule) takeOver(old *schedule, same map[int]int) {
 			r.at = maxTime(r.at, r.lastAt)
 		}
 		s.rules[j] = r
+		s.total += r.cost
 	}
 	s.awake()
 }

@@ -27,8 +27,8 @@ type arrival struct {
 // evaluations plays scrapes against a schedule of two rules, and a standing one of
 // that interval if it is not 0, and returns the
 // timestamps, in seconds, at which each rule was evaluated. Between scrapes it
-// wakes up when the schedule says so, as the evaluator does.
-func evaluations(scrapes []arrival, standing time.Duration, until float64) map[int][]float64 {
+// wakes up when the schedule says so, as the evaluator does. Each evaluation costs that.
+func evaluations(scrapes []arrival, standing, cost time.Duration, until float64) map[int][]float64 {
 	var c clock
 	s := newSchedule([]time.Duration{0, 0, standing})
 	s.now = func() time.Time { return c.t }
@@ -38,7 +38,7 @@ func evaluations(scrapes []arrival, standing time.Duration, until float64) map[i
 		due, wait := s.take(time.Hour)
 		for _, d := range due {
 			got[d.rule] = append(got[d.rule], d.at.Sub(epoch).Seconds())
-			s.done(d.rule, false)
+			s.done(d.rule, cost, false)
 		}
 		return wait
 	}
@@ -66,6 +66,7 @@ func TestSchedule(t *testing.T) {
 		name     string
 		scrapes  []arrival
 		standing time.Duration
+		cost     time.Duration
 		want     map[int][]float64
 	}{{
 		name:    "one target: at each of its scrapes",
@@ -76,13 +77,40 @@ func TestSchedule(t *testing.T) {
 		scrapes: []arrival{{10, 10.1, i, []int{0}}, {11, 11.1, i, []int{1}}, {15, 15.1, i, []int{0}}},
 		want:    map[int][]float64{0: {10, 15}, 1: {11}},
 	}, {
-		name: "two targets: once an interval, with the first that comes",
+		name: "two targets: at the scrapes of both",
 		scrapes: []arrival{
 			{10, 10, i, []int{0}}, {12, 12, i, []int{0}},
 			{15, 15, i, []int{0}}, {17, 17, i, []int{0}},
 			{20, 20, i, []int{0}},
 		},
+		want: map[int][]float64{0: {10, 12, 15, 17, 20}},
+	}, {
+		name: "two targets, of a rule that takes a hundredth of the interval: once an interval, with the first that comes",
+		scrapes: []arrival{
+			{10, 10, i, []int{0}}, {12, 12, i, []int{0}},
+			{15, 15, i, []int{0}}, {17, 17, i, []int{0}},
+			{20, 20, i, []int{0}},
+		},
+		cost: 50 * time.Millisecond,
 		want: map[int][]float64{0: {10, 15, 20}},
+	}, {
+		name: "many targets: each quarter of the interval, with the samples that are there then",
+		scrapes: []arrival{
+			{10, 10, i, []int{0}}, {10.5, 10.5, i, []int{0}}, {11, 11, i, []int{0}}, {11.5, 11.5, i, []int{0}}, {12, 12, i, []int{0}},
+			{12.5, 12.5, i, []int{0}}, {13, 13, i, []int{0}}, {13.5, 13.5, i, []int{0}}, {14, 14, i, []int{0}},
+			{14.5, 14.5, i, []int{0}}, {15, 15, i, []int{0}},
+		},
+		// 1.25 s after the evaluation before, by the clock.
+		want: map[int][]float64{0: {10, 11, 12.5, 13.5, 15}},
+	}, {
+		name: "many targets, of a rule that takes more: each 100 times that",
+		scrapes: []arrival{
+			{10, 10, i, []int{0}}, {10.5, 10.5, i, []int{0}}, {11, 11, i, []int{0}}, {11.5, 11.5, i, []int{0}}, {12, 12, i, []int{0}},
+			{12.5, 12.5, i, []int{0}}, {13, 13, i, []int{0}}, {13.5, 13.5, i, []int{0}}, {14, 14, i, []int{0}},
+			{14.5, 14.5, i, []int{0}}, {15, 15, i, []int{0}},
+		},
+		cost: 22 * time.Millisecond,
+		want: map[int][]float64{0: {10, 12, 14, 15}},
 	}, {
 		name:    "the last samples of a target that vanished go alone",
 		scrapes: []arrival{{10, 10, i, []int{0}}, {12, 12, i, []int{0}}},
@@ -106,7 +134,7 @@ func TestSchedule(t *testing.T) {
 		want:     map[int][]float64{2: {5.5, 9.5, 14.5, 19.5, 25.5, 31, 36.5, 42, 47.5, 53, 58.5}},
 	}} {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, evaluations(tt.scrapes, tt.standing, 60)); diff != "" {
+			if diff := cmp.Diff(tt.want, evaluations(tt.scrapes, tt.standing, tt.cost, 60)); diff != "" {
 				t.Errorf("evaluations (-want +got):\n%s", diff)
 			}
 		})
@@ -138,7 +166,7 @@ func TestRuleIsNotDueWhileItRuns(t *testing.T) {
 	if due, _ := s.take(time.Hour); len(due) != 0 {
 		t.Errorf("due while it runs: %v", due)
 	}
-	s.done(0, false)
+	s.done(0, 0, false)
 	if due, _ := s.take(time.Hour); len(due) != 1 || !due[0].at.Equal(second) {
 		t.Errorf("due after it ran: %v", due)
 	}
@@ -156,6 +184,6 @@ func TestLateScrape(t *testing.T) {
 		if due, _ := s.take(time.Hour); len(due) != 1 || !due[0].at.Equal(at) {
 			t.Errorf("due when the scrape of %v s arrives: %v", scrape.timestamp, due)
 		}
-		s.done(0, false)
+		s.done(0, 0, false)
 	}
 }

@@ -103,7 +103,12 @@ func (n *node) publish() *publishedNode {
 	p := &publishedNode{
 		nodeRef: n.nodeRef,
 		key:     n.key,
-		head:    appendNode(nil, n.key),
+		metrics: make([]publishedMetric, 0, len(shown)),
+	}
+	if before := n.published; before != nil && before.key == n.key {
+		p.head = before.head
+	} else {
+		p.head = appendNode(nil, n.key)
 	}
 	if len(shown) < len(n.metrics) {
 		for _, m := range n.metrics {

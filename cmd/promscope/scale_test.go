@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,6 +62,7 @@ func allPoints() []string {
 		"processes=0", "processes=200", "processes=1000", "processes=3000",
 		"churn=20",
 		"servers=1", "servers=100", "servers=1000",
+		"targets=10 series=1000 selected=100 reloads=1",
 	)
 }
 
@@ -78,6 +80,7 @@ type scale struct {
 	processes int // others, that do nothing
 	churn     int // processes a second that start, serve an exposition and end
 	servers   int // HTTP servers, asked each second
+	reloads   int // of the configuration, in a second
 
 	maxSeries int
 	zero      bool // no configuration: what promscope finds by itself
@@ -90,7 +93,7 @@ func parseScale(point string) (s scale, err error) {
 		key, value, _ := strings.Cut(word, "=")
 		numbers := map[string]*int{
 			"targets": &s.targets, "series": &s.series, "selected": &s.selected, "pids": &s.pids, "metrics": &s.metrics,
-			"rules": &s.rules, "processes": &s.processes, "churn": &s.churn, "servers": &s.servers, "max_series": &s.maxSeries,
+			"rules": &s.rules, "processes": &s.processes, "churn": &s.churn, "servers": &s.servers, "reloads": &s.reloads, "max_series": &s.maxSeries,
 		}
 		switch {
 		case numbers[key] != nil:
@@ -125,7 +128,7 @@ func BenchmarkScale(b *testing.B) {
 		b.Skip("needs root, for network namespaces and the collector http")
 	}
 	points := []string{*scalePoints}
-	settle, window := 15*time.Second, 20*time.Second
+	settle, window := 10*time.Second, 15*time.Second
 	switch *scalePoints {
 	case "small":
 		points, settle, window = smallPoints(), 2*time.Second, 3*time.Second
@@ -166,6 +169,15 @@ func (s scale) measure(b *testing.B, settle, window time.Duration) {
 	if addresses != "" {
 		bare, _ = startRole(b, 0, nil, fmt.Sprintf("fetch %s %s", s.interval, addresses))
 		defer bare.kill()
+	}
+	if s.reloads > 0 {
+		reload := time.NewTicker(time.Second / time.Duration(s.reloads))
+		defer reload.Stop()
+		go func() {
+			for range reload.C {
+				_ = p.Process.Signal(syscall.SIGHUP)
+			}
+		}()
 	}
 	if err := client.pollFor(b, settle, func(scaleReport) {}); err != nil {
 		b.Fatal(err)
