@@ -28,6 +28,7 @@ func startEverything(t *testing.T) []server {
 	var all []server
 	for _, start := range []func(*testing.T) []server{
 		everyNode, everyNginx, everyApache, everyHAProxy, everyRedis, everyPostgres, everyMariaDB, everyPushgateway,
+		everyBIND, everyVarnish, everySquid, everyEtcd, everyPrometheus, everyAlertmanager, everyCoreDNS, everyCaddy, everyRabbitMQ, everyOther,
 	} {
 		all = append(all, start(t)...)
 	}
