@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -392,7 +393,7 @@ func postJSON(url, body string) (answer map[string]any, err error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: %s", url, resp.Status)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil && err != io.EOF { //nolint:errorlint // Decode does not wrap it
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return answer, nil
