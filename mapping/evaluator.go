@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/util/annotations"
 )
 
 // Nodes knows which nodes exist. It is safe for concurrent use.
@@ -189,6 +191,8 @@ func (e *Evaluator) query(ctx context.Context, state *ruleState, at time.Time, u
 	if samples := query.Stats().Samples; samples != nil {
 		stats.series = samples.TotalSeries
 	}
+	// The name says nothing of what is a counter, and lintCounter has remarked on it.
+	maps.DeleteFunc(result.Warnings, func(_ string, err error) bool { return errors.Is(err, annotations.PossibleNonCounterInfo) })
 	stats.warnings = remarks(result.Warnings.AsStrings(state.rule.Query, maxRemarks, maxRemarks))
 	var vector promql.Vector
 	switch v := result.Value.(type) {

@@ -755,8 +755,18 @@ func TestExplain(t *testing.T) {
 	if !status.At.Equal(start.Add(90*time.Second)) || status.Series != 6 || status.Elements != 2 || status.Points != 1 || status.Evaluations != 1 {
 		t.Errorf("status %+v", status)
 	}
-	if len(status.Warnings) != 1 || !strings.Contains(status.Warnings[0], "might not be a counter") {
+	// The engine takes a counter for none by its name.
+	if len(status.Warnings) != 0 {
 		t.Errorf("warnings %q", status.Warnings)
+	}
+}
+
+func TestWarningsOfTheEngine(t *testing.T) {
+	set := mustSet(t, `[{metric: m, label: M, expr: 'quantile by (pid) (2, rate(x[1m]))', node: {process: pid}}]`)
+	e := NewEvaluator(set, load(t, `x{pid="1"} 0+5x20`), nil, nil, nil, limits(EvaluatorOptions{}))
+	evaluate(t, e, 0, 90*time.Second)
+	if got := e.Status()[0].Warnings; len(got) != 1 || !strings.Contains(got[0], "quantile value should be between 0 and 1") {
+		t.Errorf("warnings %q", got)
 	}
 }
 

@@ -30,7 +30,7 @@ func (r *Rule) lint(opts Options) (list document.List) {
 	warn, remark := say(document.Warning), say(document.Remark)
 	for _, s := range r.expression.selectors {
 		lintWindow(s, opts, warn)
-		lintCounter(s, remark)
+		lintCounter(s, opts, warn, remark)
 		lintName(s, warn)
 		lintFed(s, opts, warn)
 	}
@@ -57,12 +57,12 @@ func lintWindow(s vectorSelector, opts Options, warn lintFunc) {
 			model.Duration(expr.RateWindow(interval)), model.Duration(minIntervals*interval)))
 }
 
-// lintCounter looks for rates of metrics whose names are not those of counters. Many
-// exporters call counters otherwise, so that is no reason to warn. Inside a histogram
-// function the name says nothing: native histograms have no suffix.
-func lintCounter(s vectorSelector, remark lintFunc) {
+// lintCounter looks for rates of what is no counter. Where the TYPE is not known, the
+// name is looked at. Many exporters call counters otherwise, so that is no reason to warn.
+// Inside a histogram function the name says nothing: native histograms have no suffix.
+func lintCounter(s vectorSelector, opts Options, warn, remark lintFunc) {
 	name := metricName(s.node.LabelMatchers)
-	if name == "" || len(s.calls) == 0 || isCounterName(name) {
+	if name == "" || len(s.calls) == 0 {
 		return
 	}
 	function := s.calls[len(s.calls)-1]
@@ -72,8 +72,21 @@ func lintCounter(s vectorSelector, remark lintFunc) {
 	if slices.ContainsFunc(s.calls, func(c string) bool { return strings.HasPrefix(c, "histogram_") }) {
 		return
 	}
-	remark(int(s.node.PosRange.Start), fmt.Sprintf("%s() of %s, which by its name is no counter", function, name),
-		"all is well if its TYPE is counter; a gauge takes delta() or deriv()")
+	var known model.MetricType
+	if opts.Type != nil {
+		known = opts.Type(name)
+	}
+	switch known {
+	case model.MetricTypeCounter, model.MetricTypeHistogram, model.MetricTypeSummary:
+	case model.MetricTypeGauge, model.MetricTypeGaugeHistogram, model.MetricTypeInfo, model.MetricTypeStateset:
+		warn(int(s.node.PosRange.Start), fmt.Sprintf("%s() of %s, whose TYPE is %s", function, name, known),
+			"only counters and histograms have a rate; a gauge takes delta() or deriv()")
+	default:
+		if !isCounterName(name) {
+			remark(int(s.node.PosRange.Start), fmt.Sprintf("%s() of %s, which by its name is no counter", function, name),
+				"all is well if its TYPE is counter; a gauge takes delta() or deriv()")
+		}
+	}
 }
 
 func isCounterName(name string) bool {

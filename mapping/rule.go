@@ -33,6 +33,10 @@ type Options struct {
 	// rule that starves is not warned of.
 	Fed func(matchers []*labels.Matcher) (fed bool, hint string)
 
+	// Type returns what the # TYPE line of a metric says. Nil, and an empty answer, mean
+	// that it is not known.
+	Type func(metric string) model.MetricType
+
 	// MaxWindow is the longest window (range, offset and enclosing subqueries)
 	// that an expression may look back.
 	MaxWindow time.Duration

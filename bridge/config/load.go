@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/promscope/promscope/mapping/document"
@@ -20,7 +21,10 @@ var defaultJobs []byte
 
 // Load reads and checks a configuration file and the rule files that it names.
 // The list holds all errors and warnings; with an error the config is nil.
-func Load(path string) (*Config, document.List) {
+func Load(path string) (*Config, document.List) { return LoadTyped(path, nil) }
+
+// LoadTyped is Load where the types of metrics are known, as mapping.Options.Type has them.
+func LoadTyped(path string, types func(metric string) model.MetricType) (*Config, document.List) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, document.List{{
@@ -28,7 +32,7 @@ func Load(path string) (*Config, document.List) {
 			Message:  fmt.Sprintf("reading the configuration: %v", errors.Unwrap(err)),
 		}}
 	}
-	return Parse(path, content)
+	return parse(path, content, types)
 }
 
 // Default returns the configuration that is in force without a file.
@@ -36,7 +40,9 @@ func Default() (*Config, document.List) { return Parse("", nil) }
 
 // Parse is Load for a file that has been read already. Its name is used in
 // messages, and its directory for relative file names.
-func Parse(name string, content []byte) (*Config, document.List) {
+func Parse(name string, content []byte) (*Config, document.List) { return parse(name, content, nil) }
+
+func parse(name string, content []byte, types func(metric string) model.MetricType) (*Config, document.List) {
 	doc, err := document.Parse(name, content)
 	if err != nil {
 		var list document.List
@@ -45,7 +51,7 @@ func Parse(name string, content []byte) (*Config, document.List) {
 		}
 		return nil, list
 	}
-	l := &loader{doc: doc, raw: defaults()}
+	l := &loader{doc: doc, raw: defaults(), types: types}
 	if name != "" {
 		l.dir = filepath.Dir(name)
 	}
@@ -63,6 +69,7 @@ type loader struct {
 	doc   *document.Document
 	dir   string // of the document's file
 	raw   rawConfig
+	types func(metric string) model.MetricType // nil if they are not known
 	found document.List
 }
 

@@ -15,7 +15,7 @@ import (
 // loadRules reads the rules: the configuration's own, those of its rule files,
 // and then the presets. Earlier rules come first on a node.
 func (l *loader) loadRules(c *Config) {
-	opts := mapping.Options{Interval: c.interval, MaxWindow: c.Limits.MaxWindow}
+	opts := mapping.Options{Interval: c.interval, Type: l.types, MaxWindow: c.Limits.MaxWindow}
 	if opts.MaxWindow <= 0 { // an error of its own
 		opts.MaxWindow = time.Duration(defaults().Limits.MaxWindow)
 	}

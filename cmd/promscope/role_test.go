@@ -80,10 +80,11 @@ func play(role string) int {
 }
 
 // startRole starts the test binary as that program, in new namespaces of those
-// kinds, and waits until it has printed a line, which is returned.
-func startRole(t testing.TB, namespaces uintptr, env []string, role string) (*process, string) {
+// kinds, and waits until it has printed a line, which is returned. The arguments are but
+// looked at by promscope.
+func startRole(t testing.TB, namespaces uintptr, env []string, role string, args ...string) (*process, string) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(append(withoutHostName(), roleVariable+"="+role), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
 	stdin, err := cmd.StdinPipe()
