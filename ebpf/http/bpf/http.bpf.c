@@ -329,15 +329,15 @@ static __always_inline __u32 skb_seq(struct sk_buff *skb)
 }
 
 // segment looks at what a reader takes from a segment: all of it from offset on, however little that reader wants.
-static __noinline int segment(struct sk_buff *skb, struct connection *c, __u32 offset)
+static __noinline int segment(struct sock *sk, struct sk_buff *skb, struct connection *c, __u32 offset)
 {
 	struct piece p = {.skb = skb, .span.base = offset};
 
-	if (!skb)
+	if (!sk || !skb)
 		return 0;
 	p.span.len = skb->len - offset;
 	p.span.seq = skb_seq(skb) + offset;
-	return received(skb->sk, c, &p);
+	return received(sk, c, &p);
 }
 
 // asks takes the usual case: a server that waits for a request reads a segment, which is one as a whole, and without a
@@ -398,7 +398,7 @@ int BPF_PROG(on_receive, struct sk_buff *skb)
 		return 0;
 	if (likely(c && c->role == SERVER && !c->waiting && c->requests.stage == START && !c->observed) && likely(asks(skb, c, offset)))
 		return 0;
-	return segment(skb, c, offset);
+	return segment(sk, skb, c, offset);
 }
 
 // reading is where a thread's call of tcp_recvmsg puts what it reads.
