@@ -88,9 +88,11 @@ func (p *Prober) exchange(ctx context.Context, e *endpoint) (probeResult, error)
 	defer response.Body.Close()
 	x.budget.left.Store(probeBytes)
 	answer, err := client.Read(response)
-	switch request.Reason(err) {
-	case "":
-	case "content_type":
+	switch reason := request.Reason(err); {
+	case err == nil:
+	case reason == "":
+		return probeFailed, err
+	case reason == "content_type":
 		return probeOther, fmt.Errorf("%w: %w", errNoExposition, err)
 	default:
 		return probeOther, err

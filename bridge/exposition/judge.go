@@ -13,8 +13,6 @@ import (
 // Protobuf needs a family as a whole for that.
 const maxJudged = maxLine
 
-var errBinary = errors.New("body has a NUL byte")
-
 // Judge tells whether a body of a media type is an exposition, by its beginning: it
 // parses the first piece as a scrape would that wants all of it. It returns whether there
 // is anything in it, samples or a # TYPE line. An exporter may have nothing to say, but a

@@ -3,12 +3,11 @@ package exposition
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/prometheus/prometheus/model/textparse"
 )
-
-var errFamily = errors.New("malformed protobuf metric family")
 
 // protoFilter filters the delimited protobuf format by metric families. It passes over
 // an unwanted family field by field, to count its samples. It decodes nothing of it, and
@@ -79,7 +78,7 @@ func (f *protoFilter) head() (head, size int, err error) {
 func (f *protoFilter) hold(n int) error {
 	for len(f.unread()) < n {
 		if f.err != nil {
-			return io.ErrUnexpectedEOF
+			return fmt.Errorf("protobuf metric family: %w", io.ErrUnexpectedEOF)
 		}
 		if err := f.more(maxWhole); err != nil {
 			return err

@@ -52,7 +52,7 @@ func (r *Reader) Reset(body io.Reader, mediaType string, options Options) {
 }
 
 // Next returns a parser of the next piece, and io.EOF after the last. The parser is
-// valid until the next call.
+// valid until the next call. An error is that of reading the body, or has a method Reason.
 func (r *Reader) Next() (textparse.Parser, error) {
 	piece, err := r.next()
 	if err != nil {

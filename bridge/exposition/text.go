@@ -13,13 +13,8 @@ const pieceSize = 32 << 10
 // eof is the last line of OpenMetrics.
 const eof = "# EOF"
 
-var (
-	errNoEOF    = errors.New("data does not end with # EOF")
-	errAfterEOF = errors.New("unexpected data after # EOF")
-	errUnclosed = errors.New("quoted string is not closed")
-	// errVerbatim asks for the rest of the body to be parsed as it is.
-	errVerbatim = errors.New("exposition has a NUL byte")
-)
+// errVerbatim asks for the rest of the body to be parsed as it is.
+var errVerbatim = errors.New("exposition has a NUL byte")
 
 // textFilter filters the text format and OpenMetrics by lines, before any lexer sees
 // them. Textparse is the judge of what is right. The filter leaves out a line only if

@@ -16,8 +16,6 @@ const (
 	maxWhole = 64 << 20
 )
 
-var errTooLong = errors.New("exposition has a line or family that is too long")
-
 // window is the part of a body that is in memory: buf[r:w] is read and not yet
 // consumed. A filter also keeps here what it tells of the body beside its pieces.
 type window struct {
@@ -60,7 +58,7 @@ func (w *window) more(limit int) error {
 	w.r, w.w = 0, n
 	if n == len(w.buf) {
 		if n >= limit {
-			return fmt.Errorf("%w: more than %d bytes", errTooLong, limit)
+			return fmt.Errorf("%w, more than %d bytes", errTooLong, limit)
 		}
 		w.buf = append(w.buf, make([]byte, min(n, limit-n))...)
 	}

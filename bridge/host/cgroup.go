@@ -15,6 +15,12 @@ func (m *Machine) ContainerOf(pid int) (container, pod string, err error) {
 	if err != nil {
 		return "", "", processError(pid, err)
 	}
+	container, pod = parseCgroups(content)
+	return container, pod, nil
+}
+
+// parseCgroups parses the content of /proc/PID/cgroup (cgroups(7)).
+func parseCgroups(content []byte) (container, pod string) {
 	// Version 1 has a line for each hierarchy, and runtimes do not use them all;
 	// in the hybrid layout the line of version 2 is there, but says "/".
 	for len(content) > 0 {
@@ -27,5 +33,5 @@ func (m *Machine) ContainerOf(pid int) (container, pod string, err error) {
 		c := cgroup.Parse(string(line[path:]))
 		container, pod = cmp.Or(container, c.Container), cmp.Or(pod, c.Pod)
 	}
-	return container, pod, nil
+	return container, pod
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,12 +32,17 @@ func (m *Machine) uptime() (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading uptime: %w", err)
 	}
-	first, _, _ := bytes.Cut(content, []byte(" "))
-	seconds, err := strconv.ParseFloat(string(bytes.TrimSpace(first)), 64)
+	up, err := parseUptime(content)
 	if err != nil {
 		return 0, fmt.Errorf("reading uptime: %w", err)
 	}
-	return time.Duration(seconds * float64(time.Second)), nil
+	return up, nil
+}
+
+// parseUptime parses the content of /proc/uptime (proc_uptime(5)): "350735.47 234388.90".
+func parseUptime(content []byte) (time.Duration, error) {
+	first, _, _ := bytes.Cut(content, []byte(" "))
+	return time.ParseDuration(string(bytes.TrimSpace(first)) + "s")
 }
 
 // startTime converts a start time in ticks since boot to wall time. It is at

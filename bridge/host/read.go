@@ -46,11 +46,17 @@ func readLink(path, kind string) (inode uint64, ok bool, err error) {
 	if err != nil {
 		return 0, false, err
 	}
-	target := buf[:n]
-	if len(target) < len(kind)+len(":[0]") || string(target[:len(kind)]) != kind ||
+	inode, ok = parseLink(buf[:n], kind)
+	return inode, ok, nil
+}
+
+// parseLink parses kind:[123]. It is not ok if the target is of another kind.
+func parseLink(target []byte, kind string) (inode uint64, ok bool) {
+	n := len(target)
+	if n < len(kind)+len(":[0]") || string(target[:len(kind)]) != kind ||
 		string(target[len(kind):len(kind)+2]) != ":[" || target[n-1] != ']' {
-		return 0, false, nil
+		return 0, false
 	}
-	inode, err = strconv.ParseUint(string(target[len(kind)+2:n-1]), 10, 64)
-	return inode, err == nil, nil
+	inode, err := strconv.ParseUint(string(target[len(kind)+2:n-1]), 10, 64)
+	return inode, err == nil
 }

@@ -38,7 +38,10 @@ func parseStat(b []byte) (p Process, state byte, threads int, err error) {
 	}
 	p.Comm = string(b[open+1 : end])
 
-	rest := bytes.TrimSpace(b[end+1:])
+	rest, spaced := bytes.CutPrefix(bytes.TrimSuffix(b[end+1:], []byte("\n")), []byte(" "))
+	if !spaced {
+		return Process{}, 0, 0, errStat
+	}
 	// Fields are counted as the manual page does.
 	for number := 3; len(rest) > 0; number++ {
 		var field []byte

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"os"
 	"testing"
 
 	"github.com/prometheus/procfs"
@@ -18,20 +17,6 @@ func TestParseStat(t *testing.T) {
 			t.Errorf("%q is no stat file", bad)
 		}
 	}
-}
-
-func FuzzParseStat(f *testing.F) {
-	own, err := os.ReadFile("/proc/self/stat")
-	if err != nil {
-		f.Skip(err)
-	}
-	f.Add(own)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		p, _, _, err := parseStat(b)
-		if err == nil && len(p.Comm) > len(b) {
-			t.Errorf("%+v", p)
-		}
-	})
 }
 
 // The parser here and the one in procfs agree on all processes.

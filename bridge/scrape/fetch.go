@@ -2,9 +2,11 @@ package scrape
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -35,9 +37,22 @@ func reasonOf(err error) string {
 		return "canceled"
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "truncated"
+	case isTLS(err):
+		return "tls"
 	default:
 		return "connection"
 	}
+}
+
+// isTLS tells whether one side refuses the other's TLS, or there is none.
+func isTLS(err error) bool {
+	var (
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		alert       *net.OpError
+	)
+	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &certificate) || errors.As(err, &record) ||
+		errors.As(err, &alert) && (alert.Op == "remote error" || alert.Op == "local error") // those of crypto/tls
 }
 
 // answer is what a target answers to one scrape: an exposition.

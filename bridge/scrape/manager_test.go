@@ -293,7 +293,7 @@ func TestTroubleStaysAlone(t *testing.T) {
 			"encoding": func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", text)
 				w.Header().Set("Content-Encoding", "gzip")
-				_, _ = io.WriteString(w, "a 1\n")
+				_, _ = io.WriteString(w, "# TYPE a gauge\na 1\n")
 			},
 		}
 		j := jobNamed("bad")

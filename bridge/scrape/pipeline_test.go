@@ -184,9 +184,14 @@ func TestPipelineRefuses(t *testing.T) {
 }
 
 func FuzzPipeline(f *testing.F) {
+	formats := []string{exposition.MediaText, exposition.MediaOpenMetrics, exposition.MediaProto}
 	for _, trap := range traps(f) {
-		f.Add([]byte(trap), false)
+		f.Add([]byte(trap), byte(0), false)
+		f.Add([]byte(trap+"# EOF\n"), byte(1), false)
 	}
-	f.Add(recorded(f, "node_exporter.txt")[:4000], true)
-	f.Fuzz(func(t *testing.T, b []byte, honor bool) { checkPipeline(t, b, exposition.MediaText, honor) })
+	f.Add(recorded(f, "node_exporter.txt")[:4000], byte(0), true)
+	f.Add(recorded(f, "prometheus.pb")[:6000], byte(2), true)
+	f.Fuzz(func(t *testing.T, b []byte, format byte, honor bool) {
+		checkPipeline(t, b, formats[int(format)%len(formats)], honor)
+	})
 }

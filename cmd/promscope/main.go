@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -25,6 +26,9 @@ func main() {
 		info, _ := debug.ReadBuildInfo()
 		version.Version = builtVersion(info)
 	}
+	// The standard library's logger gets only what a target sends unasked: net/http quotes
+	// up to 4 KiB of it, at each scrape, whoever may read the target.
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

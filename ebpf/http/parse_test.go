@@ -43,7 +43,7 @@ type parseContext struct {
 }
 
 // newParser returns the parser as it runs in the kernel.
-func newParser(t *testing.T) func(text string) int32 {
+func newParser(t testing.TB) func(text string) (status int32, err error) {
 	t.Helper()
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(parser))
 	if err != nil {
@@ -55,14 +55,10 @@ func newParser(t *testing.T) func(text string) int32 {
 	}
 	requireBPF(t, required(""), err)
 	t.Cleanup(func() { collection.Close() })
-	return func(text string) int32 {
-		t.Helper()
-		in := parseContext{Head: headOf(text)}
+	return func(text string) (int32, error) {
 		var out parseContext
-		if _, err := collection.Programs["parse"].Run(&ebpf.RunOptions{Context: in, ContextOut: &out}); err != nil {
-			t.Fatal(err)
-		}
-		return out.Status
+		_, err := collection.Programs["parse"].Run(&ebpf.RunOptions{Context: parseContext{Head: headOf(text)}, ContextOut: &out})
+		return out.Status, err
 	}
 }
 
@@ -92,8 +88,8 @@ func TestParseStatus(t *testing.T) {
 		"SIP/2.0 200 OK":    0,
 		"GET / HTTP/1.1":    0,
 	} {
-		if got := parse(head); got != want {
-			t.Errorf("%q: status %d, want %d", head, got, want)
+		if got, err := parse(head); err != nil || got != want {
+			t.Errorf("%q: status %d, %v, want %d", head, got, err, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -54,16 +55,35 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// What is read out of a path stands in it, as a name of its own or behind its runtime's,
+// and a group within the container is the container's, but not the container.
 func FuzzParse(f *testing.F) {
-	f.Add("/kubepods.slice/kubepods-pod0b21f5f0_6d1b_4d5e_9f3c_0a2b5e0e9d11.slice/cri-containerd-" + strings.Repeat("1", 64) + ".scope")
-	f.Add("/docker/" + strings.Repeat("1", 64) + ":x:pod" + strings.Repeat("2", 32))
+	id := strings.Repeat("1234abcd", 8)
+	f.Add("/kubepods.slice/kubepods-pod0b21f5f0_6d1b_4d5e_9f3c_0a2b5e0e9d11.slice/cri-containerd-" + id + ".scope")
+	f.Add("/docker/" + id + ":x:pod" + strings.Repeat("2", 32))
+	f.Add("/libpod_parent/" + strings.Repeat("f", 64) + "/libpod-" + id)
+	f.Add("/machine.slice/libpod-conmon-" + id + ".scope")
+	f.Add("/kubepods/burstable/pod0b21f5f0-6d1b-4d5e-9f3c-0a2b5e0e9d11/" + id + "/docker/" + strings.Repeat("f", 64))
 	f.Fuzz(func(t *testing.T, path string) {
 		c := Parse(path)
-		if c.Container != "" && (len(c.Container) != 64 || !strings.Contains(path, c.Container)) {
-			t.Errorf("container %q", c.Container)
+		if c.Container != "" {
+			name := regexp.MustCompile(`(^|[/:-])` + c.Container + `(\.scope)?([/:]|$)`)
+			if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(c.Container) || !name.MatchString(path) {
+				t.Errorf("container %q", c.Container)
+			}
 		}
-		if c.Pod != "" && len(c.Pod) != 36 && len(c.Pod) != 32 {
-			t.Errorf("pod %q", c.Pod)
+		if c.Pod != "" {
+			if !regexp.MustCompile(`^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`).MatchString(c.Pod) ||
+				!strings.Contains(strings.ReplaceAll(path, "_", "-"), "pod"+c.Pod) {
+				t.Errorf("pod %q", c.Pod)
+			}
+		}
+		if c.Whole && c.Container == "" {
+			t.Error("the path is that of no container")
+		}
+		within, want := Parse(path+"/init.scope"), c
+		if want.Whole = false; within != want {
+			t.Errorf("a group within is of %+v, want %+v", within, want)
 		}
 	})
 }

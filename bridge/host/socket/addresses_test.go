@@ -1,7 +1,9 @@
 package socket
 
 import (
+	"encoding/hex"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -109,12 +111,20 @@ garbage
 	}
 }
 
+// The addresses are those that the tables say, each time they say it.
 func FuzzAddresses(f *testing.F) {
 	f.Add("     |-- 10.1.2.3\n           /32 host LOCAL\n00000000000000000000000000000001 01 80 10 80       lo\n")
+	f.Add("fe80000000000000042acafffe000001 02 40 20 80     eth0\n|-- 0.0.0.0\n/0 universe UNICAST\n|-- 127.0.0.1\n/32 host LOCAL\n")
 	f.Fuzz(func(t *testing.T, content string) {
-		for _, a := range append(parseFibTrie(content), parseIfInet6(content)...) {
-			if !a.IsValid() {
-				t.Error("an address that is none")
+		for _, a := range parseFibTrie(content) {
+			if !a.Is4() || !strings.Contains(content, a.String()) {
+				t.Errorf("fib_trie says %s", a)
+			}
+		}
+		for _, a := range parseIfInet6(content) {
+			raw := a.As16()
+			if !a.Is6() || a.IsLinkLocalUnicast() || !strings.Contains(strings.ToLower(content), hex.EncodeToString(raw[:])) {
+				t.Errorf("if_inet6 says %s", a)
 			}
 		}
 	})

@@ -1,17 +1,44 @@
 package socket
 
 import (
+	"encoding/binary"
 	"net"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
+// What the kernel may send is read to its end, or refused. A message is within the
+// datagram, and what is read of it is what it says.
 func FuzzDiagMessages(f *testing.F) {
 	f.Add(diagRequest(2, tcpListening, 0))
 	f.Add(append(diagExact(addr("127.0.0.1:80"), addr("127.0.0.1:81")), make([]byte, 100)...))
-	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = parseUnixMessage(b)
-		_, _ = diagMessages(b, tcpMessages(func(tcpSocket) {})) // must not panic or loop
+	answer := binary.NativeEndian.AppendUint32(nil, unix.SizeofNlMsghdr+diagMessageSize)
+	answer = binary.NativeEndian.AppendUint16(answer, unix.SOCK_DIAG_BY_FAMILY)
+	answer = append(answer, make([]byte, unix.SizeofNlMsghdr-6)...)
+	answer = append(answer, unix.AF_INET, 10, 0, 0, 0x1f, 0x90, 0, 0, 127, 0, 0, 1)
+	answer = append(answer, make([]byte, unix.SizeofNlMsghdr+diagMessageSize-len(answer))...)
+	f.Add(append(answer, answer...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		read := 0
+		_, err := diagMessages(b, func(payload []byte) error {
+			read += unix.SizeofNlMsghdr + len(payload)
+			s, err := parseDiagMessage(payload)
+			if err != nil {
+				return err
+			}
+			if s.local.Port() != uint16(payload[4])<<8|uint16(payload[5]) || !s.local.Addr().IsValid() || !s.remote.Addr().IsValid() {
+				t.Errorf("%+v of % x", s, payload)
+			}
+			return nil
+		})
+		if err == nil && read > len(b) {
+			t.Errorf("%d bytes of %d are messages", read, len(b))
+		}
+		if s, err := parseUnixMessage(b); err == nil && len(s.path) > len(b)-unixMessageSize {
+			t.Errorf("the path is %q", s.path)
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package request
 
 import (
 	"bufio"
+	"compress/flate"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -24,7 +25,8 @@ func (e *Error) Error() string { return e.err.Error() }
 // Unwrap returns the error without the word.
 func (e *Error) Unwrap() error { return e.err }
 
-// Reason is status, content_type, encoding, parse, body_size_limit or redirect.
+// Reason is status, content_type, encoding, parse, header_size_limit, body_size_limit or
+// redirect.
 func (e *Error) Reason() string { return e.reason }
 
 // Answer is what a target answers: an exposition, as far as its header tells.
@@ -66,7 +68,7 @@ func (r *erringReader) Read(p []byte) (int, error) {
 }
 
 // Read looks at the header of a response. The body of the answer is valid until the
-// next call. The error is an *Error.
+// next call. An error is an *Error, or that of reading the body.
 func (c *Client) Read(resp *http.Response) (Answer, error) {
 	if resp.StatusCode != http.StatusOK {
 		return Answer{}, &Error{"status", fmt.Errorf("server returned HTTP status %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))}
@@ -80,7 +82,7 @@ func (c *Client) Read(resp *http.Response) (Answer, error) {
 	// are exporters that send their type or charset in this header.
 	if resp.Header.Get("Content-Encoding") == "gzip" {
 		if body, err = c.unzip(resp.Body); err != nil {
-			return Answer{}, &Error{"encoding", fmt.Errorf("gzip: %w", err)}
+			return Answer{}, err
 		}
 	}
 	if limit := int64(c.target.Job.BodySizeLimit); limit > 0 {
@@ -102,13 +104,32 @@ func mediaType(t *job.Target, contentType string) (string, error) {
 
 func (c *Client) unzip(body io.Reader) (io.Reader, error) {
 	if c.gzip == nil {
-		c.packed = bufio.NewReader(body)
-		var err error
-		c.gzip, err = gzip.NewReader(c.packed)
-		return c.gzip, err
+		c.packed, c.gzip = bufio.NewReader(body), new(gzip.Reader)
+	} else {
+		c.packed.Reset(body)
 	}
-	c.packed.Reset(body)
-	return c.gzip, c.gzip.Reset(c.packed)
+	err := c.gzip.Reset(c.packed)
+	if errors.Is(err, io.EOF) { // not even a header
+		err = io.ErrUnexpectedEOF
+	}
+	return &unzipped{c.gzip}, ofGzip(err)
+}
+
+// unzipped tells what is wrong with the packing from what is wrong with the connection.
+type unzipped struct{ *gzip.Reader }
+
+// Read implements io.Reader.
+func (u *unzipped) Read(p []byte) (int, error) {
+	n, err := u.Reader.Read(p)
+	return n, ofGzip(err)
+}
+
+func ofGzip(err error) error {
+	_, corrupt := errors.AsType[flate.CorruptInputError](err)
+	if corrupt || errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
+		return &Error{"encoding", err}
+	}
+	return err
 }
 
 // limitedReader fails when more than limit bytes are read through it.

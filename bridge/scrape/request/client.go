@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
@@ -42,6 +43,7 @@ type Client struct {
 	dial    func(ctx context.Context, network, address string, own bool) (net.Conn, error)
 	http    *http.Client
 	request *http.Request
+	left    atomic.Int64 // bytes that may still come before the body
 
 	// What unpacks, from one answer to the next.
 	packed *bufio.Reader
@@ -103,6 +105,8 @@ func (c *Client) Do(ctx context.Context, query url.Values) (*http.Response, erro
 		u.RawQuery += query.Encode()
 		req.URL = &u
 	}
+	c.left.Store(maxHeader)
+	defer c.left.Store(unbounded)
 	return c.http.Do(req)
 }
 
@@ -115,14 +119,16 @@ func (c *Client) connect(ctx context.Context, network, address string) (net.Conn
 		network, address = "unix", path
 	}
 	conn, err := c.dial(ctx, network, address, own)
-	if err != nil || own || !c.target.Job.FollowRedirectsElsewhere {
-		return conn, err
-	}
-	if err := c.checkPeer(conn); err != nil {
-		_ = conn.Close()
+	if err != nil {
 		return nil, err
 	}
-	return conn, nil
+	if !own && c.target.Job.FollowRedirectsElsewhere {
+		if err := c.checkPeer(conn); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+	}
+	return c.boundHeader(conn), nil
 }
 
 // hostPort is what the transport dials for a URL.

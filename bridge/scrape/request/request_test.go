@@ -124,6 +124,8 @@ func TestAnswers(t *testing.T) {
 		// Prometheus's readResponse unpacks exactly gzip.
 		{"gzip", "text/plain", "gzip", zipped(sample), nil, nil, ""},
 		{"gzip that is none", "text/plain", "gzip", sample, nil, nil, "encoding"},
+		{"gzip with another checksum", "text/plain", "gzip", zipped(sample)[:len(zipped(sample))-8] + "\x00\x00\x00\x00\x00\x00\x00\x00", nil, nil, "encoding"},
+		{"gzip that is damaged", "text/plain", "gzip", zipped(sample)[:10] + "\xff\xff\xff\xff", nil, nil, "encoding"},
 		{"the type in the wrong header", "", "text/plain; version=0.0.4", sample, nil, fallback, ""},
 		{"a charset in the wrong header", "text/plain", "utf-8", sample, nil, nil, ""},
 		{"identity", "text/plain", "identity", sample, nil, nil, ""},
