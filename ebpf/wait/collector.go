@@ -160,7 +160,7 @@ func (c *Collector) gather() ([]prometheus.Metric, error) {
 				continue
 			}
 			metrics = append(metrics, prometheus.MustNewConstMetricWithCreatedTimestamp(c.waits[kind], prometheus.CounterValue,
-				time.Duration(w.last-w.from).Seconds(), w.born.AsTime(), strconv.FormatUint(uint64(o.TGID), 10), p.comm))
+				time.Duration(w.last-w.from).Seconds(), w.born.AsTime(), strconv.FormatUint(uint64(o.TGID), 10), comm(p.comm)))
 		}
 	}
 	histogram, err := c.histogram()
@@ -180,24 +180,24 @@ func (c *Collector) gather() ([]prometheus.Metric, error) {
 }
 
 // totals returns how long the threads of each process have waited.
-func (c *Collector) totals() (map[owner]*total, error) {
+func (c *Collector) totals() (map[owner]total, error) {
 	// Before the threads: a wait that ends in between is missed until the next time, and never there twice.
 	over, err := readEnded(c.programs.Collection.Maps[mapProcesses])
 	if err != nil {
 		return nil, err
 	}
 	c.running = 0
-	totals := make(map[owner]*total, len(c.table.processes))
-	err = readThreads(c.programs, func(t *thread) {
+	totals := make(map[owner]total, len(c.table.processes))
+	err = readThreads(c.programs, func(t thread) {
 		c.running++
-		sum := totals[t.Owner]
-		if sum == nil {
+		sum, ok := totals[t.Owner]
+		if !ok {
 			e := over[t.Owner]
-			sum = &total{waits: [kinds]uint64{forCPU: e.CPU, forIO: e.IO}, comm: comm(t.Comm)}
-			totals[t.Owner] = sum
+			sum = total{waits: [kinds]uint64{forCPU: e.CPU, forIO: e.IO}, comm: t.Comm}
 		}
 		sum.waits[forCPU] += t.CPU
 		sum.waits[forIO] += t.IO
+		totals[t.Owner] = sum
 	})
 	return totals, err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -92,18 +93,21 @@ func configure(_ *ebpf.CollectionSpec, set collector.HookSet, k *load.Kernel) er
 }
 
 // readThreads calls each with every thread that lives. Threads that end meanwhile may be left out.
-func readThreads(p *load.Programs, each func(*thread)) error {
+func readThreads(p *load.Programs, each func(thread)) error {
 	var out bytes.Buffer
 	if err := p.Iterate(programThreads, &out); err != nil {
 		return err
 	}
-	var t thread
-	size := binary.Size(t)
+	const size = int(unsafe.Sizeof(thread{}))
+	order := binary.NativeEndian
 	for b := out.Bytes(); len(b) >= size; b = b[size:] {
-		if _, err := binary.Decode(b, binary.NativeEndian, &t); err != nil {
-			return fmt.Errorf("decoding a thread: %w", err)
-		}
-		each(&t)
+		// By hand: binary.Decode takes three times as long.
+		each(thread{
+			Owner: owner{Start: order.Uint64(b), TGID: order.Uint32(b[8:])},
+			CPU:   order.Uint64(b[16:]),
+			IO:    order.Uint64(b[24:]),
+			Comm:  [16]byte(b[32:48]),
+		})
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ const (
 
 // process is what is known of a process that lives.
 type process struct {
-	comm  string
+	comm  [16]byte
 	waits [kinds]wait
 }
 
@@ -39,7 +39,7 @@ type wait struct {
 // total is what all threads of a process have waited, by kind, in nanoseconds.
 type total struct {
 	waits [kinds]uint64
-	comm  string
+	comm  [16]byte
 }
 
 // table has the processes that live.
@@ -51,13 +51,13 @@ type table struct {
 }
 
 // update takes over what all processes that live have waited at a time.
-func (t *table) update(totals map[owner]*total, at time.Time) {
+func (t *table) update(totals map[owner]total, at time.Time) {
 	first := t.processes == nil
 	if first {
 		t.processes = make(map[owner]*process, len(totals))
 	}
 	for o := range t.processes {
-		if totals[o] == nil {
+		if _, lives := totals[o]; !lives {
 			delete(t.processes, o)
 		}
 	}

@@ -18,9 +18,9 @@ func play(t *testing.T, most int, steps []step) *table {
 	tb := &table{most: most}
 	start := time.Unix(1_700_000_000, 0)
 	for i, s := range steps {
-		totals := map[owner]*total{}
+		totals := map[owner]total{}
 		for place, ms := range s.waited {
-			totals[owner{TGID: uint32(place % 100), Start: uint64(place)}] = &total{waits: [kinds]uint64{forCPU: ms * 1e6}}
+			totals[owner{TGID: uint32(place % 100), Start: uint64(place)}] = total{waits: [kinds]uint64{forCPU: ms * 1e6}}
 		}
 		tb.update(totals, start.Add(s.after))
 		got := map[int]float64{}
