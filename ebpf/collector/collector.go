@@ -69,6 +69,9 @@ type HookSet struct {
 	// Kernel is the first release that has the hooks. It is for documentation only: the choice
 	// follows what the running kernel has.
 	Kernel string
+	// Unpreempted tells that what the programs count comes from places where the kernel itself does not
+	// let a task be preempted, whatever the kind of hook.
+	Unpreempted bool
 	// Architectures that the programs are written for, by Go's names. Empty means all.
 	Architectures []string
 }

@@ -57,6 +57,12 @@ func (k *Kernel) Parameter(function, name string) int {
 	return 1 + slices.IndexFunc(proto.Params, func(p btf.FuncParam) bool { return p.Name == name })
 }
 
+// HasField reports whether a struct has a field, outside of structs within it.
+func (k *Kernel) HasField(of, name string) bool {
+	var s *btf.Struct
+	return k.btf.TypeByName(of, &s) == nil && slices.ContainsFunc(s.Members, func(m btf.Member) bool { return m.Name == name })
+}
+
 // kind is how a program is attached.
 type kind int
 

@@ -1,0 +1,257 @@
+package wait
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/sys/unix"
+)
+
+// TestHookSets compares what the programs count with what the kernel says elsewhere.
+func TestHookSets(t *testing.T) {
+	for _, set := range hookSets() {
+		t.Run(set.Name, func(t *testing.T) {
+			c := newCollector(t)
+			t.Run("programs", func(t *testing.T) { testPrograms(t, c) })
+			t.Run("spinners", func(t *testing.T) { testSpinners(t, c) })
+			t.Run("threads", func(t *testing.T) { testThreads(t, c) })
+			t.Run("reads", func(t *testing.T) { testReads(t, c) })
+		})
+	}
+}
+
+// testPrograms reports what the verifier and the compiler make of the programs.
+func testPrograms(t *testing.T, c *Collector) {
+	for name, program := range c.programs.Collection.Programs {
+		info, err := program.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, err := info.JitedSize()
+		if err != nil {
+			t.Logf("%s: %v", name, err)
+		}
+		verified, ok := info.VerifiedInstructions()
+		if !ok {
+			t.Logf("%s: the kernel does not tell the instructions verified; %d bytes of machine code", name, size)
+			continue
+		}
+		t.Logf("%s: %d instructions verified, %d bytes of machine code", name, verified, size)
+		if verified > 10_000 {
+			t.Errorf("%s takes the verifier %d instructions", name, verified)
+		}
+	}
+}
+
+// testSpinners has three processes share a CPU: each waits two thirds of the time. They are stopped when they are
+// looked at, so that no wait is half over, and the kernel's own count for each is what the collector has to say.
+// So is its count for all threads of the machine what the histogram has, where no thread has exited meanwhile.
+func testSpinners(t *testing.T, c *Collector) {
+	const n = 3
+	var (
+		children [n]*child
+		waited   [n]time.Duration
+	)
+	for i := range children {
+		children[i] = startPinned(t, "spin")
+	}
+	time.Sleep(100 * time.Millisecond) // until they spin
+	for i, child := range children {
+		child.stop(t)
+		waited[i] = waitedOf(t, child)
+	}
+	outerBefore := schedstats(t, "[0-9]*")
+	familiesBefore := gather(t, c)
+	innerBefore := schedstats(t, "[0-9]*")
+
+	began := time.Now()
+	for _, child := range children {
+		if err := child.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(2 * time.Second)
+	for _, child := range children {
+		child.stop(t)
+	}
+	took := time.Since(began).Seconds()
+
+	inner := since(innerBefore, schedstats(t, "[0-9]*"))
+	families := gather(t, c)
+	outer := since(outerBefore, schedstats(t, "[0-9]*"))
+	for i, child := range children {
+		got := seconds(families, cpuSeconds, child) - seconds(familiesBefore, cpuSeconds, child)
+		want := (waitedOf(t, child) - waited[i]).Seconds()
+		t.Logf("waited %.4f s of %.2f s; schedstat has %.4f s", got, took, want)
+		if !within(got, want, 0.02) {
+			t.Errorf("waited %.4f s, want %.4f s", got, want)
+		}
+		if want < 0.6*took {
+			t.Errorf("schedstat has %.4f s of %.2f s: three processes do not share a CPU", want, took)
+		}
+	}
+
+	before, h := histogramOf(t, familiesBefore), histogramOf(t, families)
+	sum, count := h.sum-before.sum, h.count-before.count
+	t.Logf("all threads waited %.0f times, %.4f s; schedstat has from %+v to %+v", count, sum, inner, outer)
+	if sum < 0.98*inner.waited || count < 0.98*inner.times {
+		t.Error("the histogram has too little")
+	}
+	// Of threads that have exited there is nothing left to compare with.
+	if outer.exited == 0 && (sum > 1.02*outer.waited || count > 1.02*outer.times) {
+		t.Error("the histogram has too much")
+	}
+	if least, most := h.least-before.least, h.most-before.most; sum < least || sum > most {
+		t.Errorf("waits of %.4f s cannot be in these buckets, which hold from %.4f s to %.4f s", sum, least, most)
+	}
+}
+
+// summary is what a histogram says: its sum in seconds, and between which two that must be by its buckets.
+type summary struct{ count, sum, least, most float64 }
+
+func histogramOf(t *testing.T, families map[string]*dto.MetricFamily) (s summary) {
+	t.Helper()
+	h := families["promscope_runqueue_latency_seconds"].GetMetric()[0].GetHistogram()
+	s.sum, s.count = h.GetSampleSum(), float64(h.GetSampleCount())
+	var under, bound float64
+	for _, b := range h.GetBucket() {
+		n := float64(b.GetCumulativeCount()) - under
+		s.least += n * bound
+		bound, under = b.GetUpperBound(), float64(b.GetCumulativeCount())
+		s.most += n * bound
+	}
+	if over := s.count - under; over > 0 {
+		s.least += over * bound
+		s.most += s.sum // as long as it takes
+	}
+	return s
+}
+
+// change is what the kernel has counted of all threads in a time, and how many of them have exited.
+type change struct{ waited, times, exited float64 }
+
+func since(before, now map[string]schedstat) (c change) {
+	for path, s := range now {
+		c.waited += (s.waited - before[path].waited).Seconds()
+		c.times += float64(s.times - before[path].times)
+	}
+	for path := range before {
+		if _, lives := now[path]; !lives {
+			c.exited++
+		}
+	}
+	return c
+}
+
+// testThreads has a process whose threads wait and exit: their time stays the process's.
+func testThreads(t *testing.T, c *Collector) {
+	child := start(t, "threads")
+	time.Sleep(100 * time.Millisecond) // until it waits
+	familiesBefore, before := gather(t, c), waitedOf(t, child)
+	child.tell(t)
+	said := strings.Fields(child.says(t))
+	exited := duration(t, said[0])
+	for _, tid := range said[1:] {
+		awaitExit(t, child, tid)
+	}
+	got := seconds(gather(t, c), cpuSeconds, child) - seconds(familiesBefore, cpuSeconds, child)
+	want := exited + (waitedOf(t, child) - before).Seconds()
+	t.Logf("waited %.4f s; schedstat has %.4f s, of which %.4f s are of threads that have exited", got, want, exited)
+	// What they waited after they had looked is not there.
+	if got < 0.98*want || got > 1.02*want+0.1 {
+		t.Errorf("waited %.4f s, want %.4f s", got, want)
+	}
+	// When the process has exited, so has its series.
+	child.tell(t)
+	child.Wait()
+	if got := seconds(gather(t, c), cpuSeconds, child); got != 0 {
+		t.Errorf("a process that has exited waited %.4f s", got)
+	}
+	over, err := readEnded(c.programs.Collection.Maps[mapProcesses])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for o := range over {
+		if int(o.TGID) == child.Process.Pid {
+			t.Error("the kernel still has the process")
+		}
+	}
+}
+
+// awaitExit waits until a thread has exited.
+func awaitExit(t *testing.T, c *child, tid string) {
+	t.Helper()
+	for range 1000 {
+		if _, err := os.Stat("/proc/" + strconv.Itoa(c.Process.Pid) + "/task/" + tid); errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("thread %s does not exit", tid)
+}
+
+// testReads has a process wait for a disk. It times its reads itself, less the time for which it ran or waited for a CPU.
+// The kernel has a count of its own where delay accounting is on, as it always is before 5.14.
+func testReads(t *testing.T, c *Collector) {
+	path := "/dev/vda" // of a guest: QEMU makes it slow
+	if os.Getenv("PROMSCOPE_TEST_SCALE") == "" {
+		path = filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, make([]byte, 8<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECT, 0); err != nil {
+			t.Skip(err)
+		} else {
+			unix.Close(fd)
+		}
+	}
+	child := start(t, "read:"+path)
+	gather(t, c)
+	child.tell(t)
+	want := duration(t, child.says(t))
+	got := seconds(gather(t, c), ioSeconds, child)
+	accounted := blkioDelay(t, child.Process.Pid)
+	t.Logf("waited %.4f s; the process says %.4f s, and delay accounting %.2f s", got, want, accounted)
+	// What else the process waited for is in its own count: pages of its memory, the file's lock.
+	if got < 0.94*want || got > 1.02*want {
+		t.Errorf("waited %.4f s, want %.4f s", got, want)
+	}
+	// Since 6.12 it may time a wait from the start of the clock: of a thread that is dequeued late.
+	if accounted > 0 && accounted < 100 && (got < 0.98*accounted-0.02 || got > 1.02*accounted+0.06) {
+		t.Errorf("waited %.4f s, want %.4f s by delay accounting", got, accounted)
+	}
+}
+
+// blkioDelay returns field 42 of /proc/PID/task/TID/stat, summed over the threads, in seconds: 0 where it is not counted.
+func blkioDelay(t *testing.T, pid int) (sum float64) {
+	t.Helper()
+	for _, path := range matches(t, "/proc/"+strconv.Itoa(pid)+"/task/*/stat") {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has exited
+		}
+		_, after, _ := strings.Cut(string(content), ") ")
+		ticks, err := strconv.ParseFloat(strings.Fields(after)[42-3], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += ticks / 100
+	}
+	return sum
+}
+
+func duration(t *testing.T, nanoseconds string) float64 {
+	t.Helper()
+	n, err := strconv.ParseInt(nanoseconds, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(n).Seconds()
+}

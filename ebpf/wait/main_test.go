@@ -1,0 +1,373 @@
+package wait
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/ebpf/collector"
+)
+
+// roleVariable makes the test binary one of the processes that a test needs beside itself.
+const roleVariable = "PROMSCOPE_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	role, argument, _ := strings.Cut(os.Getenv(roleVariable), ":")
+	var err error
+	switch role {
+	case "":
+		os.Exit(m.Run())
+	case "spin":
+		for began := time.Now(); time.Since(began) < time.Hour; {
+		}
+	case "threads":
+		err = threads()
+	case "read":
+		err = read(argument)
+	default:
+		err = fmt.Errorf("unknown role %q", role)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	os.Exit(0)
+}
+
+// child is a process of a test that plays a role.
+type child struct {
+	*exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Scanner
+}
+
+func start(t *testing.T, role string) *child {
+	t.Helper()
+	c := &child{Cmd: exec.Command("/proc/self/exe")}
+	c.Env = append(os.Environ(), roleVariable+"="+role, "GOMAXPROCS=5")
+	c.Stderr = os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var err error
+	if c.in, err = c.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.out = bufio.NewScanner(out)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Process.Kill()
+		c.Wait() // it was killed
+	})
+	return c
+}
+
+// says waits for a line of the child.
+func (c *child) says(t *testing.T) string {
+	t.Helper()
+	if !c.out.Scan() {
+		t.Fatalf("process %d says nothing: %v", c.Process.Pid, c.out.Err())
+	}
+	return c.out.Text()
+}
+
+// tell writes a line to the child.
+func (c *child) tell(t *testing.T) {
+	t.Helper()
+	if _, err := io.WriteString(c.in, "\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitLine waits for a line of the test.
+func awaitLine() error {
+	_, err := os.Stdin.Read(make([]byte, 1))
+	return err
+}
+
+// stop stops a child, and waits until each of its threads is.
+func (c *child) stop(t *testing.T) {
+	t.Helper()
+	if err := c.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		stopped := true
+		for _, stat := range matches(t, fmt.Sprintf("/proc/%d/task/*/stat", c.Process.Pid)) {
+			content, err := os.ReadFile(stat)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, after, _ := strings.Cut(string(content), ") ")
+			stopped = stopped && strings.HasPrefix(after, "T")
+		}
+		if stopped {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("process %d does not stop", c.Process.Pid)
+}
+
+func matches(t *testing.T, pattern string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// schedstat is what the kernel says of a thread (Documentation/scheduler/sched-stats.rst).
+type schedstat struct {
+	ran, waited time.Duration
+	times       int
+}
+
+func readSchedstat(path string) (s schedstat, err error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return s, err
+	}
+	_, err = fmt.Sscan(string(content), &s.ran, &s.waited, &s.times)
+	return s, err
+}
+
+// schedstats returns that of each thread of a process, or of all threads of the machine, by path.
+func schedstats(t *testing.T, pid string) map[string]schedstat {
+	t.Helper()
+	all := map[string]schedstat{}
+	for _, path := range matches(t, "/proc/"+pid+"/task/*/schedstat") {
+		s, err := readSchedstat(path)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it has exited
+		}
+		if err != nil {
+			t.Skip(err)
+		}
+		all[path] = s
+	}
+	return all
+}
+
+func waitedOf(t *testing.T, c *child) (sum time.Duration) {
+	t.Helper()
+	for _, s := range schedstats(t, strconv.Itoa(c.Process.Pid)) {
+		sum += s.waited
+	}
+	return sum
+}
+
+// pin keeps this thread, and what it starts, on the last CPU.
+func pin() error {
+	var one unix.CPUSet
+	one.Set(runtime.NumCPU() - 1)
+	return unix.SchedSetaffinity(0, &one)
+}
+
+// startPinned starts a child all of whose threads share the last CPU.
+func startPinned(t *testing.T, role string) *child {
+	t.Helper()
+	var all unix.CPUSet
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	if err := pin(); err != nil {
+		t.Fatal(err)
+	}
+	c := start(t, role)
+	if err := unix.SchedSetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// threads has three threads that share a CPU and exit. It says which, and what the kernel has counted of their waits.
+func threads() error {
+	runtime.LockOSThread() // the first thread, which never exits
+	if err := awaitLine(); err != nil {
+		return err
+	}
+	var (
+		done   sync.WaitGroup
+		mu     sync.Mutex
+		waited time.Duration
+		tids   []int
+		errs   []error
+	)
+	for range 3 {
+		done.Add(1)
+		go func() {
+			defer done.Done()
+			runtime.LockOSThread() // and the thread exits with it
+			err := pin()
+			for began := time.Now(); time.Since(began) < 600*time.Millisecond; {
+			}
+			s, statErr := readSchedstat("/proc/thread-self/schedstat")
+			mu.Lock()
+			defer mu.Unlock()
+			waited += s.waited
+			tids = append(tids, unix.Gettid())
+			errs = append(errs, err, statErr)
+		}()
+	}
+	done.Wait()
+	fmt.Println(waited.Nanoseconds(), tids[0], tids[1], tids[2])
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return awaitLine()
+}
+
+// read reads from a file around the kernel's cache, from four threads. It says how long the reads took, without the time
+// that the threads ran or waited for a CPU: all that is left is the disk.
+func read(path string) error {
+	if err := awaitLine(); err != nil {
+		return err
+	}
+	var (
+		done sync.WaitGroup
+		mu   sync.Mutex
+		disk time.Duration
+		errs []error
+	)
+	for i := range 4 {
+		done.Add(1)
+		go func() {
+			defer done.Done()
+			took, err := readFor(path, int64(i)<<20, 1500*time.Millisecond)
+			mu.Lock()
+			defer mu.Unlock()
+			disk += took
+			errs = append(errs, err)
+		}()
+	}
+	done.Wait()
+	fmt.Println(disk.Nanoseconds())
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return awaitLine()
+}
+
+func readFor(path string, offset int64, least time.Duration) (disk time.Duration, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	raw := make([]byte, 2*4096)
+	buf := raw[4096-int(uintptr(unsafe.Pointer(&raw[0]))%4096):][:4096]
+	stat, err := os.Open("/proc/thread-self/schedstat")
+	if err != nil {
+		return 0, err
+	}
+	defer stat.Close()
+	for began := time.Now(); time.Since(began) < least; {
+		before, from, err := look(stat)
+		if err != nil {
+			return disk, err
+		}
+		for range 16 {
+			// Raw: the runtime has this thread wait for its turn behind a system call that took long.
+			if _, _, errno := unix.RawSyscall6(unix.SYS_PREAD64, uintptr(fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), uintptr(offset), 0, 0); errno != 0 {
+				return disk, errno
+			}
+		}
+		after, to, err := look(stat)
+		if err != nil {
+			return disk, err
+		}
+		disk += to.Sub(from) - (after.ran - before.ran) - (after.waited - before.waited)
+	}
+	return disk, nil
+}
+
+// look reads what the kernel says of a thread, and the time when it said so.
+func look(file *os.File) (s schedstat, at time.Time, err error) {
+	var buf [128]byte
+	n, _ := file.ReadAt(buf[:], 0) // io.EOF, as it is shorter
+	at = time.Now()
+	_, err = fmt.Sscan(string(buf[:n]), &s.ran, &s.waited, &s.times)
+	return s, at, err
+}
+
+func newCollector(tb testing.TB) *Collector {
+	tb.Helper()
+	c, err := defaultOptions().open(collector.Environment{Interval: time.Second, Logger: slog.New(slog.DiscardHandler)})
+	var known *collector.Error
+	switch {
+	case err == nil:
+	case os.Getenv("PROMSCOPE_REQUIRE_BPF") == "1", !errors.As(err, &known):
+		tb.Fatalf("%+v", err)
+	default:
+		tb.Skip(err)
+	}
+	tb.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return c
+}
+
+// gather returns the families that the collector serves, by name.
+func gather(tb testing.TB, c prometheus.Collector) map[string]*dto.MetricFamily {
+	tb.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(c)
+	families, err := registry.Gather()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	all := map[string]*dto.MetricFamily{}
+	for _, f := range families {
+		all[f.GetName()] = f
+	}
+	return all
+}
+
+const (
+	cpuSeconds = "promscope_wait_cpu_seconds_total"
+	ioSeconds  = "promscope_wait_io_seconds_total"
+)
+
+// seconds returns the value of a process's series, 0 if there is none.
+func seconds(families map[string]*dto.MetricFamily, name string, c *child) float64 {
+	for _, m := range families[name].GetMetric() {
+		for _, l := range m.GetLabel() {
+			if l.GetName() == "pid" && l.GetValue() == strconv.Itoa(c.Process.Pid) {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+// within reports whether got differs from want by that part of it at most.
+func within(got, want, part float64) bool { return got >= want*(1-part) && got <= want*(1+part) }
