@@ -160,7 +160,7 @@ func (o Object) attach(k *Kernel, spec *ebpf.CollectionSpec, set collector.HookS
 	for _, name := range set.Programs {
 		p.hooks[name] = hook{kindOf(spec.Programs[name]), spec.Programs[name].AttachTo}
 		if p.hooks[name].kind == iterator {
-			err = p.iterate(name)
+			err = p.Iterate(name, io.Discard)
 		} else {
 			err = p.Attach(name)
 		}
@@ -198,8 +198,8 @@ func (p *Programs) Detach(name string) error {
 	return err
 }
 
-// iterate runs an iterator over everything once.
-func (p *Programs) iterate(name string) (err error) {
+// Iterate runs an iterator over everything once, and copies what it writes.
+func (p *Programs) Iterate(name string, to io.Writer) (err error) {
 	iter, err := link.AttachIter(link.IterOptions{Program: p.Collection.Programs[name]})
 	if err != nil {
 		return fmt.Errorf("attaching %s: %w", name, err)
@@ -210,7 +210,7 @@ func (p *Programs) iterate(name string) (err error) {
 		return fmt.Errorf("opening the iterator %s: %w", name, err)
 	}
 	defer func() { err = errors.Join(err, all.Close()) }()
-	if _, err := io.Copy(io.Discard, all); err != nil {
+	if _, err := io.Copy(to, all); err != nil {
 		return fmt.Errorf("running the iterator %s: %w", name, err)
 	}
 	return nil
