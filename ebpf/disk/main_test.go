@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		if err == nil {
 			err = transfer(what, path, n)
 		}
-		fmt.Println(err) //nolint:forbidigo // it is what the parent waits for
+		fmt.Println(err) // the parent waits for it
 	}
 }
 

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -66,7 +67,11 @@ func (o *Options) open(env collector.Environment) (*Collector, error) {
 	for _, w := range p.Warnings {
 		env.Logger.Warn("Events can be lost", "reason", w.Reason, "remedy", w.Remedy)
 	}
-	return newCollector(p, o.MaxProcesses, max(2*env.Interval, keepAtLeast), env.Logger)
+	c, err := newCollector(p, o.MaxProcesses, max(2*env.Interval, keepAtLeast), env.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("disk collector: %w", errors.Join(err, p.Close()))
+	}
+	return c, nil
 }
 
 func configure(spec *ebpf.CollectionSpec, _ collector.HookSet, _ *load.Kernel) error {
