@@ -18,6 +18,7 @@ import (
 	"github.com/promscope/promscope/bridge/iowait"
 	"github.com/promscope/promscope/bridge/pressure"
 	"github.com/promscope/promscope/ebpf/collector"
+	"github.com/promscope/promscope/ebpf/disk"
 	"github.com/promscope/promscope/ebpf/http"
 	"github.com/promscope/promscope/ebpf/wait"
 )
@@ -25,7 +26,7 @@ import (
 // Definitions is the table of the built-in collectors. Configuration, pages, doctor
 // and documentation derive from it.
 func Definitions() []collector.Definition {
-	return []collector.Definition{iowait.Definition(), pressure.Definition(), http.Definition(), wait.Definition()}
+	return []collector.Definition{iowait.Definition(), pressure.Definition(), http.Definition(), wait.Definition(), disk.Definition()}
 }
 
 // Settings are what the configuration says of a built-in collector.

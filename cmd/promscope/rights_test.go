@@ -57,8 +57,8 @@ func playUser(argument string) error {
 	return nil
 }
 
-// numbers are those of capabilities.
-var numbers = map[string]uintptr{
+// capabilityBits are the numbers of capabilities (capability.h).
+var capabilityBits = map[string]uintptr{
 	"CAP_SYS_PTRACE": unix.CAP_SYS_PTRACE, "CAP_DAC_READ_SEARCH": unix.CAP_DAC_READ_SEARCH,
 	"CAP_DAC_OVERRIDE": unix.CAP_DAC_OVERRIDE, "CAP_SYS_ADMIN": unix.CAP_SYS_ADMIN,
 	"CAP_BPF": unix.CAP_BPF, "CAP_PERFMON": unix.CAP_PERFMON, "CAP_NET_RAW": unix.CAP_NET_RAW,
@@ -68,7 +68,7 @@ var numbers = map[string]uintptr{
 func asUser(cmd *exec.Cmd, capabilities ...string) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: promscopeUser, Gid: promscopeUser}}
 	for _, name := range capabilities {
-		cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, numbers[name])
+		cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, capabilityBits[name])
 	}
 	return cmd
 }
@@ -99,7 +99,7 @@ func held(t *testing.T, p *process, capabilities ...string) {
 	t.Helper()
 	var mask uint64
 	for _, name := range capabilities {
-		mask |= 1 << numbers[name]
+		mask |= 1 << capabilityBits[name]
 	}
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.Process.Pid))
 	if err != nil || len(threads) < 2 {

@@ -223,7 +223,7 @@ func boot(t *testing.T, g guest, files []string) []row {
 			if !isTest || len(testsOf(t, filepath.Join("..", name), r.tests)) == 0 {
 				continue
 			}
-			script = append(script, fmt.Sprintf("echo 'job %d'; %s ./%s.test -test.v=test2json -test.timeout=8m '-test.run=%s'; echo \"exit $?\"",
+			script = append(script, fmt.Sprintf("echo 'job %d'; %s PROMSCOPE_TEST_DISK=/dev/vda ./%s.test -test.v=test2json -test.timeout=8m '-test.run=%s'; echo \"exit $?\"",
 				len(jobs), r.environment, name, r.tests))
 			jobs = append(jobs, job{g.name(r), name})
 		}

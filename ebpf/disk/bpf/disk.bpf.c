@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+//
+// How long the requests of each disk take, and what each process reads from and writes to storage.
+//
+// The kernel notes of each request when it began, and of each thread what it has read and written. So one program runs
+// when a request ends, one when a process ends, and one reads what the kernel has of all threads, when it is asked to.
+
+#include "types.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct gendisk {
+	int major;
+	int first_minor;
+};
+
+struct request_queue {
+	struct gendisk *disk; // since 5.15
+};
+
+struct request {
+	struct request_queue *q;
+	unsigned int cmd_flags;
+	unsigned int __data_len; // bytes that are still to be done
+	__u64 start_time_ns;	 // of the monotonic clock; 0 if the queue keeps no statistics
+};
+
+struct request___rq_disk { // until 5.16
+	struct gendisk *rq_disk;
+};
+
+struct task_io_accounting {
+	__u64 read_bytes;
+	__u64 write_bytes;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live;
+	struct task_io_accounting ioac; // of the threads that have ended
+};
+
+struct task_struct {
+	int pid;
+	int tgid;
+	struct task_struct *group_leader;
+	struct signal_struct *signal;
+	char comm[16];
+	__u64 start_time; // nanoseconds of the monotonic clock
+	struct task_io_accounting ioac;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+#pragma clang attribute pop
+
+// ---- devices ----
+
+// The kernel's enum req_op. Later ones are of zones, or no I/O.
+enum {
+	OP_READ = 0,
+	OP_WRITE = 1,
+	OP_FLUSH = 2,
+	OP_DISCARD = 3,
+	OP_WRITE_ZEROES = 9,
+	OP_MASK = 0xff,
+};
+
+#define BUCKETS 31
+#define BUCKETS_POW2 32
+
+volatile const __u64 bucket_bounds[BUCKETS_POW2]; // nanoseconds, ascending, filled up with the maximum
+
+struct request_key {
+	__u32 major;
+	__u32 minor;
+	__u32 operation;
+};
+
+struct latency {
+	__u64 sum; // nanoseconds
+	__u64 buckets[BUCKETS + 1];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct request_key);
+	__type(value, struct latency);
+} requests SEC(".maps");
+
+const struct latency no_latency;
+
+__u64 lost_requests; // no room in the map
+
+static __always_inline struct gendisk *disk_of(struct request *rq)
+{
+	if (bpf_core_field_exists(struct request_queue, disk))
+		return rq->q->disk;
+	return ((struct request___rq_disk *)rq)->rq_disk;
+}
+
+// bucket_of returns the number of bounds below: a binary search over 32.
+static __always_inline __u32 bucket_of(__u64 nanoseconds)
+{
+	__u32 i = 0;
+
+#pragma unroll
+	for (__u32 step = BUCKETS_POW2 / 2; step; step /= 2)
+		i += bucket_bounds[(i + step - 1) & (BUCKETS_POW2 - 1)] < nanoseconds ? step : 0;
+	return i;
+}
+
+// on_complete runs when bytes of a request are done: all that are left, or some.
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(on_complete, struct request *rq, int error, unsigned int bytes)
+{
+	struct request_key key = {};
+	struct latency *latency;
+	struct gendisk *disk;
+	__u64 began, took;
+	__u32 bucket;
+
+	key.operation = rq->cmd_flags & OP_MASK;
+	if (key.operation == OP_WRITE_ZEROES)
+		key.operation = OP_WRITE;
+	if (key.operation > OP_DISCARD)
+		return 0;
+	// The end of a sequence of flushes ends a write once more, with nothing left of it.
+	if (bytes < rq->__data_len || (!bytes && key.operation != OP_FLUSH))
+		return 0;
+	began = rq->start_time_ns;
+	disk = disk_of(rq);
+	key.major = disk->major;
+	key.minor = disk->first_minor;
+	if (!began || !key.major)
+		return 0;
+	took = bpf_ktime_get_ns() - began;
+	if ((__s64)took < 0)
+		took = 0;
+
+	latency = bpf_map_lookup_elem(&requests, &key);
+	if (!latency) {
+		bpf_map_update_elem(&requests, &key, &no_latency, BPF_NOEXIST);
+		latency = bpf_map_lookup_elem(&requests, &key);
+		if (!latency) {
+			count(lost_requests);
+			return 0;
+		}
+	}
+	bucket = bucket_of(took);
+	if (bucket > BUCKETS)
+		bucket = BUCKETS;
+	add(latency->sum, took);
+	count(latency->buckets[bucket]);
+	return 0;
+}
+
+// ---- processes ----
+
+// usage is what a thread, or a process, has read and written.
+struct usage {
+	__u64 start_time; // of the process
+	__u32 tgid;
+	char comm[16]; // of the process
+	__u32 padding;
+	__u64 read;
+	__u64 written;
+};
+
+struct process_key {
+	__u64 start_time;
+	__u64 tgid;
+};
+
+// Processes that have ended and that user space has not read yet.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct process_key);
+	__type(value, struct usage);
+} ended SEC(".maps");
+
+__u64 lost_ends; // no room in the map
+
+static __always_inline void identify(struct usage *u, struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader;
+
+	u->tgid = task->tgid;
+	u->start_time = leader->start_time;
+	bpf_probe_read_kernel(u->comm, sizeof(u->comm), &leader->comm);
+}
+
+// on_exit runs when a thread ends. The last one of a process leaves what the process has read and written.
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader;
+	struct signal_struct *signal = task->signal;
+	struct process_key key = {};
+	struct usage u = {};
+
+	if (signal->live.counter)
+		return 0;
+	u.read = signal->ioac.read_bytes + task->ioac.read_bytes;
+	u.written = signal->ioac.write_bytes + task->ioac.write_bytes;
+	if (leader->pid != task->pid) { // it has ended before, and what it did is not in the sum yet
+		u.read += leader->ioac.read_bytes;
+		u.written += leader->ioac.write_bytes;
+	}
+	if (!u.read && !u.written)
+		return 0;
+	identify(&u, task);
+	key.start_time = u.start_time;
+	key.tgid = u.tgid;
+	if (bpf_map_update_elem(&ended, &key, &u, 0))
+		count(lost_ends);
+	return 0;
+}
+
+// read_tasks writes the usage of each thread that has one. What the ended threads of a process have done comes with its
+// first thread.
+SEC("iter/task")
+int read_tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct usage u = {};
+
+	if (!task || !task->signal->live.counter) // it has ended, and only its parent has not noticed
+		return 0;
+	u.read = task->ioac.read_bytes;
+	u.written = task->ioac.write_bytes;
+	if (task->pid == task->tgid) {
+		u.read += task->signal->ioac.read_bytes;
+		u.written += task->signal->ioac.write_bytes;
+	}
+	if (!u.read && !u.written)
+		return 0;
+	identify(&u, task);
+	bpf_seq_write(ctx->meta->seq, &u, sizeof(u));
+	return 0;
+}

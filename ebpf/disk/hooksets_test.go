@@ -1,0 +1,169 @@
+package disk
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+)
+
+// TestHookSets compares what is counted of a device and of a process with what was asked of them, and with what the
+// kernel says of them in /proc/diskstats and /proc/PID/io.
+func TestHookSets(t *testing.T) {
+	for _, set := range hookSets() {
+		t.Run(set.Name, testCounts)
+	}
+}
+
+func testCounts(t *testing.T) {
+	path, name := device(t)
+	p := startChild(t)
+	p.do("read", path, 7) // before the collector looks
+	before := diskstats(t, name)
+	beforeIO := processIO(t, p.pid())
+
+	c := openCollector(t)
+	const reads, writes, flushes = 41, 23, 3
+	took := map[string]time.Duration{"read": p.do("read", path, reads), "write": p.do("write", path, writes)}
+	// diskstats takes a flush for a write too, of nothing.
+	after := diskstats(t, name)
+	took["flush"] = p.do("flush", path, flushes)
+	last := diskstats(t, name)
+	after["flush"], after["flush ms"] = last["flush"], last["flush ms"]
+	got, afterIO := gather(t, c), processIO(t, p.pid())
+
+	pid := strconv.Itoa(p.pid())
+	for series, want := range map[string][2]int{
+		"promscope_disk_read_bytes_total":    {reads * requestBytes, afterIO["read_bytes"] - beforeIO["read_bytes"]},
+		"promscope_disk_written_bytes_total": {writes * requestBytes, afterIO["write_bytes"] - beforeIO["write_bytes"]},
+	} {
+		m := find(got[series], "pid", pid)
+		if m == nil {
+			t.Fatalf("no %s of the process", series)
+		}
+		if value := m.Counter.GetValue(); math.Abs(value/float64(want[0])-1) > 0.01 || value != float64(want[1]) {
+			t.Errorf("%s is %v, asked for were %d, and /proc/PID/io says %d", series, value, want[0], want[1])
+		}
+		if comm := label(m, "comm"); !strings.HasPrefix(comm, "disk") {
+			t.Errorf("the process is called %q", comm)
+		}
+	}
+
+	asked := map[string]int{"read": reads, "write": writes, "flush": flushes}
+	for _, operation := range []string{"read", "write", "flush"} {
+		h := histogramOf(got, name, operation)
+		count, seconds := after[operation]-before[operation], float64(after[operation+" ms"]-before[operation+" ms"])/1000
+		if int(h.GetSampleCount()) != asked[operation] || count != asked[operation] {
+			t.Errorf("%d requests of %s, asked for were %d, and diskstats says %d", h.GetSampleCount(), operation, asked[operation], count)
+		}
+		// diskstats has milliseconds, cut off, until a moment later: on an emulated and busy CPU 25 ms.
+		if sum := h.GetSampleSum(); sum < 0.8*seconds-0.002 || sum > seconds+0.002 || sum <= 0 || sum > took[operation].Seconds() {
+			t.Errorf("%s took %v s, diskstats says %v s, and the process waited for %v", operation, sum, seconds, took[operation])
+		}
+		checkBuckets(t, h)
+	}
+	if m := find(got["promscope_disk_requests_in_flight"], "device", name); m == nil || m.Gauge.GetValue() != 0 {
+		t.Errorf("in flight on an idle device: %v", m)
+	}
+
+	// What a process does last is counted when it has ended, and all of what one does that was not there before.
+	p.do("write", path, 5)
+	p.end()
+	q := startChild(t)
+	q.do("read", path, 9)
+	q.end()
+	got = gather(t, c)
+	if m := find(got["promscope_disk_written_bytes_total"], "pid", pid); m.GetCounter().GetValue() != (writes+5)*requestBytes {
+		t.Errorf("the process that has ended: %v", m)
+	}
+	// It has also read what it needs of its own program, unless that was in memory.
+	m := find(got["promscope_disk_read_bytes_total"], "pid", strconv.Itoa(q.pid()))
+	if value := m.GetCounter().GetValue(); value < 9*requestBytes || value > 9*requestBytes+64<<20 {
+		t.Errorf("the process that came and went: %v", m)
+	}
+	if created := m.GetCounter().GetCreatedTimestamp().AsTime(); time.Since(created) > time.Minute || created.After(time.Now()) {
+		t.Errorf("its counter begins at %v", created)
+	}
+}
+
+// checkBuckets tests that the mean of a histogram lies within what its buckets allow.
+func checkBuckets(t *testing.T, h *dto.Histogram) {
+	t.Helper()
+	var least, most float64
+	last, lower := uint64(0), 0.0
+	for _, b := range h.Bucket {
+		n := float64(b.GetCumulativeCount() - last)
+		least, most = least+n*lower, most+n*b.GetUpperBound()
+		last, lower = b.GetCumulativeCount(), b.GetUpperBound()
+	}
+	if last != h.GetSampleCount() {
+		t.Errorf("%d of %d requests took more than %v s", h.GetSampleCount()-last, h.GetSampleCount(), lower)
+	} else if h.GetSampleSum() < least || h.GetSampleSum() > most {
+		t.Errorf("the buckets allow %v to %v s, the sum is %v", least, most, h.GetSampleSum())
+	}
+}
+
+func label(m *dto.Metric, name string) string {
+	for _, l := range m.Label {
+		if l.GetName() == name {
+			return l.GetValue()
+		}
+	}
+	return ""
+}
+
+func histogramOf(all map[string][]*dto.Metric, device, operation string) *dto.Histogram {
+	for _, m := range all["promscope_disk_request_duration_seconds"] {
+		if label(m, "device") == device && label(m, "operation") == operation {
+			return m.Histogram
+		}
+	}
+	return nil
+}
+
+// diskstats returns the requests that a device has completed, and the milliseconds that they took
+// (Documentation/admin-guide/iostats.rst).
+func diskstats(t *testing.T, device string) map[string]int {
+	t.Helper()
+	content, err := os.ReadFile("/proc/diskstats")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(content)) {
+		fields := strings.Fields(line)
+		if fields[2] != device {
+			continue
+		}
+		n := make([]int, len(fields))
+		for i := 3; i < len(fields); i++ {
+			if n[i], err = strconv.Atoi(fields[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return map[string]int{"read": n[3], "read ms": n[6], "write": n[7], "write ms": n[10], "flush": n[18], "flush ms": n[19]}
+	}
+	t.Fatalf("no %s in /proc/diskstats", device)
+	return nil
+}
+
+// processIO returns what /proc/PID/io says.
+func processIO(t *testing.T, pid int) map[string]int {
+	t.Helper()
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]int{}
+	for line := range strings.Lines(string(content)) {
+		name, value, _ := strings.Cut(line, ":")
+		if all[name], err = strconv.Atoi(strings.TrimSpace(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}

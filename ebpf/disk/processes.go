@@ -1,0 +1,219 @@
+package disk
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/promscope/promscope/ebpf/load"
+)
+
+const (
+	// keepAtLeast is for how long a process is exposed after its end.
+	keepAtLeast = 2 * time.Second
+	// quietAfter is for how long a process is exposed after it last read or wrote. Nearly all processes have read
+	// something once: their own program.
+	quietAfter = 5 * time.Minute
+)
+
+// usage is what a thread, or a process, has read and written, as the programs write it.
+type usage struct {
+	StartTime uint64 // of the process: monotonic clock, nanoseconds
+	TGID      uint32
+	Comm      [16]byte
+	_         uint32
+	Read      uint64 // bytes
+	Written   uint64 // bytes
+}
+
+// owner names a process. A pid that is used again is another process's.
+type owner struct{ StartTime, TGID uint64 }
+
+func (u *usage) owner() owner { return owner{u.StartTime, uint64(u.TGID)} }
+
+// counter is what a process has read, or written.
+type counter struct {
+	total uint64    // bytes in all its life
+	base  uint64    // what is not exposed of it
+	born  time.Time // since when the rest counts; zero while none is exposed
+	moved time.Time // when the total was last seen to have grown
+}
+
+// grow takes in a total that was read at the time now, and last at the other time. It falls short where a thread ends just
+// then: its bytes are in neither sum.
+func (c *counter) grow(total uint64, now, last time.Time) {
+	if total <= c.total {
+		return
+	}
+	if c.born.IsZero() {
+		c.base, c.born = c.total, last
+	}
+	c.total, c.moved = total, now
+}
+
+// rest stops to expose what has not grown for long.
+func (c *counter) rest(now time.Time) {
+	if now.Sub(c.moved) >= quietAfter {
+		c.born = time.Time{}
+	}
+}
+
+// process is what is known of a process that has read or written.
+type process struct {
+	owner
+	comm          string // as it was called when it last had no series
+	read, written counter
+	ended         time.Time
+	seen          bool // in this gathering
+}
+
+func (p *process) exposed() bool { return !p.read.born.IsZero() || !p.written.born.IsZero() }
+
+// moved is when the process last read or wrote.
+func (p *process) moved() time.Time {
+	if p.read.moved.After(p.written.moved) {
+		return p.read.moved
+	}
+	return p.written.moved
+}
+
+// processes knows the processes of the machine that have read or written. It exposes what they do from the first gathering
+// on, so that a counter begins with 0.
+type processes struct {
+	most    int           // that are exposed
+	keep    time.Duration // that a process is exposed after its end
+	all     map[owner]*process
+	last    time.Time // of the last gathering; zero before the first
+	leftOut int       // of the last gathering
+}
+
+// update takes in what was read at the time now. What processes did that have ended comes after the living ones.
+func (p *processes) update(now time.Time, living, ended []usage) {
+	sums := make(map[owner]*usage, len(living))
+	for i := range living {
+		u := &living[i]
+		if sum := sums[u.owner()]; sum != nil {
+			sum.Read += u.Read
+			sum.Written += u.Written
+			continue
+		}
+		sums[u.owner()] = u
+	}
+	for _, u := range sums {
+		p.take(now, u).ended = time.Time{}
+	}
+	for i := range ended {
+		p.take(now, &ended[i]).ended = now
+	}
+	for o, known := range p.all {
+		if !known.seen && known.ended.IsZero() {
+			known.ended = now // the program on its end missed it
+		}
+		known.seen = false
+		known.read.rest(now)
+		known.written.rest(now)
+		if !known.ended.IsZero() && now.Sub(known.ended) >= p.keep {
+			delete(p.all, o)
+		}
+	}
+	p.last = now
+}
+
+// take takes in what a process has done in its life.
+func (p *processes) take(now time.Time, u *usage) *process {
+	known := p.all[u.owner()]
+	if known == nil {
+		known = &process{owner: u.owner()}
+		if p.last.IsZero() { // it may have done all of it long ago
+			known.read.total, known.written.total = u.Read, u.Written
+		}
+		p.all[u.owner()] = known
+	}
+	known.seen = true
+	if !known.exposed() {
+		name, _, _ := bytes.Cut(u.Comm[:], []byte{0})
+		known.comm = string(bytes.ToValidUTF8(name, []byte("�")))
+	}
+	known.read.grow(u.Read, now, p.last)
+	known.written.grow(u.Written, now, p.last)
+	return known
+}
+
+// exposed returns the processes that have series: those that did something last. Of those that had the same pid one after
+// the other, it is the last.
+func (p *processes) exposed() []*process {
+	latest := make(map[uint64]*process, len(p.all))
+	for _, known := range p.all {
+		if other := latest[known.TGID]; other == nil || other.StartTime < known.StartTime {
+			latest[known.TGID] = known
+		}
+	}
+	var all []*process
+	for _, known := range latest {
+		if known.exposed() {
+			all = append(all, known)
+		}
+	}
+	slices.SortFunc(all, func(a, b *process) int {
+		return cmp.Or(b.moved().Compare(a.moved()), cmp.Compare(a.TGID, b.TGID))
+	})
+	p.leftOut = max(0, len(all)-p.most)
+	return all[:len(all)-p.leftOut]
+}
+
+// metrics returns the series of the processes that are exposed.
+func (p *processes) metrics(read, written *prometheus.Desc) []prometheus.Metric {
+	var metrics []prometheus.Metric
+	for _, known := range p.exposed() {
+		pid := strconv.FormatUint(known.TGID, 10)
+		for desc, c := range map[*prometheus.Desc]*counter{read: &known.read, written: &known.written} {
+			if !c.born.IsZero() {
+				metrics = append(metrics, prometheus.MustNewConstMetricWithCreatedTimestamp(desc, prometheus.CounterValue, float64(c.total-c.base), c.born, pid, known.comm))
+			}
+		}
+	}
+	return metrics
+}
+
+// readLiving returns the usage of each thread. Threads of one process are apart.
+func readLiving(p *load.Programs) ([]usage, error) {
+	var written bytes.Buffer
+	if err := p.Iterate(programTasks, &written); err != nil {
+		return nil, err
+	}
+	all := make([]usage, written.Len()/binary.Size(usage{}))
+	if err := binary.Read(&written, binary.LittleEndian, all); err != nil {
+		return nil, fmt.Errorf("reading threads: %w", err)
+	}
+	return all, nil
+}
+
+// takeEnded returns the usage of the processes that have ended, and forgets them.
+func takeEnded(m *ebpf.Map) ([]usage, error) {
+	var (
+		all   []usage
+		key   owner
+		value usage
+	)
+	entries := m.Iterate()
+	for entries.Next(&key, &value) {
+		all = append(all, value)
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("reading the processes that have ended: %w", err)
+	}
+	for i := range all {
+		if err := m.Delete(all[i].owner()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil, fmt.Errorf("dropping a process that has ended: %w", err)
+		}
+	}
+	return all, nil
+}
