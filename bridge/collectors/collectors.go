@@ -16,6 +16,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/iowait"
+	"github.com/promscope/promscope/bridge/pressure"
 	"github.com/promscope/promscope/ebpf/collector"
 	"github.com/promscope/promscope/ebpf/http"
 )
@@ -23,7 +24,7 @@ import (
 // Definitions is the table of the built-in collectors. Configuration, pages, doctor
 // and documentation derive from it.
 func Definitions() []collector.Definition {
-	return []collector.Definition{iowait.Definition(), http.Definition()}
+	return []collector.Definition{iowait.Definition(), pressure.Definition(), http.Definition()}
 }
 
 // Settings are what the configuration says of a built-in collector.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"strings"
@@ -35,7 +36,7 @@ func (p *Prober) get(e endpoint) (endpoint, probeResult, error) {
 	defer cancel()
 	result, err := p.exchange(ctx, &e)
 	switch {
-	case errors.Is(err, host.ErrNotPermitted):
+	case errors.Is(err, host.ErrNotPermitted), errors.Is(err, fs.ErrPermission):
 		result = probeForbidden
 	case err != nil && ctx.Err() != nil:
 		result, err = probeTimedOut, fmt.Errorf("no complete answer within %s", probeTimeout)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,9 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+	libcap "kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/hosttest"
+	"github.com/promscope/promscope/bridge/rights"
 	"github.com/promscope/promscope/ebpf/collector"
 )
 
@@ -56,7 +59,7 @@ func TestKernel(t *testing.T) {
 	expected{VerdictWarn, "torn"}.check(t, btf(errors.New("torn")).btf())
 
 	missing := func(names ...string) kernel {
-		return kernel{missing: func() ([]string, error) { return names, nil }}
+		return kernel{missingBPF: func() ([]string, error) { return names, nil }}
 	}
 	expected{VerdictOK, "are there"}.check(t, missing().capabilities())
 	expected{VerdictWarn, "CAP_BPF and CAP_PERFMON missing: eBPF collectors stay off → grant CAP_BPF and CAP_PERFMON"}.check(t, missing("CAP_BPF", "CAP_PERFMON").capabilities())
@@ -68,19 +71,43 @@ func TestProcesses(t *testing.T) {
 	if first, err := m.Process(1); err != nil || first.Container != "" {
 		t.Skip("this machine's first process is not to be seen")
 	}
-	rights := func(err error, bits ...uint) kernel {
-		return kernel{capget: func(_ *unix.CapUserHeader, data *unix.CapUserData) error {
-			for _, bit := range bits {
-				data.Effective |= 1 << bit
-			}
-			return err
-		}}
+	needs := func(want expected, err error, has ...libcap.Value) {
+		t.Helper()
+		want.check(t, withRights(err, has...).processes(m))
 	}
-	expected{VerdictOK, "process 1 is"}.check(t, rights(nil, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH).processes(m))
-	expected{VerdictOK, "process 1 is"}.check(t, rights(nil, unix.CAP_SYS_PTRACE, unix.CAP_DAC_OVERRIDE).processes(m))
-	expected{VerdictWarn, "CAP_DAC_READ_SEARCH missing"}.check(t, rights(nil, unix.CAP_SYS_PTRACE).processes(m))
-	expected{VerdictWarn, "no target_pid for what they serve: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH missing → run as root"}.check(t, rights(nil).processes(m))
-	expected{VerdictWarn, "not permitted"}.check(t, rights(unix.EPERM).processes(m))
+	needs(expected{VerdictOK, "process 1 is"}, nil, libcap.SYS_PTRACE, libcap.DAC_READ_SEARCH)
+	needs(expected{VerdictOK, "process 1 is"}, nil, libcap.SYS_PTRACE, libcap.DAC_OVERRIDE)
+	needs(expected{VerdictWarn, "what they serve: CAP_DAC_READ_SEARCH missing → grant CAP_DAC_READ_SEARCH"}, nil, libcap.SYS_PTRACE)
+	needs(expected{VerdictWarn, "what they serve: CAP_SYS_PTRACE missing → grant CAP_SYS_PTRACE ("}, nil, libcap.DAC_OVERRIDE)
+	needs(expected{VerdictWarn, "no target_pid for what they serve: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH missing"}, nil)
+	needs(expected{VerdictWarn, "not permitted"}, unix.EPERM)
+}
+
+// withRights is the check of a kernel that gives this process those capabilities.
+func withRights(err error, has ...libcap.Value) kernel {
+	return kernel{missing: func(values ...libcap.Value) (missing []string, _ error) {
+		for _, v := range values {
+			if !slices.Contains(has, v) {
+				missing = append(missing, rights.Name(v))
+			}
+		}
+		return missing, err
+	}}
+}
+
+// Without CAP_SYS_PTRACE promscope enters its own namespace, and none of another process.
+func TestNamespaces(t *testing.T) {
+	needs := func(want expected, enter error, has ...libcap.Value) {
+		t.Helper()
+		k := withRights(nil, has...)
+		k.enter = func(*host.Machine) error { return enter }
+		want.check(t, k.namespaces(nil))
+	}
+	needs(expected{VerdictOK, "may be entered"}, nil, libcap.SYS_ADMIN, libcap.SYS_PTRACE)
+	needs(expected{VerdictWarn, "cannot be found: CAP_SYS_PTRACE missing → grant CAP_SYS_PTRACE"}, nil, libcap.SYS_ADMIN)
+	needs(expected{VerdictWarn, "cannot be found: CAP_SYS_ADMIN missing → grant CAP_SYS_ADMIN"}, nil, libcap.SYS_PTRACE)
+	needs(expected{VerdictWarn, "forbidden here → let promscope see the host's processes"}, errors.New("forbidden here"), libcap.SYS_ADMIN, libcap.SYS_PTRACE)
+	expected{VerdictWarn, "not permitted"}.check(t, withRights(unix.EPERM).namespaces(nil))
 }
 
 func testPlugins(t *testing.T) *plugins {
@@ -99,6 +126,15 @@ func TestRoot(t *testing.T) {
 	root := c.root
 	c.root = filepath.Join(root, "a", "b")
 	expected{VerdictWarn, "mkdir -p " + c.root}.check(t, c.directory())
+	// A root that is another user's does, where promscope's own directory is there.
+	c.root = "/proc/sys"
+	c.id = "kernel"
+	expected{VerdictFail, "/proc/sys is not writable"}.check(t, c.directory())
+	c.root, c.id = filepath.Join(root, "shared"), "promscope"
+	if err := os.MkdirAll(filepath.Join(c.root, c.id), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	expected{VerdictOK, "promscope is there and writable"}.check(t, c.directory())
 	c.root = filepath.Join(root, "file")
 	if err := os.WriteFile(c.root, nil, 0o644); err != nil {
 		t.Fatal(err)

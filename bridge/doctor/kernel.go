@@ -2,14 +2,16 @@ package doctor
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+	libcap "kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/rights"
 	"github.com/promscope/promscope/ebpf/collector"
 	"github.com/promscope/promscope/ebpf/load"
 )
@@ -19,8 +21,9 @@ type kernel struct {
 	uname        func(*unix.Utsname) error
 	spec         func() error
 	lockdownFile string
-	missing      func() ([]string, error)
-	capget       func(*unix.CapUserHeader, *unix.CapUserData) error
+	missingBPF   func() ([]string, error)             // of what eBPF collectors need
+	missing      func(...libcap.Value) ([]string, error) // of those
+	enter        func(*host.Machine) error            // whether other namespaces may be entered
 }
 
 // newKernel returns the check of the kernel that this process runs on.
@@ -32,8 +35,9 @@ func newKernel() kernel {
 			return err
 		},
 		lockdownFile: "/sys/kernel/security/lockdown",
-		missing:      load.MissingCapabilities,
-		capget:       unix.Capget,
+		missingBPF:   load.MissingCapabilities,
+		missing:      rights.Missing,
+		enter:        (*host.Machine).CanEnterNamespaces,
 	}
 }
 
@@ -45,6 +49,11 @@ func (k kernel) release() Finding {
 	}
 	text := func(field [65]byte) string { return unix.ByteSliceToString(field[:]) }
 	return good("kernel", "%s %s on %s", text(name.Sysname), text(name.Release), text(name.Machine))
+}
+
+// grant is the remedy for capabilities that are missing.
+func grant(missing []string) string {
+	return "grant " + strings.Join(missing, " and ") + " (systemd: AmbientCapabilities=, Docker: --cap-add, Kubernetes: securityContext.capabilities.add)"
 }
 
 // btf tells whether the kernel describes its types, which eBPF collectors need.
@@ -81,24 +90,33 @@ func (k kernel) lockdown() Finding {
 // capabilities tells whether this process has what eBPF collectors need.
 func (k kernel) capabilities() Finding {
 	const check = "capabilities"
-	missing, err := k.missing()
+	missing, err := k.missingBPF()
 	switch {
 	case err != nil:
 		return warning(check, "", "%s", err)
 	case len(missing) > 0:
-		names := strings.Join(missing, " and ")
-		return warning(check, "grant "+names+", or run as root (systemd: AmbientCapabilities=, Docker: --cap-add, Kubernetes: securityContext.capabilities.add)",
-			"%s missing: eBPF collectors stay off", names)
+		return warning(check, grant(missing), "%s missing: eBPF collectors stay off", strings.Join(missing, " and "))
 	}
 	return good(check, "those of eBPF collectors are there")
 }
 
-// namespaces tells whether exporters in containers can be reached.
+// namespaces tells whether exporters in containers can be reached. Entering promscope's own
+// namespace takes CAP_SYS_ADMIN alone, those of others CAP_SYS_PTRACE too.
 func (k kernel) namespaces(m *host.Machine) Finding {
-	const check = "namespaces"
-	if err := m.CanEnterNamespaces(); err != nil {
-		return warning(check, "grant CAP_SYS_ADMIN and CAP_SYS_PTRACE, and let promscope see the host's processes (Docker: --pid=host, Kubernetes: hostPID)",
-			"exporters that listen only in a container's network cannot be found: %s", err)
+	const (
+		check = "namespaces"
+		text  = "exporters that listen only in a container's network cannot be found: "
+	)
+	missing, err := k.missing(libcap.SYS_ADMIN, libcap.SYS_PTRACE)
+	switch {
+	case err != nil:
+		return warning(check, "", "%s", err)
+	case len(missing) > 0:
+		return warning(check, grant(missing), text+"%s missing", strings.Join(missing, " and "))
+	}
+	if err := k.enter(m); err != nil {
+		return warning(check, "let promscope see the host's processes (Docker: --pid=host, Kubernetes: hostPID); "+
+			"look for a seccomp profile that forbids setns(2)", text+"%s", err)
 	}
 	return good(check, "those of containers may be entered")
 }
@@ -123,7 +141,7 @@ func (k kernel) processes(m *host.Machine) Finding {
 	case err != nil:
 		return warning(check, "", "%s", err)
 	case len(missing) > 0:
-		return warning(check, "run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+		return warning(check, grant(missing),
 			"cannot look into other users' processes: no target_pid for what they serve: %s missing", strings.Join(missing, " and "))
 	}
 	return good(check, "process 1 is %s, promscope %d", first.Comm, m.PID())
@@ -134,18 +152,11 @@ func (k kernel) processes(m *host.Machine) Finding {
 // another. The capabilities are asked, and no process: there are some that not even
 // root may look into, and process 1 can be one.
 func (k kernel) lacking() ([]string, error) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := k.capget(&header, &data[0]); err != nil {
-		return nil, fmt.Errorf("reading capabilities: %w", err)
+	missing, err := k.missing(libcap.SYS_PTRACE, libcap.DAC_READ_SEARCH, libcap.DAC_OVERRIDE)
+	// Either of these lists them.
+	reads, overrides := rights.Name(libcap.DAC_READ_SEARCH), rights.Name(libcap.DAC_OVERRIDE)
+	if !slices.Contains(missing, reads) || !slices.Contains(missing, overrides) {
+		missing = slices.DeleteFunc(missing, func(name string) bool { return name == reads })
 	}
-	has := func(bit uint) bool { return data[0].Effective&(1<<bit) != 0 }
-	var missing []string
-	if !has(unix.CAP_SYS_PTRACE) {
-		missing = append(missing, "CAP_SYS_PTRACE")
-	}
-	if !has(unix.CAP_DAC_READ_SEARCH) && !has(unix.CAP_DAC_OVERRIDE) {
-		missing = append(missing, "CAP_DAC_READ_SEARCH")
-	}
-	return missing, nil
+	return slices.DeleteFunc(missing, func(name string) bool { return name == overrides }), err
 }

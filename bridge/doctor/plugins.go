@@ -33,8 +33,13 @@ func (c *plugins) socketPath() string { return filepath.Join(c.root, c.id, c.id+
 
 const checkRoot = "plugins root"
 
-// directory looks at the plugins root.
+// directory looks at where the socket will be: promscope's own directory in the plugins
+// root, where that is there already, else the root in which promscope makes it.
 func (c *plugins) directory() Finding {
+	own := filepath.Dir(c.socketPath())
+	if info, err := os.Stat(own); err == nil && info.IsDir() && unix.Access(own, unix.W_OK|unix.X_OK) == nil {
+		return good(checkRoot, "%s is there and writable", own)
+	}
 	info, err := os.Stat(c.root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -53,7 +53,7 @@ func collectorFinding(check string, c *collectors.Collector) Finding {
 	return good(check, "%s", text)
 }
 
-// shownListeners is how many listeners are named that are no exporters.
+// shownListeners is how many listeners of a kind are named that are no exporters.
 const shownListeners = 8
 
 // listenerFindings says what came of looking for exporters.
@@ -66,7 +66,7 @@ func listenerFindings(r *pipeline.Runtime) []Finding {
 	if !looked {
 		return []Finding{good(check, "not looked for: no job has listener_sd_configs")}
 	}
-	var exporters, others []string
+	var exporters, forbidden, others []string
 	for _, l := range r.Prober.Listeners() {
 		name := l.Addr.String()
 		if l.Listener.Path != "" {
@@ -79,6 +79,10 @@ func listenerFindings(r *pipeline.Runtime) []Finding {
 			exporters = append(exporters, name)
 			continue
 		}
+		if l.Listener.Path != "" && l.Result == "not_permitted" {
+			forbidden = append(forbidden, name)
+			continue
+		}
 		if l.Reason != "" {
 			name += ": " + l.Reason
 		}
@@ -89,14 +93,23 @@ func listenerFindings(r *pipeline.Runtime) []Finding {
 		text += ": " + strings.Join(exporters, ", ")
 	}
 	findings := []Finding{good(check, "%s", text)}
+	if len(forbidden) > 0 {
+		findings = append(findings, warning("unix sockets", "if one of them is an exporter's, add promscope's user to the socket's group, or grant CAP_DAC_OVERRIDE",
+			"promscope's user may not connect to these:\n%s", someOf(forbidden)))
+	}
 	if len(others) > 0 {
-		more := ""
-		if n := len(others) - shownListeners; n > 0 {
-			others, more = others[:shownListeners], fmt.Sprintf("\nand %d more", n)
-		}
-		findings = append(findings, good("other listeners", "in the ports that were looked at, and no exporters:\n%s%s", strings.Join(others, "\n"), more))
+		findings = append(findings, good("other listeners", "in the ports that were looked at, and no exporters:\n%s", someOf(others)))
 	}
 	return findings
+}
+
+// someOf has the first names, a line each, and how many more there are.
+func someOf(names []string) string {
+	more := ""
+	if n := len(names) - shownListeners; n > 0 {
+		names, more = names[:shownListeners], fmt.Sprintf("\nand %d more", n)
+	}
+	return strings.Join(names, "\n") + more
 }
 
 // targetFindings says which targets answer.

@@ -28,6 +28,10 @@ type Options struct {
 	WantName func(name []byte) bool
 	// Labels narrows that down by the labels of the series, if it is not nil.
 	Labels *Preselector
+	// Take, if it is not nil, is offered samples of wanted names before they are parsed: the
+	// series, in the bytes by which a parser would name it, and its value. It returns false
+	// for a series that it does not know, which is parsed then. It keeps nothing of it.
+	Take func(series []byte, value float64) bool
 }
 
 // Reset begins an exposition of a media type that [MediaType] returned.
@@ -39,6 +43,9 @@ func (r *Reader) Reset(body io.Reader, mediaType string, options Options) {
 		return
 	}
 	r.text.reset(body, mediaType == MediaOpenMetrics, options.WantName, options.Labels)
+	if mediaType == MediaText {
+		r.text.take = options.Take
+	}
 	// Buckets are converted together, however many lines they take.
 	r.text.verbatim = options.Parser.ConvertClassicHistogramsToNHCB
 	r.next, r.window = r.text.next, &r.text.window

@@ -38,9 +38,10 @@ var (
 type textFilter struct {
 	window
 	openMetrics bool
-	want        func(name []byte) bool // nil wants all
-	labels      *Preselector           // nil wants all labels
-	pieceSize   int                    // pieceSize if 0
+	want        func(name []byte) bool                  // nil wants all
+	labels      *Preselector                            // nil wants all labels
+	take        func(series []byte, value float64) bool // Options.Take
+	pieceSize   int                                     // pieceSize if 0
 
 	out      []byte
 	typ      []byte // the last # TYPE line
@@ -52,6 +53,7 @@ type textFilter struct {
 	// together.
 	name       []byte
 	nameWanted bool
+	nameTaken  bool // the last sample of that name that was offered was taken
 }
 
 func (f *textFilter) reset(src io.Reader, openMetrics bool, want func(name []byte) bool, labels *Preselector) {
@@ -59,11 +61,12 @@ func (f *textFilter) reset(src io.Reader, openMetrics bool, want func(name []byt
 	f.openMetrics, f.want, f.labels = openMetrics, want, labels
 	f.pieceSize = cmp.Or(f.pieceSize, pieceSize)
 	f.out, f.typ, f.name = f.out[:0], f.typ[:0], f.name[:0]
-	f.ended, f.verbatim = false, false
+	f.ended, f.verbatim, f.take = false, false, nil
 }
 
 func (f *textFilter) release() {
 	f.window.release()
+	f.take = nil
 	f.out, f.typ, f.name = emptied(f.out), emptied(f.typ), emptied(f.name)
 }
 
@@ -141,6 +144,8 @@ func (f *textFilter) line() ([]byte, error) {
 		)
 		switch {
 		case !found:
+		case f.offer(b):
+			continue
 		case nameStart(b[0]):
 			end, wanted = endOfSample(b), f.wants(b)
 			if end > 0 && wanted && f.want != nil && f.labels != nil {
@@ -249,7 +254,7 @@ func (f *textFilter) wants(line []byte) bool {
 		n++
 	}
 	f.name = append(f.name[:0], line[:n]...)
-	f.nameWanted = f.want(f.name)
+	f.nameWanted, f.nameTaken = f.want(f.name), true
 	return f.nameWanted
 }
 

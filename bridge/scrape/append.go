@@ -192,31 +192,49 @@ func (a *appender) appendSample(ctx context.Context, r *exposition.Reader, p tex
 		}
 		known = e.series == before
 	}
+	a.sample(e, known, ts, v, h)
+	return nil
+}
+
+// take appends a sample of a series that the cache knows, without a parser. It returns
+// false if there is something to parse.
+func (a *appender) take(exposed []byte, v float64) bool {
+	e := a.cache.get(exposed)
+	if e == nil || a.cache.due(e, exposed) || speaks(exposed) {
+		return false
+	}
+	a.counts.exposed++
+	a.sample(e, true, nil, v, nil)
+	return true
+}
+
+// sample appends one sample of an entry, which the cache knew before if it is known.
+func (a *appender) sample(e *entry, known bool, ts *int64, v float64, h *histogram.FloatHistogram) {
 	again := known && e.round == a.cache.round
 	e.round = a.cache.round
 	if e.outcome == dropped {
-		return nil
+		return
 	}
 	a.counts.relabelled++
 	a.limit()
 	if e.outcome == unselected || a.over() {
-		return nil
+		return
 	}
 
 	t, own := a.at, ts != nil && a.job.HonorTimestamps
 	if own {
 		if t = *ts; t > a.at+maxAhead.Milliseconds() {
-			return nil
+			return
 		}
 	} else if again {
 		// The same series twice in one exposition: the first one counts.
-		return nil
+		return
 	}
 	if h == nil {
 		a.batch.Append(e.series, t, v)
 	} else {
 		if a.reduce(h); a.over() {
-			return nil
+			return
 		}
 		a.batch.AppendHistogram(e.series, t, h)
 	}
@@ -225,7 +243,6 @@ func (a *appender) appendSample(ctx context.Context, r *exposition.Reader, p tex
 		a.counts.added++
 	}
 	e.ends = !own || a.job.TrackTimestampsStaleness
-	return nil
 }
 
 // resolve makes the cache's entry of a series. It does so again if the series's pids are

@@ -117,6 +117,21 @@ func perSeries(b *testing.B, in input, f func()) {
 	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N)/float64(in.series), "cpu-ns/series")
 }
 
+// BenchmarkSelected measures the steady state where rules take all series: of lines that
+// the cache knows, and of the same ones in a form that only the parser knows.
+func BenchmarkSelected(b *testing.B) {
+	in := input{series: 10_000, text: generated(10_000)}
+	b.Run("known", func(b *testing.B) {
+		scrape, _ := scrapeOf(b, in.text, exposition.MediaText, matching(labels.MatchRegexp, "synthetic_.*", "", ""))
+		perSeries(b, in, scrape)
+	})
+	b.Run("parsed", func(b *testing.B) {
+		odd := bytes.ReplaceAll(in.text, []byte("} "), []byte("}  "))
+		scrape, _ := scrapeOf(b, odd, exposition.MediaText, matching(labels.MatchRegexp, "synthetic_.*", "", ""))
+		perSeries(b, in, scrape)
+	})
+}
+
 func cpuTime(tb testing.TB) time.Duration {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
@@ -153,7 +168,7 @@ func scrapeOnce(tb testing.TB, app *appender, want func([]byte) bool) func(at ti
 	return func(at time.Time, body []byte, mediaType string) {
 		src.Reset(body)
 		app.begin(at)
-		r.Reset(&src, mediaType, exposition.Options{Parser: app.job.ParserOptions(), WantName: want, Labels: app.labels})
+		r.Reset(&src, mediaType, exposition.Options{Parser: app.job.ParserOptions(), WantName: want, Labels: app.labels, Take: app.take})
 		if err := app.exposition(context.Background(), &r); err != nil {
 			tb.Fatal(err)
 		}

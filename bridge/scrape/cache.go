@@ -203,8 +203,14 @@ func (c *cache) fail(stale func(*store.Series)) {
 			e.live = false
 		}
 	}
-	// Scrapes that fail each time with other series must not fill it.
+	// Scrapes that fail each time with other series must not fill it. What this one has
+	// worked out stays: one that timed out for its new series gets further the next time.
 	if len(c.entries) > 2*c.good+1000 {
-		c.clear()
+		for k, e := range c.entries {
+			if e.round != c.round {
+				delete(c.entries, k)
+				delete(c.translated, e)
+			}
+		}
 	}
 }

@@ -61,7 +61,7 @@ func (l *loop) fetchOnce(ctx context.Context, query url.Values, res *result) (er
 	r, release := l.shared.borrow()
 	defer release()
 	res.mediaType = a.mediaType
-	options := exposition.Options{Parser: l.target.Job.ParserOptions(), WantName: l.want, Labels: l.app.labels}
+	options := exposition.Options{Parser: l.target.Job.ParserOptions(), WantName: l.want, Labels: l.app.labels, Take: l.app.take}
 	if l.app.observe != nil && l.want != nil {
 		options.WantName = func(name []byte) bool { return l.want(name) || isCollector(name) }
 		options.Labels = nil

@@ -65,7 +65,7 @@ func pipeline(t testing.TB, b []byte, media string, config *job.Config, parseAll
 			r.Reset(nil, media, exposition.Options{}) // wants all
 			err = parseWhole(t.Context(), app, &r, b, media)
 		} else {
-			r.Reset(bytes.NewReader(b), media, exposition.Options{Parser: config.ParserOptions(), WantName: sel.Name, Labels: app.labels})
+			r.Reset(bytes.NewReader(b), media, exposition.Options{Parser: config.ParserOptions(), WantName: sel.Name, Labels: app.labels, Take: app.take})
 			err = app.exposition(t.Context(), &r)
 		}
 		if err != nil {

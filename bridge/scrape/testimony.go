@@ -51,6 +51,11 @@ type witness struct {
 	nodename string // empty if the series is of others
 }
 
+// speaks tells whether hear may note something of a series.
+func speaks(exposed []byte) bool {
+	return string(exposed) == startTime || bytes.HasPrefix(exposed, []byte(unameInfo))
+}
+
 // hear notes what a series says, if it is one that testifies.
 func (w *witness) hear(p textparse.Parser, exposed []byte, value float64, scratch *labels.Labels) {
 	switch {

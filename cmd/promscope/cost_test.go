@@ -1,18 +1,13 @@
 package main
 
 import (
-	"bufio"
-	"fmt"
-	"net/http"
 	"os"
-	"os/exec"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/bridge/plugin/probetest"
 )
@@ -70,64 +65,6 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// What it costs to watch 100 processes that each serve three HTTP requests a second:
-// the collector, its rules, and their metrics in the report.
-//
-//	go test ./cmd/promscope -run '^$' -bench HTTPServers -benchtime 1x
-func BenchmarkHTTPServers(b *testing.B) {
-	if os.Geteuid() != 0 {
-		b.Skip("needs root, for the collector http")
-	}
-	for b.Loop() {
-		servers, _ := startRole(b, 0, nil, "servers 100")
-		metrics := reportCost(b, "presets: [http]\ncollectors: {iowait: {enabled: false}}\nscrape_configs: []\n")
-		if shown := value(metrics, `promscope_report_nodes{topology="Process"}`); shown < 100 {
-			b.Errorf("%v processes are in the report", shown)
-		}
-		servers.kill()
-	}
-}
-
-// playServers starts HTTP servers, each a process of its own, and asks each of them
-// every third of a second.
-func playServers(argument string) error {
-	count, err := strconv.Atoi(argument)
-	if err != nil {
-		return err
-	}
-	urls := make([]string, count)
-	for i := range urls {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), roleVariable+"=server 127.0.0.1:0")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		cmd.Stdin = os.Stdin // it ends when this does
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			return err
-		}
-		if err := cmd.Start(); err != nil {
-			return err
-		}
-		address, err := bufio.NewReader(out).ReadString('\n')
-		if err != nil {
-			return err
-		}
-		urls[i] = "http://" + strings.TrimSpace(address)
-	}
-	client := &http.Client{Timeout: time.Second}
-	go func() {
-		for range time.Tick(time.Second / 3) {
-			for _, url := range urls {
-				if response, err := client.Get(url); err == nil {
-					response.Body.Close()
-				}
-			}
-		}
-	}()
-	fmt.Println("serving")
-	return nil
-}
-
 // reportCost runs promscope for 40 s, with a poll each second, and reports its CPU time
 // in the last 30 of them and its memory at the end. It returns its metrics then.
 func reportCost(b *testing.B, config string) (exposition string) {
@@ -171,18 +108,18 @@ func span(d time.Duration) time.Duration {
 // cpuShare returns what a process takes of a CPU while fn runs, in percent.
 func cpuShare(tb testing.TB, pid int, fn func()) float64 {
 	tb.Helper()
-	proc, err := procfs.NewProc(pid)
-	if err != nil {
+	before, began := cpuTime(tb, pid), time.Now()
+	fn()
+	return 100 * (cpuTime(tb, pid) - before).Seconds() / time.Since(began).Seconds()
+}
+
+// cpuTime returns the CPU time that a process has taken, by the kernel's clock of it, as
+// clock_getcpuclockid(3) makes its id. The times in /proc are whole hundredths of a second.
+func cpuTime(tb testing.TB, pid int) time.Duration {
+	tb.Helper()
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|2), &t); err != nil {
 		tb.Fatal(err)
 	}
-	seconds := func() float64 {
-		stat, err := proc.Stat()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return stat.CPUTime()
-	}
-	before, began := seconds(), time.Now()
-	fn()
-	return 100 * (seconds() - before) / time.Since(began).Seconds()
+	return time.Duration(t.Nano())
 }

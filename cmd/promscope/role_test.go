@@ -52,12 +52,22 @@ func play(role string) int {
 		err = playTunnel(argument)
 	case "activated":
 		err = playActivated()
+	case "user":
+		err = playUser(argument)
 	case "load":
 		err = playLoad(argument)
 	case "server":
 		err = serveRole(argument, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	case "servers":
 		err = playServers(argument)
+	case "churn":
+		err = playChurn(argument)
+	case "exporters":
+		err = playExporters(argument)
+	case "exporter":
+		err = playExporter(argument)
+	case "fetch":
+		err = playFetch(argument)
 	default:
 		err = fmt.Errorf("there is no role %q", name)
 	}
@@ -183,16 +193,8 @@ func playCrowd(argument string) error {
 	if err := hosttest.LoopbackUp(); err != nil {
 		return err
 	}
-	sleep, err := exec.LookPath("sleep")
-	if err != nil {
+	if _, err := startSleepers(processes); err != nil {
 		return err
-	}
-	for range processes {
-		// Not exec.Command: to wait for each takes a thread.
-		attr := &syscall.ProcAttr{Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}}
-		if _, err := syscall.ForkExec(sleep, []string{"sleep", "600"}, attr); err != nil {
-			return err
-		}
 	}
 	limit := unix.Rlimit{Cur: uint64(sockets) + 1000, Max: uint64(sockets) + 1000}
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {

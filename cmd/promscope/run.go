@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/common/promslog"
 
 	"github.com/promscope/promscope/bridge"
+	"github.com/promscope/promscope/bridge/rights"
 )
 
 func declareRun(app *kingpin.Application) (string, command) {
@@ -31,9 +33,16 @@ func declareRun(app *kingpin.Application) (string, command) {
 
 	return cmd.FullCommand(), func(ctx context.Context, env *environment) error {
 		env.options.Web, env.options.AutoReload = web, autoReload
-		b, err := bridge.New(env.options, promslog.New(&env.logging))
+		logger := promslog.New(&env.logging)
+		b, err := bridge.New(env.options, logger)
 		if err != nil {
 			return err
+		}
+		// Now that its addresses are bound: a port below 1024 takes a capability.
+		if left, err := rights.GiveUp(); err != nil {
+			logger.Warn("Capabilities that promscope has no use for could not be given up", "err", err)
+		} else {
+			logger.Info("Capabilities that promscope has no use for are given up", "left", strings.Join(left, " "))
 		}
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, syscall.SIGHUP)

@@ -144,7 +144,6 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 #define IPPROTO_TCP 6
 #define TCP_LISTEN 10
 #define MSG_PEEK 0x2
-#define MSG_TRUNC 0x20
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 

@@ -356,7 +356,7 @@ func toggle(c *Collector, on bool) error {
 	}
 	for _, name := range c.programs.HookSet.Programs {
 		switch name {
-		case "on_receive", "on_send", "kprobe_receive", "kprobe_received", "kprobe_send", "fexit_receive", "fentry_send":
+		case "on_receive", "on_send", "kprobe_receive", "kprobe_received", "kprobe_send", "fentry_receive", "fentry_received", "fentry_send":
 			if err := change(name); err != nil {
 				return err
 			}

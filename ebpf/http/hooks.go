@@ -46,8 +46,11 @@ func hookSets() []collector.HookSet {
 		},
 		{
 			// For kernels without kprobes.
-			Name:          "trampolines",
-			Programs:      []string{"on_destroy", "on_exit", "fexit_receive", "fentry_send", "adopt_open"},
+			Name: "trampolines",
+			Programs: []string{
+				"on_destroy", "on_exit", "fentry_splice", "fentry_getsockopt",
+				"fentry_receive", "fentry_received", "fentry_send", "adopt_open",
+			},
 			Kernel:        "5.10 (arm64: 6.4)",
 			Architectures: littleEndian(),
 		},

@@ -52,11 +52,10 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 		spec.Maps[mapReadings].MaxEntries = 8192
 		spec.Maps[mapRareCodes].MaxEntries = 1024
 	}
-	if !typed {
-		spec.Maps[mapAddresses].MaxEntries = connections
-	}
-	if !slices.Contains(set.Programs, "kprobe_receive") {
+	if typed {
 		spec.Maps[mapReadings].MaxEntries = 1 // nothing uses it
+	} else {
+		spec.Maps[mapAddresses].MaxEntries = connections
 	}
 
 	var nanoseconds [boundsTable]uint64
@@ -70,17 +69,15 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 	for i, code := range columnCodes() {
 		columns[code-firstCode] = uint8(i + 1)
 	}
-	flags, parameters := k.Parameter("tcp_recvmsg", "flags")
 	for name, value := range map[string]any{
-		"typed":             typed,
-		"bucket_bounds":     nanoseconds,
-		"code_columns":      columns,
-		"excluded_ports":    o.Ports.excluded(),
-		"max_connections":   connections,
-		"clients":           o.Clients,
-		"own_requests":      o.OwnRequests,
-		"recvmsg_flags":     uint32(flags),
-		"recvmsg_arguments": uint32(parameters),
+		"typed":           typed,
+		"bucket_bounds":   nanoseconds,
+		"code_columns":    columns,
+		"excluded_ports":  o.Ports.excluded(),
+		"max_connections": connections,
+		"clients":         o.Clients,
+		"own_requests":    o.OwnRequests,
+		"recvmsg_flags":   uint32(k.Parameter("tcp_recvmsg", "flags")),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("setting %s: %w", name, err)

@@ -43,19 +43,18 @@ func (k *Kernel) AllocatesOnDemand() bool {
 	return k.btf.TypeByName("bpf_mem_alloc", &s) == nil
 }
 
-// Parameter returns the place of a function's parameter, from 1 on, and the number of its parameters.
-// Both are 0 when there is no such function, the place is when it has no such parameter.
-func (k *Kernel) Parameter(function, name string) (place, parameters int) {
+// Parameter returns the place of a function's parameter, from 1 on. It is 0 when there is no such function, or when
+// that has no such parameter.
+func (k *Kernel) Parameter(function, name string) int {
 	var f *btf.Func
 	if k.btf.TypeByName(function, &f) != nil {
-		return 0, 0
+		return 0
 	}
 	proto, ok := f.Type.(*btf.FuncProto)
 	if !ok {
-		return 0, 0
+		return 0
 	}
-	place = 1 + slices.IndexFunc(proto.Params, func(p btf.FuncParam) bool { return p.Name == name })
-	return place, len(proto.Params)
+	return 1 + slices.IndexFunc(proto.Params, func(p btf.FuncParam) bool { return p.Name == name })
 }
 
 // kind is how a program is attached.

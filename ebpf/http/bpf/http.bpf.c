@@ -11,16 +11,15 @@
 // Three sets of programs do the same:
 //   - tracepoints: on_receive, on_send
 //   - kprobes:     kprobe_receive and kprobe_received, kprobe_send
-//   - trampolines: fexit_receive, fentry_send
+//   - trampolines: fentry_receive and fentry_received, fentry_send
 
 #include "kernel.h"
 #include "connection.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-// Which argument of tcp_recvmsg its flags are, from 1 on, and how many it has. Set by the loader.
+// Which argument of tcp_recvmsg its flags are, from 1 on. Set by the loader.
 volatile const __u32 recvmsg_flags;
-volatile const __u32 recvmsg_arguments;
 
 // ---- what the pieces of a stream say ----
 
@@ -402,17 +401,6 @@ int BPF_PROG(on_receive, struct sk_buff *skb)
 	return segment(skb, c, offset);
 }
 
-// copied looks at bytes that tcp_recvmsg has copied to a buffer.
-static __always_inline int copied(struct sock *sk, __u64 base, __u32 len, __u32 seq)
-{
-	struct piece p = {.span = {.base = base, .len = len, .seq = seq}};
-	struct connection *c = state(sk);
-
-	if (c ? c->leave : of_no_interest(sk))
-		return 0;
-	return received(sk, c, &p);
-}
-
 // reading is where a thread's call of tcp_recvmsg puts what it reads.
 struct reading {
 	__u64 sk; // 0 if what the thread reads is of no interest
@@ -430,16 +418,11 @@ struct {
 	__type(value, struct reading);
 } readings SEC(".maps");
 
-// Nothing is left of the entry when tcp_recvmsg returns: its iterator may be gone. So the first
-// function notes the buffers, and the second, which follows each copy, finds the bytes there. A kretprobe would need as
-// many instances as threads wait in tcp_recvmsg.
-SEC("kprobe/tcp_recvmsg")
-int kprobe_receive(void *ctx)
+// receives notes the buffers of a reader, who is at the start of tcp_recvmsg. copied, which follows each copy, finds the
+// bytes there. When tcp_recvmsg returns it is too late: the socket is not locked any more.
+static __always_inline int receives(struct sock *sk, const struct msghdr *msg, int flags)
 {
-	struct sock *sk = (void *)argument_1(ctx);
-	const struct msghdr *msg = (void *)argument_2(ctx);
 	__u64 thread = bpf_get_current_pid_tgid(), address = (__u64)sk;
-	int flags = either(recvmsg_flags == 5, argument_5(ctx), argument_4(ctx));
 	struct reading *known, reading = {.iter = (__u64)&msg->msg_iter, .peek = flags & MSG_PEEK};
 	struct connection *c = bpf_map_lookup_elem(&addresses, &address);
 	struct buffers b;
@@ -460,13 +443,14 @@ int kprobe_receive(void *ctx)
 	return 0;
 }
 
-SEC("kprobe/tcp_rcv_space_adjust")
-int kprobe_received(void *ctx)
+// copied looks at the bytes that tcp_recvmsg has copied to the reader's first buffer.
+static __always_inline int copied(struct sock *sk)
 {
-	struct sock *sk = (void *)argument_1(ctx);
-	__u64 thread = bpf_get_current_pid_tgid(), base, len, n;
+	__u64 thread = bpf_get_current_pid_tgid(), n;
 	struct reading *r = bpf_map_lookup_elem(&readings, &thread);
 	const struct iov_iter *iter;
+	struct connection *c;
+	struct piece p = {};
 
 	if (!r || r->sk != (__u64)sk)
 		return 0;
@@ -474,14 +458,18 @@ int kprobe_received(void *ctx)
 	n = r->count - field(iter, count);
 	if (!n || n > r->count)
 		return 0;
-	base = r->base;
-	len = n < r->len ? n : r->len;
+	p.span.base = r->base;
+	p.span.len = n < r->len ? n : r->len;
+	p.span.seq = field(tcp_sk(sk), copied_seq) - (r->peek ? 0 : n);
 	r->count -= n;
 	r->base += n;
-	r->len -= len;
-	if (!len)
-		return 0; // it went to another buffer than the first
-	return copied(sk, base, len, field(tcp_sk(sk), copied_seq) - (r->peek ? 0 : n));
+	r->len -= p.span.len;
+	if (!p.span.len)
+		return 0; // it went to another buffer
+	c = state(sk);
+	if (c ? c->leave : of_no_interest(sk))
+		return 0;
+	return received(sk, c, &p);
 }
 
 // no_reading makes the thread's last call of tcp_recvmsg void: what follows moves bytes from the socket
@@ -496,8 +484,45 @@ static __always_inline int no_reading(void)
 	return 0;
 }
 
+static __always_inline void reads_no_more(void)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+
+	bpf_map_delete_elem(&readings, &thread);
+}
+
+SEC("kprobe/tcp_recvmsg")
+int kprobe_receive(void *ctx)
+{
+	return receives((void *)argument_1(ctx), (void *)argument_2(ctx), either(recvmsg_flags == 5, argument_5(ctx), argument_4(ctx)));
+}
+
+SEC("fentry/tcp_recvmsg")
+int fentry_receive(__u64 *ctx)
+{
+	return receives((void *)ctx[0], (void *)ctx[1], either(recvmsg_flags == 5, ctx[4], ctx[3]));
+}
+
+SEC("kprobe/tcp_rcv_space_adjust")
+int kprobe_received(void *ctx)
+{
+	return copied((void *)argument_1(ctx));
+}
+
+SEC("fentry/tcp_rcv_space_adjust")
+int BPF_PROG(fentry_received, struct sock *sk)
+{
+	return copied(sk);
+}
+
 SEC("kprobe/tcp_splice_read")
 int kprobe_splice(void *ctx)
+{
+	return no_reading();
+}
+
+SEC("fentry/tcp_splice_read")
+int fentry_splice(void *ctx)
 {
 	return no_reading();
 }
@@ -508,20 +533,10 @@ int kprobe_getsockopt(void *ctx)
 	return no_reading();
 }
 
-// When tcp_recvmsg returns, the iterator tells where the bytes went.
-SEC("fexit/tcp_recvmsg")
-int fexit_receive(__u64 *ctx)
+SEC("fentry/tcp_getsockopt")
+int fentry_getsockopt(void *ctx)
 {
-	struct sock *sk = (void *)ctx[0];
-	const struct msghdr *msg = (void *)ctx[1];
-	int flags = either(recvmsg_flags == 5, ctx[4], ctx[3]);
-	int n = recvmsg_arguments == 4 ? ctx[4] : either(recvmsg_arguments == 5, ctx[5], ctx[6]);
-	struct buffers b = {};
-
-	// With MSG_TRUNC nothing is copied.
-	if (n <= 0 || flags & MSG_TRUNC || !iter_ended(&msg->msg_iter, n, &b))
-		return 0;
-	return copied(sk, b.base, b.len, field(tcp_sk(sk), copied_seq) - (flags & MSG_PEEK ? 0 : n));
+	return no_reading();
 }
 
 // ---- send ----
@@ -710,15 +725,15 @@ int kprobe_destroy(void *ctx)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
+	if (!typed)
+		reads_no_more();
 	return thread_exits(task);
 }
 
 SEC("kprobe/exit_files") // which each thread passes after it has left its process
 int kprobe_exit(void *ctx)
 {
-	__u64 thread = bpf_get_current_pid_tgid();
-
-	bpf_map_delete_elem(&readings, &thread);
+	reads_no_more();
 	return thread_exits((void *)argument_1(ctx));
 }
 

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/bridge/doctor"
+	"github.com/promscope/promscope/bridge/host/hosttest"
+	"github.com/promscope/promscope/bridge/plugin/probetest"
+)
+
+// The users of this test, none of which there is otherwise.
+const (
+	promscopeUser = 61001
+	exporterUser  = 61002
+)
+
+// playUser serves an exposition as a user without any right, on an address or, if it is a
+// path, on a unix socket that only this user may connect to.
+func playUser(argument string) error {
+	address, body, _ := strings.Cut(argument, " ")
+	if err := hosttest.LoopbackUp(); err != nil {
+		return err
+	}
+	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(exporterUser), syscall.Setuid(exporterUser)); err != nil {
+		return err
+	}
+	network := "tcp"
+	if filepath.IsAbs(address) {
+		network = "unix"
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		return err
+	}
+	go func() {
+		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+			fmt.Fprintln(w, body)
+		}))
+	}()
+	fmt.Println(l.Addr())
+	return nil
+}
+
+// numbers are those of capabilities.
+var numbers = map[string]uintptr{
+	"CAP_SYS_PTRACE": unix.CAP_SYS_PTRACE, "CAP_DAC_READ_SEARCH": unix.CAP_DAC_READ_SEARCH,
+	"CAP_DAC_OVERRIDE": unix.CAP_DAC_OVERRIDE, "CAP_SYS_ADMIN": unix.CAP_SYS_ADMIN,
+	"CAP_BPF": unix.CAP_BPF, "CAP_PERFMON": unix.CAP_PERFMON, "CAP_NET_RAW": unix.CAP_NET_RAW,
+}
+
+// asUser makes a command one of promscope's own user, with those capabilities and no other.
+func asUser(cmd *exec.Cmd, capabilities ...string) *exec.Cmd {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: promscopeUser, Gid: promscopeUser}}
+	for _, name := range capabilities {
+		cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, numbers[name])
+	}
+	return cmd
+}
+
+// directoryOf makes a directory of a user, where other users may look.
+func directoryOf(t *testing.T, user int) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chown(dir, user, user)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// readableConfig writes a configuration that other users may read.
+func readableConfig(t *testing.T, config string) string {
+	t.Helper()
+	file := writeConfig(t, config)
+	if err := os.Chmod(filepath.Dir(filepath.Dir(file)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// held sees to it that all threads of a process have those capabilities, and no others, and
+// can get no others.
+func held(t *testing.T, p *process, capabilities ...string) {
+	t.Helper()
+	var mask uint64
+	for _, name := range capabilities {
+		mask |= 1 << numbers[name]
+	}
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.Process.Pid))
+	if err != nil || len(threads) < 2 {
+		t.Fatalf("%d threads, %v", len(threads), err)
+	}
+	for _, thread := range threads {
+		status, err := os.ReadFile(thread)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for field, want := range map[string]string{
+			"CapPrm": fmt.Sprintf("%016x", mask), "CapEff": fmt.Sprintf("%016x", mask),
+			"CapInh": fmt.Sprintf("%016x", 0), "CapAmb": fmt.Sprintf("%016x", 0), "NoNewPrivs": "1",
+		} {
+			if line := field + ":\t" + want + "\n"; !strings.Contains(string(status), line) {
+				t.Errorf("%s: not %s in:\n%s", thread, line, status)
+			}
+		}
+	}
+}
+
+// TestRights runs promscope and its doctor as a user of their own, with the capabilities
+// that docs/rights.md names and without each of them, beside exporters of another user.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	if !inSandbox(t, ownNetwork) {
+		return
+	}
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(directoryOf(t, exporterUser), "exporter.sock")
+	here, _ := startRole(t, 0, nil, `user 127.0.0.1:28101 found{place="here"} 1`)
+	startRole(t, syscall.CLONE_NEWNET, nil, `user 127.0.0.1:28102 found{place="container"} 1`)
+	startRole(t, 0, nil, "user "+socket+` found{place="socket"} 1`)
+	const common = noPresets + `
+global: {scrape_interval: 1s}
+scrape_configs:
+  - job_name: local
+    listener_sd_configs: [{ports: [28102], interval: 1s}]
+  - job_name: known
+    static_configs: [{targets: ["127.0.0.1:28101"]}]
+rules:
+  - {metric: target, label: Target, expr: 'max(found{place="here"})', node: host}
+  - {metric: process, label: Process, expr: 'found{place="here"}', node: {process: target_pid}}
+  - {metric: container, label: Container, expr: 'max(found{place="container"})', node: host}
+  - {metric: socket, label: Socket, expr: 'max(found{place="socket"})', node: host}
+`
+	with, without := readableConfig(t, common+"  - {metric: http, label: HTTP, expr: count(promscope_http_hook_info), node: host}\n"),
+		readableConfig(t, common+"collectors: {http: {enabled: false}}\n")
+	const (
+		ptrace, read, override = "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"
+		bpf, perfmon, admin    = "CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"
+	)
+	type warnings map[string]string // by check, what is said to be missing
+	cases := []*rightsCase{
+		{config: without, has: []string{ptrace, read, override, admin}, shows: "container process socket target"},
+		{config: without, has: []string{ptrace, read, admin}, shows: "container process target", warns: warnings{"unix sockets": socket}},
+		{config: without, has: []string{read, override, admin}, shows: "socket target",
+			warns: warnings{"processes": ptrace + " missing", "namespaces": ptrace + " missing"}},
+		{config: without, has: []string{ptrace, admin}, shows: "container target",
+			warns: warnings{"unix sockets": socket, "processes": read + " missing"}},
+		{config: without, has: []string{ptrace, override}, shows: "process socket target",
+			warns: warnings{"namespaces": admin + " missing", "capabilities": bpf + " and " + perfmon + " missing"}},
+		{config: with, has: []string{admin}, shows: "http target",
+			warns: warnings{"unix sockets": socket, "processes": ptrace + " and " + read + " missing", "namespaces": ptrace + " missing"}},
+		{config: with, has: []string{ptrace, read, bpf, perfmon}, shows: "http process target",
+			warns: warnings{"unix sockets": socket, "namespaces": admin + " missing"}},
+		{config: with, has: []string{ptrace, read, bpf}, shows: "process target",
+			warns: warnings{"unix sockets": socket, "namespaces": admin + " missing", "capabilities": perfmon + " missing", "collector http": perfmon + " missing"}},
+		{config: with, has: []string{ptrace, read, perfmon}, shows: "process target",
+			warns: warnings{"unix sockets": socket, "namespaces": admin + " missing", "capabilities": bpf + " missing", "collector http": bpf + " missing"}},
+		{config: with, shows: "target", warns: warnings{
+			"unix sockets": socket, "namespaces": admin + " and " + ptrace + " missing", "processes": ptrace + " and " + read + " missing",
+			"capabilities": bpf + " and " + perfmon + " missing", "collector http": bpf + " and " + perfmon + " missing",
+		}},
+	}
+	for _, c := range cases {
+		root := directoryOf(t, promscopeUser)
+		args := []string{"--config.file=" + c.config, "--scope.host=" + hostName, "--scope.plugins-root=" + root}
+		c.promscope = startCommand(t, asUser(exec.Command(path, append(args, "--web.listen-address=")...), c.has...))
+		c.doctor = startCommand(t, asUser(exec.Command(path, append(args, "doctor", "--json")...), c.has...))
+		c.client = probetest.NewClient(filepath.Join(root, "promscope", "promscope.sock"), probetest.Options{Host: hostName, Timeout: 5 * time.Second})
+		t.Cleanup(c.client.Close)
+	}
+	asExpected := func(c *rightsCase) error {
+		r, err := c.client.Poll(t.Context())
+		if err != nil {
+			return err
+		}
+		var shows []string
+		if n := r.Topologies["Host"].Nodes[hostNode]; n != nil {
+			shows = slices.Collect(maps.Keys(n.Metrics))
+		}
+		if r.Metric("Process", processNode(here), "process") != nil {
+			shows = append(shows, "process")
+		}
+		slices.Sort(shows)
+		if got := strings.Join(shows, " "); got != c.shows {
+			return fmt.Errorf("with %v it shows %q, want %q", c.has, got, c.shows)
+		}
+		return nil
+	}
+	for _, c := range cases {
+		eventually(t, 30*time.Second, "what it shows", func() error { return asExpected(c) })
+	}
+	// What the first of them has found by now, all others have looked for.
+	time.Sleep(2 * time.Second)
+	for _, c := range cases {
+		if err := asExpected(c); err != nil {
+			t.Error(err)
+		}
+		held(t, c.promscope, c.has...)
+		c.checkDoctor(t)
+	}
+}
+
+// rightsCase is promscope, and its doctor, with some capabilities.
+type rightsCase struct {
+	config string
+	has    []string
+	shows  string            // the metrics, in the order of their names
+	warns  map[string]string // words of the doctor's warnings, by check
+
+	promscope, doctor *process
+	client            *probetest.Client
+}
+
+// checkDoctor compares the doctor's warnings, but the one that there is no probe.
+func (c *rightsCase) checkDoctor(t *testing.T) {
+	t.Helper()
+	if code := c.doctor.exit(t, 30*time.Second); code != 0 {
+		t.Errorf("the doctor's exit code with %v is %d", c.has, code)
+	}
+	_, answer, _ := strings.Cut(c.doctor.output.String(), "{") // behind the progress
+	var d doctor.Diagnosis
+	if err := json.Unmarshal([]byte("{"+answer), &d); err != nil {
+		t.Fatalf("%v in:\n%s", err, c.doctor.output)
+	}
+	warned := map[string]bool{}
+	for _, f := range d.Findings {
+		if f.Verdict == doctor.VerdictOK || f.Check == "probe" {
+			continue
+		}
+		warned[f.Check] = true
+		if words, ok := c.warns[f.Check]; !ok || !strings.Contains(f.Finding, words) || f.Remedy == "" {
+			t.Errorf("with %v the doctor says %+v, want %q", c.has, f, words)
+		}
+	}
+	for check := range c.warns {
+		if !warned[check] {
+			t.Errorf("with %v the doctor does not warn of %s", c.has, check)
+		}
+	}
+}
+
+// TestGiveUp starts promscope with a capability that it has no use for, and one collector
+// less than it may run: the first is given up, and a reload switches the second on.
+func TestGiveUp(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to run promscope as another user")
+	}
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := readableConfig(t, nothingToScrape)
+	p := &plugin{web: "http://" + freeAddress(t)}
+	cmd := exec.Command(path, "--config.file="+file, "--scope.plugins-root="+directoryOf(t, promscopeUser), "--web.listen-address="+strings.TrimPrefix(p.web, "http://"))
+	p.process = startCommand(t, asUser(cmd, "CAP_NET_RAW", "CAP_BPF", "CAP_PERFMON"))
+	const running = `promscope_collector_running{collector="http"}`
+	if strings.Contains(p.metrics(t), running) {
+		t.Fatal("the collector http runs from the start")
+	}
+	held(t, p.process, "CAP_BPF", "CAP_PERFMON")
+	if err := errors.Join(os.WriteFile(file, []byte(noPresets+"scrape_configs: []\n"), 0o644), p.Process.Signal(syscall.SIGHUP)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the collector http", func() error {
+		if value(p.metrics(t), running) != 1 {
+			return errNotYet
+		}
+		return nil
+	})
+	held(t, p.process, "CAP_BPF", "CAP_PERFMON")
+}
