@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -204,13 +205,7 @@ func TestSoak(t *testing.T) {
 	for _, problem := range s.ledger.problems() {
 		s.failf("%s", problem)
 	}
-	for _, lost := range []string{
-		"promscope_http_requests_lost_total", `promscope_http_connections_lost_total{reason="full"}`, "promscope_http_process_evictions_total",
-	} {
-		if n := value(s.p.metrics(t), lost); n != 0 {
-			s.failf("%s is %v", lost, n)
-		}
-	}
+	s.judgeLosses(s.p.metrics(t))
 	t.Logf("in the end: %d polls, p50 %s, p99 %s; %s; %d targets and containers came and went; %d requests of pages; %d whole reports; %d reloads",
 		polls, client.Latency(0.5).Round(10*time.Microsecond), client.Latency(0.99).Round(10*time.Microsecond),
 		s.ledger, s.targets.Load(), s.asked.Load(), s.bodies.Load(), s.reloads.Load())
@@ -279,6 +274,24 @@ func (s *soak) judge(r *probetest.Report) {
 				if want := containerValue(key); v != want {
 					s.failf("container %s has the value %v, want %v", key, v, want)
 				}
+			}
+		}
+	}
+}
+
+// judgeLosses looks at what the collector says it has not seen.
+func (s *soak) judgeLosses(exposition string) {
+	for _, name := range []string{
+		"promscope_http_requests_lost_total", "promscope_http_connections_lost_total", "promscope_http_reads_failed_total",
+		"promscope_http_process_evictions_total", "promscope_http_hook_runs_missed_total",
+	} {
+		series := regexp.MustCompile(`(?m)^`+name+`(?:\{.*\})? (\S+)$`).FindAllStringSubmatch(exposition, -1)
+		if len(series) == 0 {
+			s.failf("there is no %s", name)
+		}
+		for _, one := range series {
+			if one[1] != "0" {
+				s.failf("%s", one[0])
 			}
 		}
 	}
