@@ -184,9 +184,10 @@ func containerValue(node string) float64 {
 type ledger struct {
 	mu       sync.Mutex
 	accounts map[int]*account // by pid; a pid comes again
-	wrong    []string
+	wrong    []string         // not told yet
+	read     time.Time        // when promscope's counts were read last
 
-	processes, requests int // whose counts are settled
+	processes, requests int // whose counts are settled, and right
 }
 
 type account struct {
@@ -203,7 +204,7 @@ func newLedger() *ledger { return &ledger{accounts: map[int]*account{}} }
 func (l *ledger) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return fmt.Sprintf("%d requests to %d processes counted exactly, %d wrong", l.requests, l.processes, len(l.wrong))
+	return fmt.Sprintf("%d requests to %d processes counted exactly", l.requests, l.processes)
 }
 
 func (l *ledger) begin(pid int) {
@@ -216,7 +217,8 @@ func (l *ledger) begin(pid int) {
 }
 
 func (l *ledger) wrongly(pid int, a *account) {
-	l.wrong = append(l.wrong, fmt.Sprintf("process %d served %d requests, and %d were counted", pid, a.made, a.seen))
+	l.wrong = append(l.wrong, fmt.Sprintf("process %d, which ended %s ago, served %d requests, and %d were counted; the counts before were read %s ago",
+		pid, time.Since(a.ended).Round(time.Second), a.made, a.seen, time.Since(l.read).Round(time.Second)))
 }
 
 func (l *ledger) request(pid int) {
@@ -264,6 +266,7 @@ func (l *ledger) count(counted map[int]int) {
 			delete(l.accounts, pid)
 		}
 	}
+	l.read = time.Now()
 }
 
 // open returns an error while accounts are not settled.
@@ -276,15 +279,18 @@ func (l *ledger) open() error {
 	return nil
 }
 
+// problems returns what was found to be wrong since the last call.
 func (l *ledger) problems() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.wrong
+	wrong := l.wrong
+	l.wrong = nil
+	return wrong
 }
 
 // readCounts reads what promscope counted, each second.
 func (s *soak) readCounts(ctx context.Context) {
-	for tick := time.Tick(time.Second); ctx.Err() == nil; <-tick {
+	for ; ctx.Err() == nil; pause(ctx, time.Second) {
 		_, exposition, err := get(ctx, s.p.web+"/metrics")
 		if ctx.Err() != nil {
 			return
@@ -311,5 +317,8 @@ func (s *soak) readCounts(ctx context.Context) {
 			counted[p] = int(n)
 		}
 		s.ledger.count(counted)
+		for _, problem := range s.ledger.problems() {
+			s.failf("%s", problem)
+		}
 	}
 }
