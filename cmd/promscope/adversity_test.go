@@ -42,6 +42,7 @@ func steadyConfig(t *testing.T) string {
 	}
 	return noPresets + fmt.Sprintf(`
 global: {scrape_interval: 1s}
+collectors: {http: {enabled: false}}
 scrape_configs: [{job_name: steady, static_configs: [{targets: ["%s"]}]}]
 rules:
   - {metric: rate, label: Rate, expr: "irate(steady_total[$__rate_interval])", node: host}
@@ -197,6 +198,104 @@ func TestReadOnlyRoot(t *testing.T) {
 	recovers(t, p, client, 20*time.Second)
 	if log := p.output.String(); strings.Contains(log, "read-only") || strings.Contains(log, "level=ERROR") {
 		t.Errorf("the log:\n%s", log)
+	}
+}
+
+// startAsNobody runs promscope as a user without rights.
+func startAsNobody(t *testing.T, file string) *plugin {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	if err := errors.Join(os.Chown(root, 65534, 65534), os.Chmod(filepath.Dir(root), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	p := &plugin{socket: filepath.Join(root, "promscope", "promscope.sock"), web: freeAddress(t)}
+	cmd := exec.Command(path, "--scope.plugins-root="+root, "--scope.host="+hostName, "--config.file="+file, "--web.listen-address="+p.web)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	p.process, p.web = startCommand(t, cmd), "http://"+p.web
+	p.awaitSocket(t, 20*time.Second)
+	return p
+}
+
+// Where /proc hides the processes of others, what needs none of them is there.
+func TestHiddenProcesses(t *testing.T) {
+	t.Parallel()
+	if !inSandbox(t, ownNetwork|ownProcesses) {
+		return
+	}
+	if err := unix.Mount("", "/proc", "", unix.MS_REMOUNT, "hidepid=2"); err != nil {
+		t.Fatal(err)
+	}
+	p := startAsNobody(t, writeConfig(t, steadyConfig(t)))
+	recovers(t, p, probe(t, p), 20*time.Second)
+	if strings.Contains(p.output.String(), "level=ERROR") {
+		t.Error("there are errors in the log")
+	}
+}
+
+// A collector whose programs the kernel refuses after a reload takes nothing else along.
+func TestRefusedAfterReload(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		unmet(t, "needs root, to run promscope as another user")
+	}
+	config := steadyConfig(t)
+	file := writeConfig(t, config)
+	p := startAsNobody(t, file)
+	client := probe(t, p)
+	recovers(t, p, client, 20*time.Second)
+	if err := os.WriteFile(file, []byte(strings.Replace(config, "http: {enabled: false}", "http: {enabled: true}", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	p.logged(t, `msg="A collector is off" collector=http`, 1)
+	if !strings.Contains(p.metrics(t), `promscope_collector_running{collector="http"} 0`) {
+		t.Error("promscope_collector_running does not say so")
+	}
+	recovers(t, p, client, 5*time.Second)
+	p.logged(t, `msg="A collector is off" collector=http`, 1)
+}
+
+// settableClock says that the clock of this machine may be set: it is a guest.
+const settableClock = "PROMSCOPE_TEST_SET_CLOCK"
+
+// The clock is set by an hour, in both directions. It runs in a guest:
+//
+//	CGO_ENABLED=0 go build ./cmd/promscope && CGO_ENABLED=0 go test -c -o e2e.test ./cmd/promscope
+//	ebpf/kernels/boot KERNEL 'PROMSCOPE_TEST_SANDBOX=$PWD PROMSCOPE_TEST_SET_CLOCK=1 ./e2e.test -test.v -test.run=TestClockSet' promscope e2e.test
+func TestClockSet(t *testing.T) {
+	if os.Getenv(settableClock) == "" {
+		t.Skip("sets the machine's clock: run it in a guest")
+	}
+	p, client := startSteady(t)
+	for _, by := range []time.Duration{time.Hour, -time.Hour} {
+		now := unix.NsecToTimeval(time.Now().Add(by).UnixNano())
+		if err := unix.Settimeofday(&now); err != nil {
+			t.Fatal(err)
+		}
+		set := time.Now()
+		client = probe(t, p) // what a probe relies on from poll to poll does not survive this
+		for {
+			report, err := client.Poll(t.Context())
+			if err == nil {
+				err = steadily(t, p, report)
+			}
+			took := time.Since(set)
+			if err == nil {
+				t.Logf("by %s: all metrics after %s", by, took.Round(100*time.Millisecond))
+				break
+			}
+			if took > time.Minute {
+				t.Errorf("by %s: still after %s: %v", by, took, err)
+				break
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
 	}
 }
 
