@@ -1,6 +1,6 @@
 # The default target builds promscope and runs it in the foreground, as the
 # makefiles of Scope's own plugins do. Scope's probe finds it by its socket.
-.PHONY: run build test kernels lint generate docs fuzz clean
+.PHONY: run build test soak kernels lint generate docs fuzz clean
 
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -17,6 +17,11 @@ build:
 
 test:
 	$(GO) test ./...
+
+# promscope under load for DURATION: docs/performance.md.
+DURATION ?= 3m
+soak:
+	$(GO) test ./cmd/promscope -run '^TestSoak$$' -v -count 1 -timeout 0 -soak $(DURATION)
 
 # The collectors on Debian's kernels, in virtual machines: docs/kernels.md.
 KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/promscope-kernels

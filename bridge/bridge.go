@@ -53,9 +53,9 @@ type Bridge struct {
 	health   *health
 	web      *web.Server // nil if switched off
 
-	loaded [sha256.Size]byte       // the checksum of the configuration's files at the start
-	next   chan *pipeline.Pipeline // the pipeline of a reload
-	reload sync.Mutex              // one reload at a time
+	loaded [sha256.Size]byte // the checksum of the configuration's files at the start
+	next   chan swap
+	reload sync.Mutex // one reload at a time
 }
 
 // New loads the configuration and takes the plugin's socket and the debug
@@ -70,7 +70,7 @@ func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bridge{opts: opts, logger: logger, runtime: runtime, loaded: sum, next: make(chan *pipeline.Pipeline)}
+	b := &Bridge{opts: opts, logger: logger, runtime: runtime, loaded: sum, next: make(chan swap)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
@@ -158,6 +158,12 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return pipeline.RunTasks(ctx, tasks...)
 }
 
+// swap is a reload's pipeline, and tells when it is the current one.
+type swap struct {
+	pipeline *pipeline.Pipeline
+	done     chan struct{}
+}
+
 // runPipelines runs the current pipeline, and after a reload the next one.
 func (b *Bridge) runPipelines(ctx context.Context) error {
 	for {
@@ -170,7 +176,8 @@ func (b *Bridge) runPipelines(ctx context.Context) error {
 			if err := <-done; err != nil {
 				b.logger.Warn("The pipeline of the last configuration ended with an error", "err", err)
 			}
-			b.runtime.Use(next)
+			b.runtime.Use(next.pipeline)
+			close(next.done)
 		case err := <-done:
 			cancel()
 			return err // nil if ctx is done
@@ -207,8 +214,11 @@ func (b *Bridge) tryReload() (document.List, error) {
 	if err != nil {
 		return nil, err
 	}
+	next := swap{p, make(chan struct{})}
 	select {
-	case b.next <- p:
+	case b.next <- next:
+		// The next reload builds on this pipeline, and not on the one that ends now.
+		<-next.done
 		return warnings, nil
 	case <-time.After(10 * time.Second):
 		return nil, errors.Join(errors.New("promscope is not running"), p.Close())

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"math"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
 
@@ -34,6 +36,12 @@ func declareRun(app *kingpin.Application) (string, command) {
 	return cmd.FullCommand(), func(ctx context.Context, env *environment) error {
 		env.options.Web, env.options.AutoReload = web, autoReload
 		logger := promslog.New(&env.logging)
+		// Of the cgroup's memory a tenth is for what is not Go's: eBPF maps, sockets, pages of files.
+		if limit, err := memlimit.Set(); err != nil {
+			logger.Warn("The memory limit of promscope's cgroup is not known", "err", err)
+		} else if limit < math.MaxInt64 {
+			logger.Info("Garbage is collected more often near the cgroup's memory limit, or GOMEMLIMIT", "at_bytes", limit)
+		}
 		b, err := bridge.New(env.options, logger)
 		if err != nil {
 			return err

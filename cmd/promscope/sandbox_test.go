@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,16 +45,23 @@ func inSandbox(t *testing.T, namespaces uintptr, needs ...func() (string, error)
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=3m")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v",
+		fmt.Sprintf("-test.timeout=%s", 3*time.Minute+*soakDuration), fmt.Sprintf("-soak=%s", *soakDuration), fmt.Sprintf("-reloads=%d", *reloads))
 	cmd.Env = append(os.Environ(), sandboxVariable+"="+buildDir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
+	output := &buffer{}
+	cmd.Stdout, cmd.Stderr = output, output
+	if *soakDuration > 0 { // one wants to see how far it is
+		cmd.Stdout = io.MultiWriter(output, os.Stdout)
+	}
+	err := cmd.Run()
+	out := output.String()
 	switch {
 	case err != nil:
 		t.Fatalf("in the sandbox: %v\n%s", err, out)
-	case strings.Contains(string(out), "--- SKIP: "+t.Name()+" "):
+	case strings.Contains(out, "--- SKIP: "+t.Name()+" "):
 		t.Skipf("in the sandbox:\n%s", out)
-	default:
+	case *soakDuration == 0:
 		t.Logf("in the sandbox:\n%s", out)
 	}
 	return false

@@ -23,6 +23,9 @@ struct sock_common {
 	__u16 skc_num; // local port, host order
 	__be16 skc_dport;
 	unsigned short skc_family;
+	struct {
+		struct net *net;
+	} skc_net; // possible_net_t
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	volatile unsigned char skc_state;

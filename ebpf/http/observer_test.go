@@ -7,8 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestObserver asks a server from the collector's own process and from another. Only the other's requests are traffic, on
@@ -91,6 +94,52 @@ func TestObserverEnds(t *testing.T) {
 		}
 		if got := gather(t, c, servers)[pid]; got.Own != 1 || got.Requests != 1 {
 			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// TestObserverPort asks two servers from one port at a time: one from the collector's own process, one from another.
+// The kernel gives a port to several connections where it runs short of them.
+func TestObserverPort(t *testing.T) {
+	socat, err := exec.LookPath("socat")
+	if err != nil {
+		t.Skip(err)
+	}
+	eachHookSet(t, func(t *testing.T, hookSet string) {
+		asked, other := freeAddress(t), freeAddress(t)
+		own, foreign := startGo(t, asked), startGo(t, other)
+		c, err := openAs(time.Second, Options{hookSet: hookSet, MaxProcesses: 100, MaxConnections: 1000, Ports: only(t, asked, other)})
+		requireBPF(t, required(hookSet), err)
+		defer c.Close()
+		dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+			if controlErr := raw.Control(func(fd uintptr) {
+				if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err == nil {
+					err = unix.Bind(int(fd), &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+				}
+			}); controlErr != nil {
+				return controlErr
+			}
+			return err
+		}}
+		conn, err := dialer.Dial("tcp4", asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		request(t, conn, "/200")
+
+		cmd := exec.Command(socat, "-t5", "-", "TCP4:"+other+",reuseaddr,bind="+conn.LocalAddr().String())
+		cmd.Stdin = strings.NewReader("GET /404 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "HTTP/1.1 404") {
+			t.Fatalf("%v: %s", err, out)
+		}
+		request(t, conn, "/200")
+		got := gather(t, c, servers)
+		if p := got[own]; p.Own != 2 || p.Requests != 0 {
+			t.Errorf("the server that this process asked: %+v", p)
+		}
+		if p := got[foreign]; p.Own != 0 || p.Requests != 1 || p.Codes["404"] != 1 {
+			t.Errorf("the server that another asked: %+v", p)
 		}
 	})
 }

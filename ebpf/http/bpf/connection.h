@@ -100,6 +100,13 @@ struct endpoint {
 	__u32 zero;
 };
 
+// ends tell a connection from all others that are open.
+struct ends {
+	struct endpoint client;
+	struct endpoint server;
+	__u64 net; // the network namespace, where the addresses are loopback's; else 0: the ends may be in two
+};
+
 // connection is the state of a socket. The kernel has the socket locked when it changes.
 struct connection {
 	__u64 began;      // when the first byte of the request was read (a client's: written) that waits the longest
@@ -107,10 +114,12 @@ struct connection {
 	__u64 heads;      // a bit for each request that waits: it is a HEAD; the oldest is the lowest
 	struct owner owner; // whose requests those are
 	union {
-		struct scanner requests;
-		struct endpoint local; // of promscope's own end: a socket has lost it when it is destroyed
+		struct {
+			struct scanner requests;
+			struct scanner responses; // LOST while it does not matter where they end
+		};
+		struct ends ends; // of promscope's own end: a socket has lost them when it is destroyed
 	};
-	struct scanner responses; // LOST while it does not matter where they end
 	__u32 first_seq;  // of the first byte received; 0 if not known yet. It tells one socket from the next at its address
 	__u16 waiting;    // requests that wait for their responses
 	__u8 role;
@@ -141,11 +150,11 @@ struct {
 	__type(value, struct connection);
 } addresses SEC(".maps");
 
-// Where promscope's own connections come from. One has its entry before promscope writes, and up to its end.
+// promscope's own connections. The kernel gives a port to several connections at a time, to different servers. One has its entry before promscope writes, and up to its end.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct endpoint);
+	__type(key, struct ends);
 	__type(value, __u8);
 } observers SEC(".maps");
 
@@ -185,6 +194,22 @@ static __always_inline struct endpoint endpoint_of(const struct sock *sk, bool l
 
 		e.low = (__u64)a << 32 | 0xffff0000; // ::ffff:a
 	}
+	return e;
+}
+
+// loopback returns whether the address is 127.0.0.0/8 or ::1.
+static __always_inline bool loopback(const struct endpoint *e)
+{
+	return !e->high && ((e->low & 0xffffffffffULL) == 0x7fffff0000ULL || e->low == 1ULL << 56);
+}
+
+// ends_of returns the ends of a socket's connection: of the client's socket, or of the server's.
+static __always_inline struct ends ends_of(const struct sock *sk, bool client)
+{
+	struct ends e = {.client = endpoint_of(sk, client), .server = endpoint_of(sk, !client)};
+
+	if (loopback(&e.server))
+		e.net = (__u64)field(sk, __sk_common.skc_net.net);
 	return e;
 }
 
@@ -359,7 +384,7 @@ static __noinline struct connection *track(struct sock *sk)
 	return c;
 }
 
-// observer gives a socket of promscope its state, and notes where it comes from.
+// observer gives a socket of promscope its state, and notes its ends.
 static __noinline int observer(struct sock *sk)
 {
 	struct connection *c;
@@ -371,8 +396,8 @@ static __noinline int observer(struct sock *sk)
 	if (!c)
 		return 0;
 	c->leave = c->of_promscope = true;
-	c->local = endpoint_of(sk, true);
-	bpf_map_update_elem(&observers, &c->local, &one, 0);
+	c->ends = ends_of(sk, true);
+	bpf_map_update_elem(&observers, &c->ends, &one, 0);
 	return 0;
 }
 
@@ -404,15 +429,15 @@ static __always_inline void adopt(struct sock *sk, bool of_promscope)
 // serves makes the connection one of a server, and looks once who is at the other end.
 static __noinline int serves(struct sock *sk, struct connection *c)
 {
-	struct endpoint remote;
+	struct ends ends;
 
 	if (!sk || !c)
 		return 0;
 	c->role = SERVER;
 	if (own_requests)
 		return 0;
-	remote = endpoint_of(sk, false);
-	if (bpf_map_lookup_elem(&observers, &remote))
+	ends = ends_of(sk, false);
+	if (bpf_map_lookup_elem(&observers, &ends))
 		c->observed = true;
 	return 0;
 }

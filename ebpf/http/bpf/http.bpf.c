@@ -701,7 +701,7 @@ static __always_inline int destroyed(struct sock *sk)
 	if (!c)
 		return 0;
 	if (c->of_promscope)
-		bpf_map_delete_elem(&observers, &c->local);
+		bpf_map_delete_elem(&observers, &c->ends);
 	connection_ends(c);
 	if (typed)
 		count_down(open_connections); // the kernel frees what lies in the socket
