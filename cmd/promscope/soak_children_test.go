@@ -184,8 +184,8 @@ func containerValue(node string) float64 {
 type ledger struct {
 	mu       sync.Mutex
 	accounts map[int]*childCount // by pid; a pid comes again
-	wrong    []string         // not told yet
-	read     time.Time        // when promscope's counts were read last
+	wrong    []string            // not told yet
+	read     time.Time           // when promscope's counts were read last
 
 	processes, requests int // whose counts are settled, and right
 }
