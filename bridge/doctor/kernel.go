@@ -21,9 +21,9 @@ type kernel struct {
 	uname        func(*unix.Utsname) error
 	spec         func() error
 	lockdownFile string
-	missingBPF   func() ([]string, error)             // of what eBPF collectors need
+	missingBPF   func() ([]string, error)                // of what eBPF collectors need
 	missing      func(...libcap.Value) ([]string, error) // of those
-	enter        func(*host.Machine) error            // whether other namespaces may be entered
+	enter        func(*host.Machine) error               // whether other namespaces may be entered
 }
 
 // newKernel returns the check of the kernel that this process runs on.
