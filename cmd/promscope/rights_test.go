@@ -288,3 +288,13 @@ func TestGiveUp(t *testing.T) {
 	})
 	held(t, p.process, "CAP_BPF", "CAP_PERFMON")
 }
+
+// TestUnit asks systemd how exposed the service is that ships: 2.9 of 10, and 9.6 is one
+// without any hardening.
+func TestUnit(t *testing.T) {
+	t.Parallel()
+	analyze := exec.Command(program(t, "systemd", "systemd-analyze"), "security", "--offline=true", "--threshold=29", "../../deployments/promscope.service")
+	if out, err := analyze.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
