@@ -152,6 +152,8 @@ rules:
 		}
 	}
 	eventually(t, 20*time.Second, "all that promscope shows", works("http", "container"))
+	// A second probe: promscope looks whether the first one lives.
+	startRole(t, 0, nil, "probe "+filepath.Join(root, "promscope", "promscope.sock"))
 	for _, path := range []string{"/", "/targets", "/rules", "/scope", "/metrics", "/-/healthy", "/api/v1/status"} {
 		if status, body, err := get(t.Context(), "http://"+web+path); err != nil || status != http.StatusOK {
 			t.Errorf("%s: status %d, %v: %s", path, status, err, body)
