@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/promscope/promscope/bridge/collectors"
 	"github.com/promscope/promscope/bridge/doctor"
 	"github.com/promscope/promscope/bridge/host/hosttest"
 	"github.com/promscope/promscope/bridge/plugin/probetest"
@@ -57,8 +58,8 @@ func playUser(argument string) error {
 	return nil
 }
 
-// numbers are those of capabilities.
-var numbers = map[string]uintptr{
+// capabilityNumbers are the kernel's.
+var capabilityNumbers = map[string]uintptr{
 	"CAP_SYS_PTRACE": unix.CAP_SYS_PTRACE, "CAP_DAC_READ_SEARCH": unix.CAP_DAC_READ_SEARCH,
 	"CAP_DAC_OVERRIDE": unix.CAP_DAC_OVERRIDE, "CAP_SYS_ADMIN": unix.CAP_SYS_ADMIN,
 	"CAP_BPF": unix.CAP_BPF, "CAP_PERFMON": unix.CAP_PERFMON, "CAP_NET_RAW": unix.CAP_NET_RAW,
@@ -68,7 +69,7 @@ var numbers = map[string]uintptr{
 func asUser(cmd *exec.Cmd, capabilities ...string) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: promscopeUser, Gid: promscopeUser}}
 	for _, name := range capabilities {
-		cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, numbers[name])
+		cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, capabilityNumbers[name])
 	}
 	return cmd
 }
@@ -81,6 +82,16 @@ func directoryOf(t *testing.T, user int) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// only is the part of a configuration that switches all built-in collectors off but those.
+func only(names ...string) string {
+	var text strings.Builder
+	text.WriteString("collectors:\n")
+	for _, d := range collectors.Definitions() {
+		fmt.Fprintf(&text, "  %s: {enabled: %t}\n", d.Name, slices.Contains(names, d.Name))
+	}
+	return text.String()
 }
 
 // readableConfig writes a configuration that other users may read.
@@ -99,7 +110,7 @@ func held(t *testing.T, p *process, capabilities ...string) {
 	t.Helper()
 	var mask uint64
 	for _, name := range capabilities {
-		mask |= 1 << numbers[name]
+		mask |= 1 << capabilityNumbers[name]
 	}
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.Process.Pid))
 	if err != nil || len(threads) < 2 {
@@ -152,8 +163,8 @@ rules:
   - {metric: container, label: Container, expr: 'max(found{place="container"})', node: host}
   - {metric: socket, label: Socket, expr: 'max(found{place="socket"})', node: host}
 `
-	with, without := readableConfig(t, common+"  - {metric: http, label: HTTP, expr: count(promscope_http_hook_info), node: host}\n"),
-		readableConfig(t, common+"collectors: {http: {enabled: false}}\n")
+	with := readableConfig(t, common+"  - {metric: http, label: HTTP, expr: count(promscope_http_hook_info), node: host}\n"+only("http"))
+	without := readableConfig(t, common+only())
 	const (
 		ptrace, read, override = "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"
 		bpf, perfmon, admin    = "CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"
@@ -278,7 +289,8 @@ func TestGiveUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := readableConfig(t, nothingToScrape)
+	const nothing = noPresets + "scrape_configs: []\n"
+	file := readableConfig(t, nothing+only())
 	p := &plugin{web: "http://" + freeAddress(t)}
 	cmd := exec.Command(path, "--config.file="+file, "--scope.plugins-root="+directoryOf(t, promscopeUser), "--web.listen-address="+strings.TrimPrefix(p.web, "http://"))
 	p.process = startCommand(t, asUser(cmd, "CAP_NET_RAW", "CAP_BPF", "CAP_PERFMON"))
@@ -287,7 +299,7 @@ func TestGiveUp(t *testing.T) {
 		t.Fatal("the collector http runs from the start")
 	}
 	held(t, p.process, "CAP_BPF", "CAP_PERFMON")
-	if err := errors.Join(os.WriteFile(file, []byte(noPresets+"scrape_configs: []\n"), 0o644), p.Process.Signal(syscall.SIGHUP)); err != nil {
+	if err := errors.Join(os.WriteFile(file, []byte(nothing+only("http")), 0o644), p.Process.Signal(syscall.SIGHUP)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, time.Minute, "the collector http", func() error {
