@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/bridge/plugin"
 )
@@ -59,10 +61,13 @@ func (h *health) Run(ctx context.Context) error {
 	}
 }
 
-// restartHelps reports whether systemd shall start promscope anew. A start does not help
-// against what is in the socket's way: promscope waits until that is gone.
+// restartHelps reports whether systemd shall start promscope anew. At a start systemd mounts
+// the plugins root, and makes the directory that promscope may not make (RuntimeDirectory=).
+// A start does not help against what is in the socket's way: promscope waits until that is
+// gone.
 func (h *health) restartHelps() bool {
-	return h.moves() != nil || errors.Is(h.socketErr(), plugin.ErrRootGone)
+	err := h.socketErr()
+	return h.moves() != nil || errors.Is(err, plugin.ErrRootGone) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS)
 }
 
 // moves says whether the report moves: nil, or since when it does not.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/bridge/plugin"
 )
@@ -39,11 +40,14 @@ func newStand(watchdog time.Duration) *stand {
 	return s
 }
 
-// Where the socket is missing, systemd's start anew helps only if the root's mount is dead.
+// Where the socket is missing, systemd's start anew helps only if the root's mount is dead,
+// or promscope may not make its directory.
 func TestHealthWithoutSocket(t *testing.T) {
 	for cause, beats := range map[error]int{
 		plugin.ErrInUse:       5,
 		plugin.ErrRootGone:    0,
+		unix.EROFS:            0,
+		unix.EACCES:           0,
 		errors.New("a file"):  5,
 		errors.ErrUnsupported: 5,
 	} {

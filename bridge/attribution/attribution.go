@@ -25,7 +25,7 @@ const (
 	LabelPID       = mapping.LabelPID
 	LabelContainer = mapping.LabelContainer
 	LabelPod       = mapping.LabelPod
-	// LabelSubjectPID is the process that the target speaks of: the server that an
+	// labelSubjectPID is the process that the target speaks of: the server that an
 	// exporter watches. Where there is none, it is the process that serves the target.
 	labelSubjectPID = mapping.LabelSubjectPID
 )

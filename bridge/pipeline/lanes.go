@@ -37,6 +37,7 @@ func (l *lanes) add(e evaluation) {
 		go l.run(e)
 		return
 	}
+	// Behind those of the same cost, that came before.
 	at, _ := slices.BinarySearchFunc(l.waiting, e.cost+1, func(w evaluation, cost time.Duration) int { return int(w.cost - cost) })
 	l.waiting = slices.Insert(l.waiting, at, e)
 }

@@ -9,16 +9,16 @@ import (
 	libcap "kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
-// Useful are the capabilities that some feature of promscope needs. docs/rights.md says which
+// useful are the capabilities that some feature of promscope needs. docs/rights.md says which
 // feature needs which.
-func Useful() []libcap.Value {
+func useful() []libcap.Value {
 	return []libcap.Value{
 		libcap.SYS_PTRACE, libcap.DAC_READ_SEARCH, libcap.DAC_OVERRIDE, libcap.SYS_ADMIN,
 		libcap.BPF, libcap.PERFMON, libcap.SYS_RESOURCE,
 	}
 }
 
-// GiveUp gives up every capability that is not Useful, and returns the names of those that
+// GiveUp gives up every capability that is not useful, and returns the names of those that
 // are left. No program that this process would execute has more (no_new_privs, prctl(2)).
 // Both cannot be undone.
 //
@@ -28,7 +28,7 @@ func GiveUp() (left []string, err error) {
 		return nil, fmt.Errorf("setting no_new_privs: %w", err)
 	}
 	had, kept := libcap.GetProc(), libcap.NewSet()
-	for _, value := range Useful() {
+	for _, value := range useful() {
 		permitted, err := had.GetFlag(libcap.Permitted, value)
 		if err != nil {
 			return nil, fmt.Errorf("reading capabilities: %w", err)

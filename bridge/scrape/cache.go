@@ -141,7 +141,11 @@ func (c *cache) clear() {
 // reselect forgets what became of series that another selection may treat otherwise.
 func (c *cache) reselect(keeps func(*store.Series) bool) {
 	maps.DeleteFunc(c.entries, func(_ key, e *entry) bool {
-		return e.outcome == unselected || e.outcome == kept && !keeps(e.series)
+		forgotten := e.outcome == unselected || e.outcome == kept && !keeps(e.series)
+		if forgotten {
+			delete(c.translated, e)
+		}
+		return forgotten
 	})
 }
 

@@ -174,3 +174,18 @@ func TestPIDIsAskedForOnce(t *testing.T) {
 		t.Errorf("asked again: %d times", asked)
 	}
 }
+
+// With another selection, as after a reload, nothing stays of series that it does not keep.
+func TestPIDOfForgottenSeries(t *testing.T) {
+	scrape, app, _ := pidScrapes(t, "a{pid=\"5\"} 1\na{pid=\"6\"} 1\n", func(value string) PID {
+		return PID{Value: value, Holds: func() bool { return true }}
+	})
+	scrape()
+	if n := len(app.cache.translated); n != 2 {
+		t.Fatalf("%d series have pids that were translated, want 2", n)
+	}
+	app.cache.reselect(func(s *store.Series) bool { return s.Labels().Get("pid") == "6" })
+	if entries, pids := len(app.cache.entries), len(app.cache.translated); entries != 1 || pids != 1 {
+		t.Errorf("%d entries and %d with pids are left, want one of each", entries, pids)
+	}
+}

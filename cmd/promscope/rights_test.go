@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/promscope/promscope/bridge/collectors"
 	"github.com/promscope/promscope/bridge/doctor"
 	"github.com/promscope/promscope/bridge/host/hosttest"
 	"github.com/promscope/promscope/bridge/plugin/probetest"
@@ -57,8 +58,8 @@ func playUser(argument string) error {
 	return nil
 }
 
-// capabilityBits are the numbers of capabilities (capability.h).
-var capabilityBits = map[string]uintptr{
+// capabilityNumbers are the kernel's.
+var capabilityNumbers = map[string]uintptr{
 	"CAP_SYS_PTRACE": unix.CAP_SYS_PTRACE, "CAP_DAC_READ_SEARCH": unix.CAP_DAC_READ_SEARCH,
 	"CAP_DAC_OVERRIDE": unix.CAP_DAC_OVERRIDE, "CAP_SYS_ADMIN": unix.CAP_SYS_ADMIN,
 	"CAP_BPF": unix.CAP_BPF, "CAP_PERFMON": unix.CAP_PERFMON, "CAP_NET_RAW": unix.CAP_NET_RAW,
@@ -68,7 +69,7 @@ var capabilityBits = map[string]uintptr{
 func asUser(cmd *exec.Cmd, capabilities ...string) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: promscopeUser, Gid: promscopeUser}}
 	for _, name := range capabilities {
-		cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, capabilityBits[name])
+		cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, capabilityNumbers[name])
 	}
 	return cmd
 }
@@ -81,6 +82,16 @@ func directoryOf(t *testing.T, user int) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// only is the part of a configuration that switches all built-in collectors off but those.
+func only(names ...string) string {
+	var text strings.Builder
+	text.WriteString("collectors:\n")
+	for _, d := range collectors.Definitions() {
+		fmt.Fprintf(&text, "  %s: {enabled: %t}\n", d.Name, slices.Contains(names, d.Name))
+	}
+	return text.String()
 }
 
 // readableConfig writes a configuration that other users may read.
@@ -99,7 +110,7 @@ func held(t *testing.T, p *process, capabilities ...string) {
 	t.Helper()
 	var mask uint64
 	for _, name := range capabilities {
-		mask |= 1 << capabilityBits[name]
+		mask |= 1 << capabilityNumbers[name]
 	}
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.Process.Pid))
 	if err != nil || len(threads) < 2 {
@@ -125,6 +136,9 @@ func held(t *testing.T, p *process, capabilities ...string) {
 // that docs/rights.md names and without each of them, beside exporters of another user.
 func TestRights(t *testing.T) {
 	t.Parallel()
+	if raceDetector() {
+		t.Skip("what the kernel allows is the same without the race detector, with which this takes minutes")
+	}
 	if !inSandbox(t, ownNetwork) {
 		return
 	}
@@ -149,8 +163,8 @@ rules:
   - {metric: container, label: Container, expr: 'max(found{place="container"})', node: host}
   - {metric: socket, label: Socket, expr: 'max(found{place="socket"})', node: host}
 `
-	with, without := readableConfig(t, common+"  - {metric: http, label: HTTP, expr: count(promscope_http_hook_info), node: host}\n"),
-		readableConfig(t, common+"collectors: {http: {enabled: false}}\n")
+	with := readableConfig(t, common+"  - {metric: http, label: HTTP, expr: count(promscope_http_hook_info), node: host}\n"+only("http"))
+	without := readableConfig(t, common+only())
 	const (
 		ptrace, read, override = "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"
 		bpf, perfmon, admin    = "CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"
@@ -182,7 +196,7 @@ rules:
 		root := directoryOf(t, promscopeUser)
 		args := []string{"--config.file=" + c.config, "--scope.host=" + hostName, "--scope.plugins-root=" + root}
 		c.promscope = startCommand(t, asUser(exec.Command(path, append(args, "--web.listen-address=")...), c.has...))
-		c.doctor = startCommand(t, asUser(exec.Command(path, append(args, "doctor", "--json")...), c.has...))
+		c.examine = asUser(exec.Command(path, append(args, "doctor", "--json")...), c.has...)
 		c.client = probetest.NewClient(filepath.Join(root, "promscope", "promscope.sock"), probetest.Options{Host: hostName, Timeout: 5 * time.Second})
 		t.Cleanup(c.client.Close)
 	}
@@ -205,7 +219,7 @@ rules:
 		return nil
 	}
 	for _, c := range cases {
-		eventually(t, 30*time.Second, "what it shows", func() error { return asExpected(c) })
+		eventually(t, time.Minute, "what it shows", func() error { return asExpected(c) })
 	}
 	// What the first of them has found by now, all others have looked for.
 	time.Sleep(2 * time.Second)
@@ -214,6 +228,12 @@ rules:
 			t.Error(err)
 		}
 		held(t, c.promscope, c.has...)
+		terminate(t, c.promscope)
+	}
+	for _, c := range cases {
+		c.doctor = startCommand(t, c.examine)
+	}
+	for _, c := range cases {
 		c.checkDoctor(t)
 	}
 }
@@ -226,13 +246,14 @@ type rightsCase struct {
 	warns  map[string]string // words of the doctor's warnings, by check
 
 	promscope, doctor *process
+	examine           *exec.Cmd // starts the doctor
 	client            *probetest.Client
 }
 
 // checkDoctor compares the doctor's warnings, but the one that there is no probe.
 func (c *rightsCase) checkDoctor(t *testing.T) {
 	t.Helper()
-	if code := c.doctor.exit(t, 30*time.Second); code != 0 {
+	if code := c.doctor.exit(t, time.Minute); code != 0 {
 		t.Errorf("the doctor's exit code with %v is %d", c.has, code)
 	}
 	_, answer, _ := strings.Cut(c.doctor.output.String(), "{") // behind the progress
@@ -268,7 +289,8 @@ func TestGiveUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := readableConfig(t, nothingToScrape)
+	const nothing = noPresets + "scrape_configs: []\n"
+	file := readableConfig(t, nothing+only())
 	p := &plugin{web: "http://" + freeAddress(t)}
 	cmd := exec.Command(path, "--config.file="+file, "--scope.plugins-root="+directoryOf(t, promscopeUser), "--web.listen-address="+strings.TrimPrefix(p.web, "http://"))
 	p.process = startCommand(t, asUser(cmd, "CAP_NET_RAW", "CAP_BPF", "CAP_PERFMON"))
@@ -277,14 +299,24 @@ func TestGiveUp(t *testing.T) {
 		t.Fatal("the collector http runs from the start")
 	}
 	held(t, p.process, "CAP_BPF", "CAP_PERFMON")
-	if err := errors.Join(os.WriteFile(file, []byte(noPresets+"scrape_configs: []\n"), 0o644), p.Process.Signal(syscall.SIGHUP)); err != nil {
+	if err := errors.Join(os.WriteFile(file, []byte(nothing+only("http")), 0o644), p.Process.Signal(syscall.SIGHUP)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, "the collector http", func() error {
+	eventually(t, time.Minute, "the collector http", func() error {
 		if value(p.metrics(t), running) != 1 {
 			return errNotYet
 		}
 		return nil
 	})
 	held(t, p.process, "CAP_BPF", "CAP_PERFMON")
+}
+
+// TestUnit asks systemd how exposed the service is that ships: 2.9 of 10, and 9.6 is one
+// without any hardening.
+func TestUnit(t *testing.T) {
+	t.Parallel()
+	analyze := exec.Command(program(t, "systemd", "systemd-analyze"), "security", "--offline=true", "--threshold=29", "../../deployments/promscope.service")
+	if out, err := analyze.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
