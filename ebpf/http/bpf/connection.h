@@ -455,23 +455,19 @@ static __always_inline struct process *owner_now(struct connection *c)
 	return process;
 }
 
-// requests takes n requests of the current process, of which `heads` has a bit each.
-static __noinline int requests(struct connection *c, __u32 n, __u64 heads, __u64 first_began, __u64 last_began)
+// ask takes n requests of the current process, of which `heads` has a bit each.
+static __always_inline void ask(struct connection *c, __u32 n, __u64 heads, __u64 first_began, __u64 last_began)
 {
-	struct process *process;
-	__u32 waiting;
+	struct process *process = owner_now(c);
+	__u32 waiting = c->waiting;
 
-	if (!c)
-		return 0;
-	process = owner_now(c);
 	if (unlikely(c->observed)) {
 		if (process)
 			add(process->own, n);
-		return 0;
+		return;
 	}
-	waiting = c->waiting;
 	if (waiting + n > 0xffff)
-		return 0;
+		return;
 	if (likely(process))
 		add(process->started, n);
 	if (likely(!waiting)) {
@@ -482,6 +478,13 @@ static __noinline int requests(struct connection *c, __u32 n, __u64 heads, __u64
 	if (waiting < 64)
 		c->heads |= heads << waiting;
 	c->waiting = waiting + n;
+}
+
+// requests is ask where a call does not matter.
+static __noinline int requests(struct connection *c, __u32 n, __u64 heads, __u64 first_began, __u64 last_began)
+{
+	if (c)
+		ask(c, n, heads, first_began, last_began);
 	return 0;
 }
 
