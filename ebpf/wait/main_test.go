@@ -213,11 +213,13 @@ func threads() error {
 	}
 	var (
 		done   sync.WaitGroup
+		spun   sync.WaitGroup
 		mu     sync.Mutex
 		waited time.Duration
 		tids   []int
 		errs   []error
 	)
+	spun.Add(3)
 	for range 3 {
 		done.Add(1)
 		go func() {
@@ -226,6 +228,8 @@ func threads() error {
 			err := pin()
 			for began := time.Now(); time.Since(began) < 600*time.Millisecond; {
 			}
+			spun.Done()
+			spun.Wait() // from here on nobody is in the way
 			s, statErr := readSchedstat("/proc/thread-self/schedstat")
 			mu.Lock()
 			defer mu.Unlock()
