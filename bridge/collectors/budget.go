@@ -15,7 +15,7 @@ import (
 // closed, so that its programs cost nothing, and opened anew later. Each time that it has to rest again it rests twice as
 // long, and the first time after a while within its budget as short as at first.
 const (
-	judgeEvery  = 10 * time.Second
+	judgeEvery  = time.Minute
 	firstRest   = time.Minute
 	longestRest = 16 * time.Minute
 )

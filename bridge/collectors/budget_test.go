@@ -89,8 +89,8 @@ func TestBudget(t *testing.T) {
 		c, registry := openCostly(t, o, 0.01)
 		// The gatherings take CPU time of the test's own, too, but by far not so much.
 		o.each = 20 * time.Millisecond
-		if n := gatherFor(t, c, 10*time.Second); n != 10 || o.open {
-			t.Errorf("%d gatherings of ten; open: %v", n, o.open)
+		if n := gatherFor(t, c, 60*time.Second); n != 60 || o.open {
+			t.Errorf("%d gatherings of sixty; open: %v", n, o.open)
 		}
 		status := c.Status()
 		if len(status.Warnings) != 1 || !strings.Contains(status.Warnings[0].Reason, "it took 2.") || !strings.Contains(status.Warnings[0].Remedy, "cpu_budget_percent") {
@@ -111,19 +111,19 @@ promscope_collector_running{collector="costly"} 0
 			t.Errorf("%d gatherings in its rest", n)
 		}
 		// It comes back, takes too much again, and rests for two minutes.
-		if n := gatherFor(t, c, 11*time.Second); n != 11 || o.opened != 2 || o.open {
-			t.Errorf("%d gatherings of eleven, opened %d times; open: %v", n, o.opened, o.open)
+		if n := gatherFor(t, c, 61*time.Second); n != 61 || o.opened != 2 || o.open {
+			t.Errorf("%d gatherings of 61, opened %d times; open: %v", n, o.opened, o.open)
 		}
 		if n := gatherFor(t, c, 119*time.Second); n != 0 {
 			t.Errorf("%d gatherings in its second rest", n)
 		}
 		// Within its budget it stays, and the next rest is as short as the first.
 		o.each = 2 * time.Millisecond
-		if n := gatherFor(t, c, 60*time.Second); n != 60 || c.Status().Warnings != nil {
-			t.Errorf("%d gatherings of sixty; %+v", n, c.Status())
+		if n := gatherFor(t, c, 121*time.Second); n != 121 || c.Status().Warnings != nil {
+			t.Errorf("%d gatherings of 121; %+v", n, c.Status())
 		}
 		o.each = 50 * time.Millisecond
-		gatherFor(t, c, 20*time.Second)
+		gatherFor(t, c, 80*time.Second)
 		if c.budget.rest != time.Minute || o.open {
 			t.Errorf("rests for %v; open: %v", c.budget.rest, o.open)
 		}
@@ -136,11 +136,11 @@ func TestBudgetCannotStart(t *testing.T) {
 		o := newCostly()
 		c, _ := openCostly(t, o, 0.01)
 		o.each, o.fails = 20*time.Millisecond, true
-		if n := gatherFor(t, c, 100*time.Second); n != 10 || c.budget.rest != 2*time.Minute {
+		if n := gatherFor(t, c, 160*time.Second); n != 60 || c.budget.rest != 2*time.Minute {
 			t.Errorf("%d gatherings, and rests for %v", n, c.budget.rest)
 		}
 		o.fails = false
-		if n := gatherFor(t, c, 100*time.Second); n == 0 {
+		if n := gatherFor(t, c, 130*time.Second); n == 0 {
 			t.Error("never comes back")
 		}
 	})
@@ -151,8 +151,8 @@ func TestNoBudget(t *testing.T) {
 		o := newCostly()
 		c, _ := openCostly(t, o, 0)
 		o.each = 500 * time.Millisecond
-		if n := gatherFor(t, c, 60*time.Second); n != 60 {
-			t.Errorf("%d gatherings of sixty", n)
+		if n := gatherFor(t, c, 180*time.Second); n != 180 {
+			t.Errorf("%d gatherings of 180", n)
 		}
 	})
 }
@@ -163,7 +163,7 @@ func TestClosedAtRest(t *testing.T) {
 		o := newCostly()
 		c, _ := openCostly(t, o, 0.01)
 		o.each = 20 * time.Millisecond
-		gatherFor(t, c, 10*time.Second)
+		gatherFor(t, c, 60*time.Second)
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
