@@ -34,8 +34,13 @@ type Settings struct {
 	collector.Definition
 	Enabled  bool
 	Interval time.Duration // between two gatherings
-	Options  collector.Options
+	// Budget is the share of one CPU that it may take. One that takes more rests for a while. 0 is without bound.
+	Budget  float64
+	Options collector.Options
 }
+
+// DefaultBudget is one percent of a CPU.
+const DefaultBudget = 0.01
 
 // Serves reports whether metrics whose names begin like that are the collector's.
 func (s *Settings) Serves(beginning string) bool {
@@ -48,10 +53,17 @@ type Collector struct {
 	Registry *prometheus.Registry
 	Err      error // why it does not run; nil if it does
 
-	running  collector.Collector // nil if it does not run
+	logger   *slog.Logger
 	gatherer prometheus.Gatherer
 	failures atomic.Uint64
-	closed   sync.Once
+
+	gathering sync.Mutex // of one at a time
+	timed     *timed
+
+	mu      sync.Mutex          // guards what follows, and is held for a moment only
+	running collector.Collector // nil if it does not run, or rests
+	budget  budget
+	closed  bool
 }
 
 // Open starts the collectors that are enabled. One that this machine does not allow
@@ -59,20 +71,14 @@ type Collector struct {
 // settings are taken as they are, and the others are stopped: there is never a second
 // one of a kind.
 func Open(settings []Settings, running []*Collector, machine *host.Machine, logger *slog.Logger, reg prometheus.Registerer) []*Collector {
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "promscope_collector_running",
-		Help: "Whether a built-in collector that is enabled could be started.",
-	}, []string{"collector"})
-	reg.MustRegister(info)
-
 	var all []*Collector
+	defer func() { reg.MustRegister(&costs{all: all}) }()
 	for _, s := range settings {
 		if !s.Enabled {
 			continue
 		}
 		i := slices.IndexFunc(running, func(c *Collector) bool { return c.Name == s.Name })
 		if i >= 0 && running[i].Err == nil && running[i].does(&s) {
-			info.WithLabelValues(s.Name).Set(1)
 			all = append(all, running[i])
 			continue
 		}
@@ -81,61 +87,119 @@ func Open(settings []Settings, running []*Collector, machine *host.Machine, logg
 				logger.Warn("A collector with other settings could not be closed", "collector", s.Name, "err", err)
 			}
 		}
-		c := &Collector{Settings: s, Registry: prometheus.NewRegistry()}
+		c := &Collector{Settings: s, Registry: prometheus.NewRegistry(), logger: logger.With("collector", s.Name)}
 		all = append(all, c)
 		c.gatherer = newContainerGatherer(c.Registry, machine)
-		if c.Err = c.open(logger.With("collector", s.Name)); c.Err != nil {
-			info.WithLabelValues(s.Name).Set(0)
-			logger.Warn("A collector is off", "collector", s.Name, "err", c.Err)
-			continue
+		c.budget.share = s.Budget
+		if c.Err = c.open(); c.Err != nil {
+			c.logger.Warn("A collector is off", "err", c.Err)
 		}
-		info.WithLabelValues(s.Name).Set(1)
 	}
 	return all
 }
 
-func (c *Collector) open(logger *slog.Logger) error {
-	running, err := c.Options.Open(collector.Environment{Interval: c.Interval, Logger: logger})
+// open starts the collector.
+func (c *Collector) open() error {
+	running, err := c.Options.Open(collector.Environment{Interval: c.Interval, Logger: c.logger})
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return running.Close()
+	}
 	c.running = running
-	return c.Registry.Register(running)
+	c.budget.begin(time.Now())
+	if c.timed == nil {
+		c.timed = &timed{Collector: running}
+		return c.Registry.Register(c.timed)
+	}
+	*c.timed = timed{Collector: running}
+	return nil
 }
 
 // does tells whether the collector does what these settings ask for.
 func (c *Collector) does(s *Settings) bool {
-	return c.Interval == s.Interval && reflect.DeepEqual(c.Options, s.Options)
+	return c.Interval == s.Interval && c.Budget == s.Budget && reflect.DeepEqual(c.Options, s.Options)
 }
 
 // Gather implements prometheus.Gatherer. Series with a pid have the container and
-// the pod of that process.
+// the pod of that process. A collector that rests gives none.
 func (c *Collector) Gather() ([]*dto.MetricFamily, error) {
+	c.gathering.Lock()
+	defer c.gathering.Unlock()
+	if !c.awake() {
+		return nil, nil
+	}
 	families, err := c.gatherer.Gather()
 	if err != nil {
 		c.failures.Add(1)
 	}
+	c.judge()
 	return families, err
+}
+
+// awake reports whether the collector runs, and starts it when its rest is over.
+func (c *Collector) awake() bool {
+	c.mu.Lock()
+	running, rested := c.running != nil, c.budget.resting() && !time.Now().Before(c.budget.until)
+	closed := c.closed
+	c.mu.Unlock()
+	if running || closed || !rested {
+		return running && !closed
+	}
+	if err := c.open(); err != nil {
+		c.logger.Warn("A collector that has rested cannot be started", "err", err)
+		c.mu.Lock()
+		c.budget.nap(time.Now())
+		c.mu.Unlock()
+		return false
+	}
+	c.logger.Info("A collector has rested and runs again")
+	return true
+}
+
+// judge sends the collector to rest if it has taken more than its budget.
+func (c *Collector) judge() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running == nil || c.closed || !c.budget.spend(c.timed.cost, time.Now()) {
+		return
+	}
+	c.logger.Warn("A collector rests", "reason", c.budget.reason(), "remedy", budgetRemedy)
+	if err := c.running.Close(); err != nil {
+		c.logger.Warn("A collector that rests could not be closed", "err", err)
+	}
+	c.running = nil
 }
 
 // Failures returns how many gatherings failed.
 func (c *Collector) Failures() uint64 { return c.failures.Load() }
 
 // Status returns what the collector says of itself. One that does not run says
-// nothing.
+// nothing, and of one that rests it says why.
 func (c *Collector) Status() collector.Status {
-	if c.running == nil {
-		return collector.Status{}
+	c.mu.Lock()
+	running, resting, reason := c.running, c.budget.resting(), c.budget.reason()
+	c.mu.Unlock()
+	switch {
+	case running != nil:
+		return running.Status()
+	case resting:
+		return collector.Status{Warnings: []collector.Warning{{Reason: reason, Remedy: budgetRemedy}}}
 	}
-	return c.running.Status()
+	return collector.Status{}
 }
 
 // Close stops the collector. It may be called more than once.
 func (c *Collector) Close() error {
-	if c.running == nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.running == nil {
+		c.closed = true
 		return nil
 	}
-	var err error
-	c.closed.Do(func() { err = c.running.Close() })
-	return err
+	c.closed = true
+	return c.running.Close()
 }

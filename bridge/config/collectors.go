@@ -16,6 +16,8 @@ import (
 type rawCollector struct {
 	Enabled  bool           `yaml:"enabled"`
 	Interval model.Duration `yaml:"interval"` // between two gatherings
+	// CPUBudgetPercent is the part of one CPU that it may take.
+	CPUBudgetPercent float64 `yaml:"cpu_budget_percent"`
 }
 
 // rawCollectors returns a pointer to a struct with a field for each collector, as YAML
@@ -35,7 +37,7 @@ func rawCollectors(all []collectors.Settings) reflect.Value {
 	raw := reflect.New(reflect.StructOf(fields))
 	for i, s := range all {
 		field := raw.Elem().Field(i)
-		field.Field(0).Set(reflect.ValueOf(rawCollector{s.Enabled, model.Duration(s.Interval)}))
+		field.Field(0).Set(reflect.ValueOf(rawCollector{s.Enabled, model.Duration(s.Interval), 100 * s.Budget}))
 		field.Field(1).Set(reflect.ValueOf(s.Options).Elem())
 	}
 	return raw
@@ -46,7 +48,7 @@ func rawCollectors(all []collectors.Settings) reflect.Value {
 func defaultCollectors() []collectors.Settings {
 	var all []collectors.Settings
 	for _, d := range collectors.Definitions() {
-		all = append(all, collectors.Settings{Definition: d, Enabled: !d.Off, Interval: d.Interval, Options: d.Options()})
+		all = append(all, collectors.Settings{Definition: d, Enabled: !d.Off, Interval: d.Interval, Budget: collectors.DefaultBudget, Options: d.Options()})
 	}
 	return all
 }
@@ -66,8 +68,10 @@ func (l *loader) collectors() []collectors.Settings {
 		s, field, at := &all[i], raw.Elem().Field(i), document.Field(section, all[i].Name)
 		common, _ := field.Field(0).Interface().(rawCollector)
 		s.Enabled, s.Interval = common.Enabled, time.Duration(common.Interval)
+		s.Budget = common.CPUBudgetPercent / 100
 		s.Options, _ = field.Field(1).Addr().Interface().(collector.Options)
 		l.require(common.Interval >= minInterval, at, "interval", "must be at least %s", minInterval)
+		l.require(common.CPUBudgetPercent >= 0, at, "cpu_budget_percent", "must not be negative")
 		for _, p := range s.Options.Check() {
 			l.require(false, at, p.Option, "%s", p.Message)
 		}

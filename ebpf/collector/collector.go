@@ -59,6 +59,13 @@ type Collector interface {
 	Close() error
 }
 
+// InKernel is a Collector whose programs run in the kernel.
+type InKernel interface {
+	// KernelTime returns the CPU time that the programs have taken, as far as the kernel counts it: it does while the
+	// sysctl kernel.bpf_stats_enabled is 1.
+	KernelTime() time.Duration
+}
+
 // HookSet is a set of eBPF programs that together see what the collector counts.
 type HookSet struct {
 	Name string

@@ -132,6 +132,16 @@ func (c *Collector) readOwn(processes int) (map[string]uint64, error) {
 	return own, nil
 }
 
+// KernelTime implements collector.InKernel.
+func (c *Collector) KernelTime() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0
+	}
+	return c.programs.KernelTime()
+}
+
 // Status implements collector.Collector.
 func (c *Collector) Status() collector.Status {
 	c.mu.Lock()

@@ -42,6 +42,18 @@ func (p *Programs) runs() ([]run, error) {
 	return runs, nil
 }
 
+// KernelTime returns the CPU time that the programs have taken while the kernel counted it.
+func (p *Programs) KernelTime() (sum time.Duration) {
+	runs, err := p.runs()
+	if err != nil {
+		return 0 // it is counted nowhere else
+	}
+	for _, r := range runs {
+		sum += r.took
+	}
+	return sum
+}
+
 // Series turns what the kernel counts of programs into series.
 type Series struct {
 	info, missed, runs, seconds *prometheus.Desc

@@ -222,6 +222,16 @@ func (c *Collector) histogram() (prometheus.Metric, error) {
 	return histogram, nil
 }
 
+// KernelTime implements collector.InKernel.
+func (c *Collector) KernelTime() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0
+	}
+	return c.programs.KernelTime()
+}
+
 // Status implements collector.Collector.
 func (c *Collector) Status() collector.Status {
 	c.mu.Lock()

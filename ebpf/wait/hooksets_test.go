@@ -200,8 +200,11 @@ func awaitExit(t *testing.T, c *child, tid string) {
 // testReads has a process wait for a disk. It times its reads itself, less the time for which it ran or waited for a CPU.
 // The kernel has a count of its own where delay accounting is on, as it always is before 5.14.
 func testReads(t *testing.T, c *Collector) {
-	path := "/dev/vda" // of a guest: QEMU makes it slow
+	// Of a guest: QEMU makes the disk slow. What else the process waits for is in its own count: pages of its memory, the file's
+	// lock. That is little in a guest.
+	path, least := "/dev/vda", 0.98
 	if os.Getenv("PROMSCOPE_TEST_SCALE") == "" {
+		least = 0.75
 		path = filepath.Join(t.TempDir(), "file")
 		if err := os.WriteFile(path, make([]byte, 8<<20), 0o600); err != nil {
 			t.Fatal(err)
@@ -219,8 +222,7 @@ func testReads(t *testing.T, c *Collector) {
 	got := seconds(gather(t, c), ioSeconds, child)
 	accounted := blkioDelay(t, child.Process.Pid)
 	t.Logf("waited %.4f s; the process says %.4f s, and delay accounting %.2f s", got, want, accounted)
-	// What else the process waited for is in its own count: pages of its memory, the file's lock.
-	if got < 0.94*want || got > 1.02*want {
+	if got < least*want || got > 1.02*want {
 		t.Errorf("waited %.4f s, want %.4f s", got, want)
 	}
 	// Since 6.12 it may time a wait from the start of the clock: of a thread that is dequeued late.

@@ -213,11 +213,15 @@ func threads() error {
 	}
 	var (
 		done   sync.WaitGroup
+		spun   sync.WaitGroup
+		looked sync.WaitGroup
 		mu     sync.Mutex
 		waited time.Duration
 		tids   []int
 		errs   []error
 	)
+	spun.Add(3)
+	looked.Add(3)
 	for range 3 {
 		done.Add(1)
 		go func() {
@@ -226,12 +230,17 @@ func threads() error {
 			err := pin()
 			for began := time.Now(); time.Since(began) < 600*time.Millisecond; {
 			}
-			s, statErr := readSchedstat("/proc/thread-self/schedstat")
+			// From here on they sleep, but for one at a time: on an emulated CPU to look takes long.
+			spun.Done()
+			spun.Wait()
 			mu.Lock()
-			defer mu.Unlock()
+			s, statErr := readSchedstat("/proc/thread-self/schedstat")
 			waited += s.waited
 			tids = append(tids, unix.Gettid())
 			errs = append(errs, err, statErr)
+			mu.Unlock()
+			looked.Done()
+			looked.Wait()
 		}()
 	}
 	done.Wait()
