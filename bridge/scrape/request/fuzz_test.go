@@ -70,7 +70,7 @@ func judged(t *testing.T, target *job.Target, answer []byte) (body string, err e
 		t.Fatal(err)
 	}
 	read := func() (Answer, *strings.Builder, error) {
-		resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(answer))), nil)
+		resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(answer))), nil) //nolint:bodyclose // the reader of a string
 		if err != nil {
 			return Answer{}, &strings.Builder{}, err
 		}
