@@ -133,7 +133,8 @@ func (s *Store) append(it *item, at int64, res *Appended, rules *ruleSet) (chang
 		}
 	}
 	if k.n > 0 {
-		switch newest, h := k.last(); {
+		newest, h := k.last()
+		switch {
 		case it.sample.t < newest.t:
 			res.OutOfOrder++
 			return 0
@@ -143,11 +144,21 @@ func (s *Store) append(it *item, at int64, res *Appended, rules *ruleSet) (chang
 			}
 			return 0
 		}
+		hint(it.histogram, h)
 	}
 	dropped := k.push(it.sample, it.histogram, k.match.Window.Milliseconds())
 	res.Samples++
 	rules.add(k.match.Rules)
 	return 1 - dropped
+}
+
+// hint notes of a histogram that it goes on with the one before, as Prometheus's database
+// does. Else each evaluation of a rate compares all buckets of all histograms in its
+// window: that was a fifth of what 1,000 HTTP servers cost.
+func hint(h, before *histogram.FloatHistogram) {
+	if h != nil && before != nil && h.CounterResetHint == histogram.UnknownCounterReset && !h.DetectReset(before) {
+		h.CounterResetHint = histogram.NotCounterReset
+	}
 }
 
 // same tells whether the item repeats the sample.
