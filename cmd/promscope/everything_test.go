@@ -66,7 +66,7 @@ func TestEverything(t *testing.T) {
 	servers = append(servers, goProgram("promscope", p.process, p.web+"/metrics"))
 	client := probe(t, p)
 	began := time.Now()
-	within(t, client, began, 2*lookInterval+2*scrapeInterval, "all of them are on their nodes", func(r *probetest.Report) error {
+	within(t, client, began, 2*lookInterval+6*scrapeInterval, "all of them are on their nodes", func(r *probetest.Report) error {
 		var missing error
 		for _, s := range servers {
 			l := local{s.name, s.node, s.topo, nil, nil}
