@@ -296,9 +296,13 @@ func everyRabbitMQ(t *testing.T) []server {
 	cmd.Env = append(os.Environ(), "HOME="+dir, "RABBITMQ_NODENAME=r@localhost", "RABBITMQ_MNESIA_BASE="+dir, "RABBITMQ_LOG_BASE="+dir,
 		"RABBITMQ_CONFIG_FILE="+filepath.Join(dir, "rabbitmq.conf"), "RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"), "RABBITMQ_DIST_PORT=25672")
 	startCommand(t, cmd)
-	awaitListener(t, "127.0.0.1:9692")
 	var pid string
-	eventually(t, 10*time.Second, "the broker", func() error {
+	eventually(t, time.Minute, "the broker", func() error {
+		conn, err := net.Dial("tcp", "127.0.0.1:9692")
+		if err != nil {
+			return err
+		}
+		conn.Close()
 		comms, _ := filepath.Glob("/proc/[0-9]*/comm")
 		for _, comm := range comms {
 			if content, _ := os.ReadFile(comm); string(content) == "beam.smp\n" {

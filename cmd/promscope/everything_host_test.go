@@ -62,7 +62,7 @@ func thisHost(t *testing.T) server {
 		case "written":
 			host.may["promscope_node_disk_written_"+id(of, "_")] = increase(1, name, 1e6)
 		case "waited":
-			host.may["promscope_node_disk_latency_"+id(of, "_")] = ratio(1, name, "done "+of, 3)
+			host.may["promscope_node_disk_latency_"+id(of, "_")] = meanTime(name, "done "+of)
 		}
 	}
 	return host
