@@ -33,7 +33,8 @@ func steady(t *testing.T) *exporter {
 	return e
 }
 
-// steadyConfig has rules whose values are known: the CPUs spend a second a second.
+// steadyConfig has rules whose values are known: the counter grows by 10 a second, and each
+// CPU spends at most a second a second.
 func steadyConfig(t *testing.T) string {
 	t.Helper()
 	stat, err := os.ReadFile("/proc/stat")
@@ -56,16 +57,18 @@ rules:
 func judge(t *testing.T, p *plugin, r *probetest.Report) error {
 	t.Helper()
 	var missing error
-	for metric, tolerance := range map[string]float64{"rate": 0.001, "cpu": 0.2} {
-		want := map[string]float64{"rate": 10, "cpu": 1}[metric]
+	for metric, right := range map[string]func(float64) bool{
+		"rate": func(v float64) bool { return math.Abs(v-10) < 0.01 },
+		"cpu":  func(v float64) bool { return v > 0 && v < 1.2 }, // a busy host keeps time from a virtual machine
+	} {
 		m := r.Metric("Host", hostNode, metric)
 		if m == nil {
 			missing = errors.Join(missing, fmt.Errorf("there is no %s", metric))
 			continue
 		}
 		for _, s := range m.Samples {
-			if math.Abs(s.Value-want) > tolerance*want {
-				t.Errorf("%s is %v at %s, want %v", metric, s.Value, s.Date, want)
+			if !right(s.Value) {
+				t.Errorf("%s is %v at %s", metric, s.Value, s.Date)
 			}
 		}
 		if age := time.Since(m.Samples[len(m.Samples)-1].Date); age > 3*time.Second {

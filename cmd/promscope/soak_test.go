@@ -75,17 +75,18 @@ type soak struct {
 	ledger  *ledger
 
 	mu       sync.Mutex
-	failures int
+	failures map[string]int  // by what they say
 	shown    map[string]bool // the nodes of targets and containers that the report had
 
-	reloads, asked, bodies, targets atomic.Int64
+	reloads, asked, bodies  atomic.Int64
+	targets, stayed, unseen atomic.Int64 // that came and went; that stayed their time, and of them those that no report had
 }
 
-// failf notes what is wrong. Of many failures the first tell enough.
+// failf notes what is wrong. Of many failures of a kind the first tell enough.
 func (s *soak) failf(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failures++; s.failures <= 20 {
+	if s.failures[format]++; s.failures[format] <= 5 {
 		s.t.Errorf(format, args...)
 	}
 }
@@ -113,7 +114,7 @@ func TestSoak(t *testing.T) {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("10000 19999"), 0); err != nil {
 		t.Fatal(err)
 	}
-	s := &soak{t: t, server: server, cgroups: cgroup2(t), ledger: newLedger(), shown: map[string]bool{}}
+	s := &soak{t: t, server: server, cgroups: cgroup2(t), ledger: newLedger(), shown: map[string]bool{}, failures: map[string]int{}}
 	storm := s.startStorm()
 	config := func(expr string) string { return soakConfig(storm, server, expr) }
 	file := writeConfig(t, config("vector(1)"))
@@ -203,16 +204,20 @@ func TestSoak(t *testing.T) {
 	unwatch()
 	watchers.Wait()
 	s.judgeLosses(s.p.metrics(t))
-	t.Logf("in the end: %d polls, p50 %s, p99 %s; %s; %d targets and containers came and went; %d requests of pages; %d whole reports; %d reloads",
+	// A machine that is too busy may scrape one too late.
+	if stayed, unseen := s.stayed.Load(), s.unseen.Load(); 10*unseen > stayed {
+		s.failf("of %d targets and containers that stayed, %d were never shown", stayed, unseen)
+	}
+	t.Logf("in the end: %d polls, p50 %s, p99 %s; %s; %d targets and containers came and went, and %d of %d that stayed were shown; %d requests of pages; %d whole reports; %d reloads",
 		polls, client.Latency(0.5).Round(10*time.Microsecond), client.Latency(0.99).Round(10*time.Microsecond),
-		s.ledger, s.targets.Load(), s.asked.Load(), s.bodies.Load(), s.reloads.Load())
+		s.ledger, s.targets.Load(), s.stayed.Load()-s.unseen.Load(), s.stayed.Load(), s.asked.Load(), s.bodies.Load(), s.reloads.Load())
 	samples.judge()
 	s.p.interrupt(t)
 	if code := s.p.exit(t, 10*time.Second); code != 0 {
 		s.failf("exit code %d", code)
 	}
-	if s.failures > 20 {
-		t.Errorf("and %d failures more", s.failures-20)
+	for what, n := range s.failures {
+		t.Logf("%d times: %q", n, what)
 	}
 }
 
@@ -242,8 +247,8 @@ func (s *soak) startStorm() string {
 // judge looks at the values of a report that passed the checks of the contract. Each
 // target says on which node its value belongs.
 func (s *soak) judge(r *probetest.Report) {
-	if v, ok := r.Value("Host", hostNode, "storm"); !ok || v != 7 {
-		s.failf("storm is %v, %t; want 7", v, ok)
+	if v, ok := r.Value("Host", hostNode, "storm"); ok && v != 7 {
+		s.failf("storm is %v, want 7", v)
 	}
 	if t := r.Topologies["Process"]; t != nil {
 		for key := range t.Nodes {
@@ -319,7 +324,7 @@ func (s *soak) reload(ctx context.Context, file string, config func(string) stri
 			s.failf("reload %d: %v", n, err)
 			return
 		}
-		for deadline := time.Now().Add(20 * time.Second); strings.Count(s.p.output.String(), "was loaded anew") < n; pause(s.t.Context(), 50*time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); strings.Count(s.p.output.String(), "was loaded anew") < n; pause(s.t.Context(), 50*time.Millisecond) {
 			if time.Now().After(deadline) {
 				s.failf("reload %d is not done", n)
 				return
