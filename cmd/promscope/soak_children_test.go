@@ -189,40 +189,41 @@ type ledger struct {
 	mu       sync.Mutex
 	accounts map[int]*childCount // by pid; a pid comes again
 	wrong    []string            // not told yet
-	read     time.Time           // when promscope's counts were read last
 
 	processes, requests int // whose counts are settled, and right
+	unread              int // processes whose counts the test was too slow to read
 }
 
 type childCount struct {
 	made  int // requests that were begun
 	seen  int // the most that promscope said
 	ended time.Time
+	told  bool // promscope was asked when it must have had all of them
 }
 
-// settleWithin is until when all requests of a process that has ended are to be counted.
-const settleWithin = 15 * time.Second
+// keptFor is how long the collector keeps the counts of a process that has ended: two of
+// its intervals. In the second of them it must have all.
+const keptFor = 20 * time.Second
 
 func newLedger() *ledger { return &ledger{accounts: map[int]*childCount{}} }
 
 func (l *ledger) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return fmt.Sprintf("%d requests to %d processes counted exactly", l.requests, l.processes)
+	return fmt.Sprintf("%d requests to %d processes counted exactly, %d processes not read in time", l.requests, l.processes, l.unread)
 }
 
 func (l *ledger) begin(pid int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if old := l.accounts[pid]; old != nil {
-		l.wrongly(pid, old)
+	if l.accounts[pid] != nil {
+		l.unread++
 	}
 	l.accounts[pid] = &childCount{}
 }
 
 func (l *ledger) wrongly(pid int, a *childCount) {
-	l.wrong = append(l.wrong, fmt.Sprintf("process %d, which ended %s ago, served %d requests, and %d were counted; the counts before were read %s ago",
-		pid, time.Since(a.ended).Round(time.Second), a.made, a.seen, time.Since(l.read).Round(time.Second)))
+	l.wrong = append(l.wrong, fmt.Sprintf("process %d served %d requests, and %d were counted", pid, a.made, a.seen))
 }
 
 func (l *ledger) request(pid int) {
@@ -254,23 +255,33 @@ func (l *ledger) atMost(pid int, counted float64) error {
 	return nil
 }
 
-// count takes what promscope counted, and settles the accounts of processes that ended.
-func (l *ledger) count(counted map[int]int) {
+// count takes what promscope counted, as it was asked at that time, and settles the
+// accounts of processes that ended.
+func (l *ledger) count(counted map[int]int, asked time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for pid, a := range l.accounts {
 		a.seen = max(a.seen, counted[pid])
+		ended := time.Since(a.ended)
+		if !a.ended.IsZero() && asked.After(a.ended.Add(keptFor/2)) && ended < keptFor {
+			a.told = true
+		}
 		switch {
-		case a.ended.IsZero() && a.seen <= a.made:
+		case a.seen > a.made:
+			l.wrongly(pid, a)
+		case a.ended.IsZero():
+			continue
 		case a.seen == a.made:
 			l.processes, l.requests = l.processes+1, l.requests+a.made
-			delete(l.accounts, pid)
-		case a.seen > a.made || time.Since(a.ended) > settleWithin:
+		case a.told:
 			l.wrongly(pid, a)
-			delete(l.accounts, pid)
+		case ended > keptFor:
+			l.unread++
+		default:
+			continue
 		}
+		delete(l.accounts, pid)
 	}
-	l.read = time.Now()
 }
 
 // open returns an error while accounts are not settled.
@@ -295,6 +306,7 @@ func (l *ledger) problems() []string {
 // readCounts reads what promscope counted, each second.
 func (s *soak) readCounts(ctx context.Context) {
 	for ; ctx.Err() == nil; pause(ctx, time.Second) {
+		asked := time.Now()
 		_, exposition, err := get(ctx, s.p.web+"/metrics")
 		if ctx.Err() != nil {
 			return
@@ -320,7 +332,7 @@ func (s *soak) readCounts(ctx context.Context) {
 			}
 			counted[p] = int(n)
 		}
-		s.ledger.count(counted)
+		s.ledger.count(counted, asked)
 		for _, problem := range s.ledger.problems() {
 			s.failf("%s", problem)
 		}
