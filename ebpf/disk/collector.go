@@ -73,6 +73,16 @@ func (c *Collector) readProcesses(now time.Time) error {
 	return nil
 }
 
+// KernelTime implements collector.InKernel.
+func (c *Collector) KernelTime() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0
+	}
+	return c.programs.KernelTime()
+}
+
 // Close detaches the programs. A gather gives nothing from then on.
 func (c *Collector) Close() error {
 	c.mu.Lock()
