@@ -176,7 +176,7 @@ func TestSocket(t *testing.T) {
 
 	// A second instance is refused, and the first one goes on.
 	second := start(t, path, "--scope.plugins-root="+root, "--web.listen-address=")
-	if code := second.exit(t, 10*time.Second); code != 1 || !strings.Contains(second.output.String(), "--scope.plugin-id") {
+	if code := second.exit(t, 30*time.Second); code != 1 || !strings.Contains(second.output.String(), "--scope.plugin-id") {
 		t.Errorf("second instance: exit code %d, output:\n%s", code, second.output)
 	}
 	poll(t, probe(t, p), 2)

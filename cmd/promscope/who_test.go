@@ -161,7 +161,7 @@ presets: {include: [node_exporter, process, client_golang]}
 		}
 		want := 100 * float64(*info.MemAvailable) / float64(*info.MemTotal)
 		available, _ := report.Value("Host", hostNode, "promscope_node_memory_available")
-		if available < want-3 || available > want+3 {
+		if available < want-8 || available > want+8 {
 			t.Errorf("memory available is %v %%, and /proc/meminfo says %v", available, want)
 		}
 	}
