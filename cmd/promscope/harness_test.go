@@ -209,7 +209,7 @@ func startPluginIn(t testing.TB, config string, environment []string, args ...st
 	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), environment...)
 	p.process = startCommand(t, cmd)
-	eventually(t, 10*time.Second, "the socket", func() error {
+	eventually(t, 30*time.Second, "the socket", func() error {
 		select {
 		case <-p.done:
 			return fmt.Errorf("promscope has ended: %w", p.err)

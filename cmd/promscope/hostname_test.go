@@ -38,7 +38,7 @@ func startUnnamed(t *testing.T, args ...string) *plugin {
 	cmd.Env = withoutHostName()
 	p.process = startCommand(t, cmd)
 	p.web = "http://" + p.web
-	eventually(t, 10*time.Second, "the socket", func() error {
+	eventually(t, 30*time.Second, "the socket", func() error {
 		_, err := os.Stat(p.socket)
 		return err
 	})
