@@ -85,9 +85,6 @@ func TestLinear(t *testing.T) {
 			t.Errorf("%s: %d requests of %d, %d in flight", m.name, got.Requests, want, got.InFlight)
 		}
 	}
-	if n := own(t, c, "promscope_http_reads_failed_total"); n != 0 {
-		t.Errorf("%v reads failed", n)
-	}
 }
 
 // noGather switches scatter and gather off for a device: ethtool -K <device> sg off.
