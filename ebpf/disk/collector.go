@@ -1,9 +1,7 @@
 package disk
 
 import (
-	"log/slog"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,24 +13,19 @@ import (
 // prefix begins the names of the series.
 const prefix = "promscope_disk_"
 
-// Collector serves what is counted as series. It must be closed.
-type Collector struct {
-	logger *slog.Logger
-
+// reader makes series of what is counted.
+type reader struct {
 	read, written               *prometheus.Desc
 	tracked, leftOut            *prometheus.Desc
 	lostRequests, lostProcesses *prometheus.Desc
-	hooks                       *load.Series
 
-	mu        sync.Mutex // guards what follows, and the programs from being closed meanwhile
 	programs  *load.Programs
 	devices   *devices
 	processes *processes
-	last      time.Time // of the last gathering, or of the beginning
-	closed    bool
+	last      time.Time // of the last reading, or of the beginning
 }
 
-func newCollector(p *load.Programs, most int, keep time.Duration, logger *slog.Logger) (*Collector, error) {
+func newReader(p *load.Programs, most int, keep time.Duration) (*reader, error) {
 	devices, err := newDevices()
 	if err != nil {
 		return nil, err
@@ -40,122 +33,73 @@ func newCollector(p *load.Programs, most int, keep time.Duration, logger *slog.L
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(prefix+name, help, labels, nil)
 	}
-	c := &Collector{
-		logger:        logger,
+	r := &reader{
 		read:          desc("read_bytes_total", "Bytes that the process has had read from storage, since promscope began to look.", "pid", "comm"),
 		written:       desc("written_bytes_total", "Bytes that the process has had written to storage, or left in memory to be written, since promscope began to look.", "pid", "comm"),
 		tracked:       desc("processes", "Processes that have read or written."),
 		leftOut:       desc("processes_left_out", "Processes that have no series because too many read or write."),
 		lostRequests:  desc("requests_lost_total", "Requests that were not counted because there are too many devices."),
 		lostProcesses: desc("process_ends_lost_total", "Processes whose last bytes were not counted because too many ended at a time."),
-		hooks:         load.NewSeries("disk"),
 		programs:      p,
 		devices:       devices,
 		processes:     &processes{most: most, keep: keep, all: map[owner]*process{}},
 		last:          time.Now(),
 	}
 	// What was done before must not look as if it happened now.
-	return c, c.readProcesses(c.last)
+	return r, r.readProcesses(r.last)
 }
 
 // readProcesses takes in what the processes have read and written.
-func (c *Collector) readProcesses(now time.Time) error {
+func (r *reader) readProcesses(now time.Time) error {
 	// The living ones come first: one that ends meanwhile is among those that have ended.
-	living, err := readLiving(c.programs)
+	living, err := readLiving(r.programs)
 	if err != nil {
 		return err
 	}
-	ended, err := takeEnded(c.programs.Collection.Maps[mapEnded])
+	ended, err := takeEnded(r.programs.Collection.Maps[mapEnded])
 	if err != nil {
 		return err
 	}
-	c.processes.update(now, living, ended)
+	r.processes.update(now, living, ended)
 	return nil
 }
 
-// KernelTime implements collector.InKernel.
-func (c *Collector) KernelTime() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return 0
-	}
-	return c.programs.KernelTime()
-}
-
-// Close detaches the programs. A gather gives nothing from then on.
-func (c *Collector) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil
-	}
-	c.closed = true
-	return c.programs.Close()
-}
-
-// Describe implements prometheus.Collector.
-func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.read, c.written, c.tracked, c.leftOut, c.lostRequests, c.lostProcesses, c.devices.duration, c.devices.inFlight} {
+// Describe implements load.Reader.
+func (r *reader) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{r.read, r.written, r.tracked, r.leftOut, r.lostRequests, r.lostProcesses, r.devices.duration, r.devices.inFlight} {
 		ch <- d
 	}
-	c.hooks.Describe(ch)
 }
 
-// Collect implements prometheus.Collector.
-func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	c.mu.Lock()
-	metrics, err := c.gather()
-	c.mu.Unlock() // before the channel, whose reader may be slow
-	for _, m := range metrics {
-		ch <- m
-	}
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(c.read, err)
-	}
-}
-
-func (c *Collector) gather() ([]prometheus.Metric, error) {
-	if c.closed {
-		return nil, nil
-	}
+// Read implements load.Reader.
+func (r *reader) Read() ([]prometheus.Metric, error) {
 	now := time.Now()
-	metrics, err := c.devices.gather(c.programs.Collection.Maps[mapRequests], c.last)
+	metrics, err := r.devices.gather(r.programs.Collection.Maps[mapRequests], r.last)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.readProcesses(now); err != nil {
+	if err := r.readProcesses(now); err != nil {
 		return metrics, err
 	}
-	c.last = now
-	metrics = append(metrics, c.processes.metrics(c.read, c.written)...)
+	r.last = now
+	metrics = append(metrics, r.processes.metrics(r.read, r.written)...)
 	metrics = append(metrics,
-		prometheus.MustNewConstMetric(c.tracked, prometheus.GaugeValue, float64(len(c.processes.all))),
-		prometheus.MustNewConstMetric(c.leftOut, prometheus.GaugeValue, float64(c.processes.leftOut)))
-	for desc, variable := range map[*prometheus.Desc]string{c.lostRequests: varLostRequests, c.lostProcesses: varLostEnds} {
-		n, err := c.programs.Counter(variable)
+		prometheus.MustNewConstMetric(r.tracked, prometheus.GaugeValue, float64(len(r.processes.all))),
+		prometheus.MustNewConstMetric(r.leftOut, prometheus.GaugeValue, float64(r.processes.leftOut)))
+	for desc, variable := range map[*prometheus.Desc]string{r.lostRequests: varLostRequests, r.lostProcesses: varLostEnds} {
+		n, err := r.programs.Counter(variable)
 		if err != nil {
 			return metrics, err
 		}
 		metrics = append(metrics, prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n)))
 	}
-	hooks, err := c.hooks.Of(c.programs)
-	return append(metrics, hooks...), err
+	return metrics, nil
 }
 
-// Status implements collector.Collector.
-func (c *Collector) Status() collector.Status {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return collector.Status{}
-	}
-	status, err := c.programs.Status()
-	if err != nil {
-		c.logger.Warn("The kernel does not say what it missed", "err", err)
-	}
+// Report implements load.Reader.
+func (r *reader) Report(status *collector.Status) error {
 	status.Facts = append(status.Facts,
-		collector.Fact{Name: "Processes that have read or written", Value: strconv.Itoa(len(c.processes.all))},
-		collector.Fact{Name: "Processes left out: too many", Value: strconv.Itoa(c.processes.leftOut)})
-	return status
+		collector.Fact{Name: "Processes that have read or written", Value: strconv.Itoa(len(r.processes.all))},
+		collector.Fact{Name: "Processes left out: too many", Value: strconv.Itoa(r.processes.leftOut)})
+	return nil
 }

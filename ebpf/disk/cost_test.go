@@ -1,15 +1,12 @@
 package disk
 
 import (
-	"log/slog"
 	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
-
-	"github.com/promscope/promscope/ebpf/collector"
 )
 
 // BenchmarkGather gathers on a machine with 3,000 processes more.
@@ -24,11 +21,7 @@ func BenchmarkGather(b *testing.B) {
 			_ = cmd.Wait()
 		})
 	}
-	c, err := (&Options{MaxProcesses: 1024}).open(collector.Environment{Interval: time.Second, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		b.Skip(err)
-	}
-	defer c.Close()
+	c := openCollector(b)
 	began := cpuTime(b)
 	for b.Loop() {
 		ch := make(chan prometheus.Metric, 10000)

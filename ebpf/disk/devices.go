@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -9,6 +8,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/procfs/blockdevice"
+
+	"github.com/promscope/promscope/ebpf/load"
 )
 
 const bucketBounds = 31
@@ -81,39 +82,31 @@ func (d *devices) gather(m *ebpf.Map, since time.Time) ([]prometheus.Metric, err
 		names[number{s.MajorNumber, s.MinorNumber}] = s.DeviceName
 	}
 	var (
-		key     request
-		value   latency
 		gone    []request
 		serving = map[number]bool{} // has served a request
 	)
-	entries := m.Iterate()
-	for entries.Next(&key, &value) {
+	err = load.ReadMap(m, func(key request, l *latency) {
 		name, there := names[key.number]
 		if !there {
+			delete(d.born, key)
 			gone = append(gone, key)
-			continue
+			return
 		}
 		serving[key.number] = true
 		if d.born[key].IsZero() {
 			d.born[key] = since
 		}
-		metrics = append(metrics, d.histogram(&value, d.born[key], name, operations()[key.Operation]))
-	}
-	if err := entries.Err(); err != nil {
-		return nil, fmt.Errorf("reading latencies: %w", err)
+		metrics = append(metrics, d.histogram(l, d.born[key], name, operations()[key.Operation]))
+	})
+	if err != nil {
+		return nil, err
 	}
 	for _, s := range all {
 		if serving[number{s.MajorNumber, s.MinorNumber}] {
 			metrics = append(metrics, prometheus.MustNewConstMetric(d.inFlight, prometheus.GaugeValue, float64(s.IOsInProgress), s.DeviceName))
 		}
 	}
-	for _, key := range gone {
-		delete(d.born, key)
-		if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return metrics, fmt.Errorf("dropping a device: %w", err)
-		}
-	}
-	return metrics, nil
+	return metrics, load.Drop(m, gone)
 }
 
 func (d *devices) histogram(l *latency, born time.Time, labels ...string) prometheus.Metric {

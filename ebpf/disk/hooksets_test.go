@@ -10,6 +10,8 @@ import (
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
 // TestHookSets compares what is counted of a device and of a process with what was asked of them, and with what the
@@ -35,7 +37,7 @@ func testCounts(t *testing.T) {
 	took["flush"] = p.do("flush", path, flushes)
 	last := diskstats(t, name)
 	after["flush"], after["flush ms"] = last["flush"], last["flush ms"]
-	got, afterIO := gather(t, c), processIO(t, p.pid())
+	got, afterIO := loadtest.Gather(t, c), processIO(t, p.pid())
 
 	pid := strconv.Itoa(p.pid())
 	comm, err := os.ReadFile("/proc/" + pid + "/comm")
@@ -46,14 +48,14 @@ func testCounts(t *testing.T) {
 		"promscope_disk_read_bytes_total":    {reads * requestBytes, afterIO["read_bytes"] - beforeIO["read_bytes"]},
 		"promscope_disk_written_bytes_total": {writes * requestBytes, afterIO["write_bytes"] - beforeIO["write_bytes"]},
 	} {
-		m := find(got[series], "pid", pid)
+		m := loadtest.Find(got[series], "pid", pid)
 		if m == nil {
 			t.Fatalf("no %s of the process", series)
 		}
 		if value := m.Counter.GetValue(); math.Abs(value/float64(want[0])-1) > 0.01 || value != float64(want[1]) {
 			t.Errorf("%s is %v, asked for were %d, and /proc/PID/io says %d", series, value, want[0], want[1])
 		}
-		if name := label(m, "comm"); name != strings.TrimSpace(string(comm)) {
+		if name := loadtest.Label(m, "comm"); name != strings.TrimSpace(string(comm)) {
 			t.Errorf("the process is called %q, not %q", comm, name)
 		}
 	}
@@ -71,7 +73,7 @@ func testCounts(t *testing.T) {
 		}
 		checkBuckets(t, h)
 	}
-	if m := find(got["promscope_disk_requests_in_flight"], "device", name); m == nil || m.Gauge.GetValue() != 0 {
+	if m := loadtest.Find(got["promscope_disk_requests_in_flight"], "device", name); m == nil || m.Gauge.GetValue() != 0 {
 		t.Errorf("in flight on an idle device: %v", m)
 	}
 
@@ -81,12 +83,12 @@ func testCounts(t *testing.T) {
 	q := startChild(t)
 	q.do("read", path, 9)
 	q.end()
-	got = gather(t, c)
-	if m := find(got["promscope_disk_written_bytes_total"], "pid", pid); m.GetCounter().GetValue() != (writes+5)*requestBytes {
+	got = loadtest.Gather(t, c)
+	if m := loadtest.Find(got["promscope_disk_written_bytes_total"], "pid", pid); m.GetCounter().GetValue() != (writes+5)*requestBytes {
 		t.Errorf("the process that has ended: %v", m)
 	}
 	// It has also read what it needs of its own program, unless that was in memory.
-	m := find(got["promscope_disk_read_bytes_total"], "pid", strconv.Itoa(q.pid()))
+	m := loadtest.Find(got["promscope_disk_read_bytes_total"], "pid", strconv.Itoa(q.pid()))
 	if value := m.GetCounter().GetValue(); value < 9*requestBytes || value > 9*requestBytes+64<<20 {
 		t.Errorf("the process that came and went: %v", m)
 	}
@@ -112,18 +114,9 @@ func checkBuckets(t *testing.T, h *dto.Histogram) {
 	}
 }
 
-func label(m *dto.Metric, name string) string {
-	for _, l := range m.Label {
-		if l.GetName() == name {
-			return l.GetValue()
-		}
-	}
-	return ""
-}
-
 func histogramOf(all map[string][]*dto.Metric, device, operation string) *dto.Histogram {
 	for _, m := range all["promscope_disk_request_duration_seconds"] {
-		if label(m, "device") == device && label(m, "operation") == operation {
+		if loadtest.Label(m, "device") == device && loadtest.Label(m, "operation") == operation {
 			return m.Histogram
 		}
 	}

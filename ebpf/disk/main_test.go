@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
@@ -12,11 +11,10 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
 
-	"github.com/promscope/promscope/ebpf/collector"
+	"github.com/promscope/promscope/ebpf/load"
+	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
 // childVariable tells the binary that it is a process whose reads and writes are counted.
@@ -173,44 +171,8 @@ func impossible(t *testing.T, err error) {
 	t.Skip(err)
 }
 
-func openCollector(t *testing.T) *Collector {
-	t.Helper()
-	c, err := (&Options{MaxProcesses: 1024}).open(collector.Environment{Interval: time.Second, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		impossible(t, err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
-
-// gather returns the collector's series by name.
-func gather(t *testing.T, c prometheus.Collector) map[string][]*dto.Metric {
-	t.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(c)
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string][]*dto.Metric{}
-	for _, f := range families {
-		all[f.GetName()] = f.Metric
-	}
-	return all
-}
-
-// find returns the series that has the label, nil if there is none.
-func find(metrics []*dto.Metric, name, value string) *dto.Metric {
-	for _, m := range metrics {
-		for _, l := range m.Label {
-			if l.GetName() == name && l.GetValue() == value {
-				return m
-			}
-		}
-	}
-	return nil
+func openCollector(tb testing.TB) *load.Collector {
+	tb.Helper()
+	c, err := (&Options{MaxProcesses: 1024}).open(loadtest.Environment(time.Second))
+	return loadtest.Started(tb, c, err)
 }

@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -56,22 +55,11 @@ func (o *Options) Open(env collector.Environment) (collector.Collector, error) {
 	return o.open(env)
 }
 
-func (o *Options) open(env collector.Environment) (*Collector, error) {
-	if problems := o.Check(); len(problems) > 0 {
-		return nil, fmt.Errorf("disk collector: %s %s", problems[0].Option, problems[0].Message)
-	}
-	p, err := load.Open(load.Object{Spec: loadSpec, HookSets: hookSets(), Configure: configure})
-	if err != nil {
-		return nil, fmt.Errorf("disk collector: %w", err)
-	}
-	for _, w := range p.Warnings {
-		env.Logger.Warn("Events can be lost", "reason", w.Reason, "remedy", w.Remedy)
-	}
-	c, err := newCollector(p, o.MaxProcesses, max(2*env.Interval, keepAtLeast), env.Logger)
-	if err != nil {
-		return nil, fmt.Errorf("disk collector: %w", errors.Join(err, p.Close()))
-	}
-	return c, nil
+func (o *Options) open(env collector.Environment) (*load.Collector, error) {
+	object := load.Object{File: object, HookSets: hookSets(), Configure: configure}
+	return load.Start("disk", object, env, func(p *load.Programs) (load.Reader, error) {
+		return newReader(p, o.MaxProcesses, max(2*env.Interval, keepAtLeast))
+	})
 }
 
 func configure(spec *ebpf.CollectionSpec, _ collector.HookSet, _ *load.Kernel) error {

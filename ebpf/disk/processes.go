@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -199,21 +198,11 @@ func readLiving(p *load.Programs) ([]usage, error) {
 // takeEnded returns the usage of the processes that have ended, and forgets them.
 func takeEnded(m *ebpf.Map) ([]usage, error) {
 	var (
-		all   []usage
-		key   owner
-		value usage
+		keys []owner
+		all  []usage
 	)
-	entries := m.Iterate()
-	for entries.Next(&key, &value) {
-		all = append(all, value)
+	if err := load.ReadMap(m, func(o owner, u *usage) { keys, all = append(keys, o), append(all, *u) }); err != nil {
+		return nil, err
 	}
-	if err := entries.Err(); err != nil {
-		return nil, fmt.Errorf("reading the processes that have ended: %w", err)
-	}
-	for i := range all {
-		if err := m.Delete(all[i].owner()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return nil, fmt.Errorf("dropping a process that has ended: %w", err)
-		}
-	}
-	return all, nil
+	return all, load.Drop(m, keys)
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
 // step is a gathering: what it reads, and the bytes read and written that are exposed then, by pid.
@@ -108,7 +110,7 @@ func TestProcesses(t *testing.T) {
 					if err := m.Write(&out); err != nil {
 						t.Fatal(err)
 					}
-					pid := label(&out, "pid")
+					pid := loadtest.Label(&out, "pid")
 					value := got[pid]
 					if m.Desc() == read {
 						value[0] = out.Counter.GetValue()

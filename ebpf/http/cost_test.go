@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/ebpf/load"
 )
 
 // BenchmarkRoundTrip measures what the collector adds to one request and its response over a
@@ -349,12 +351,12 @@ func redisRequests(address string) (float64, error) {
 }
 
 // toggle puts the programs that see what sockets read and write on their hooks, or takes them off.
-func toggle(c *Collector, on bool) error {
-	change := c.programs.Detach
+func toggle(c *load.Collector, on bool) error {
+	change := c.Programs.Detach
 	if on {
-		change = c.programs.Attach
+		change = c.Programs.Attach
 	}
-	for _, name := range c.programs.HookSet.Programs {
+	for _, name := range c.Programs.HookSet.Programs {
 		switch name {
 		case "on_receive", "on_send", "kprobe_receive", "kprobe_received", "kprobe_send", "fentry_receive", "fentry_received", "fentry_send":
 			if err := change(name); err != nil {

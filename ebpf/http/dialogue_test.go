@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/promscope/promscope/ebpf/load"
 )
 
 // step is something that one side of a connection sends and the other reads.
@@ -210,7 +212,7 @@ func dialogues() []dialogue {
 }
 
 // testDialogues plays both sides of a connection and looks at what the server has been seen to do.
-func testDialogues(t *testing.T, c *Collector) {
+func testDialogues(t *testing.T, c *load.Collector) {
 	play(t, "127.0.0.1:0", nil, []step{client(get), answer(ok)}) // a process without a response has no series
 	for _, d := range dialogues() {
 		t.Run(d.name, func(t *testing.T) {

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/promscope/promscope/ebpf/load"
 )
 
 // testServers sends a thousand requests in every manner to every server and expects to find each of
 // them, on the server's processes and nowhere else.
-func testServers(t *testing.T, c *Collector) {
+func testServers(t *testing.T, c *load.Collector) {
 	for _, s := range realServers() {
 		t.Run(s.name, func(t *testing.T) {
 			upstream := freeAddress(t)
@@ -29,7 +31,7 @@ func testServers(t *testing.T, c *Collector) {
 	}
 }
 
-func testExact(t *testing.T, c *Collector, m mode, address string, pid, upstream int) {
+func testExact(t *testing.T, c *load.Collector, m mode, address string, pid, upstream int) {
 	n := scaled(1000)
 	before := gather(t, c, servers)
 	sent, err := m.send(address, n, 4)

@@ -1,15 +1,9 @@
 package http
 
-import (
-	"bytes"
-	_ "embed"
-	"fmt"
-
-	"github.com/cilium/ebpf"
-)
+import _ "embed"
 
 // Clang and libbpf's headers are those of Debian: clang-19, llvm-19, libbpf-dev. With them, and
-// from any directory, the objects come out the same byte for byte; TestGenerated compares. An object for
+// from any directory, the objects come out the same byte for byte; CI compares. An object for
 // little-endian machines serves all of them.
 
 //go:generate clang-19 -target bpfel -mcpu=v3 -O2 -g -Wall -Werror -fno-ident -fdebug-compilation-dir=. -I../bpf -c bpf/http.bpf.c -o http.bpf.o
@@ -17,15 +11,6 @@ import (
 
 //go:embed http.bpf.o
 var object []byte
-
-// loadSpec reads the object.
-func loadSpec() (*ebpf.CollectionSpec, error) {
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
-	if err != nil {
-		return nil, fmt.Errorf("reading the object: %w", err)
-	}
-	return spec, nil
-}
 
 // Maps and global variables of the object that Go code reads and writes.
 const (

@@ -16,23 +16,6 @@ import (
 	"github.com/promscope/promscope/ebpf/load"
 )
 
-// loadPrograms has the kernel load and attach the programs.
-func loadPrograms(o *Options) (*load.Programs, error) {
-	sets := hookSets()
-	if o.hookSet != "" {
-		sets = slices.DeleteFunc(sets, func(s collector.HookSet) bool { return s.Name != o.hookSet })
-	}
-	p, err := load.Open(load.Object{Spec: loadSpec, HookSets: sets, Configure: o.configure})
-	if err != nil {
-		return nil, err
-	}
-	// All that was open before has its state now.
-	if err := p.Collection.Variables["adopted"].Set(true); err != nil {
-		return nil, errors.Join(err, p.Close())
-	}
-	return p, nil
-}
-
 // configure sets the sizes of the maps, and what is constant to the programs.
 func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k *load.Kernel) error {
 	if got := spec.Maps[mapProcesses].ValueSize; uintptr(got) != unsafe.Sizeof(process{}) {
@@ -94,26 +77,9 @@ type counted struct {
 
 // readProcesses returns what is counted of all processes.
 func readProcesses(m *ebpf.Map) ([]counted, error) {
-	// The kernel, too, allocates room for a batch: 64 are 43 kB.
-	const batch = 64
-	var (
-		all    []counted
-		cursor ebpf.MapBatchCursor
-		keys   = make([]owner, batch)
-	)
-	for {
-		values := make([]process, batch)
-		n, err := m.BatchLookup(&cursor, keys, values, nil)
-		for i := range n {
-			all = append(all, counted{keys[i], &values[i]})
-		}
-		switch {
-		case errors.Is(err, ebpf.ErrKeyNotExist):
-			return all, nil
-		case err != nil:
-			return nil, fmt.Errorf("reading processes: %w", err)
-		}
-	}
+	var all []counted
+	err := load.ReadMap(m, func(o owner, p *process) { all = append(all, counted{o, p}) })
+	return all, err
 }
 
 // rareCodes calls each with the responses of every code that has no column.
@@ -145,20 +111,7 @@ func dropProcesses(processes, rare *ebpf.Map, gone []owner) error {
 			codes = append(codes, code)
 		}
 	})
-	for _, code := range codes {
-		err = errors.Join(err, drop(rare, code))
-	}
-	for _, o := range gone {
-		err = errors.Join(err, drop(processes, o))
-	}
-	return err
-}
-
-func drop(m *ebpf.Map, key any) error {
-	if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("dropping %+v: %w", key, err)
-	}
-	return nil
+	return errors.Join(err, load.Drop(rare, codes), load.Drop(processes, gone))
 }
 
 // now returns the clock of bpf_ktime_get_ns.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/ebpf/collector"
+	"github.com/promscope/promscope/ebpf/load"
 )
 
 // eventually waits until the condition holds.
@@ -186,9 +187,9 @@ func TestOtherProtocolOpenBefore(t *testing.T) {
 }
 
 // inKernel returns the processes that the kernel counts.
-func inKernel(t *testing.T, c *Collector) []counted {
+func inKernel(t *testing.T, c *load.Collector) []counted {
 	t.Helper()
-	all, err := readProcesses(c.programs.Collection.Maps[mapProcesses])
+	all, err := readProcesses(c.Programs.Collection.Maps[mapProcesses])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -428,7 +429,7 @@ func try() int {
 }
 
 // serveOne answers a request to itself and returns how many the collector has counted.
-func serveOne(c *Collector) int {
+func serveOne(c *load.Collector) int {
 	tb := &testing.B{} // helpers that fail end the process, which the parent sees
 	play(tb, "127.0.0.1:0", nil, []step{client(get), answer(ok)})
 	return gather(tb, c, servers)[os.Getpid()].Requests

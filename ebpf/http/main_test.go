@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -16,12 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"golang.org/x/sys/unix"
 
-	"github.com/promscope/promscope/ebpf/collector"
+	"github.com/promscope/promscope/ebpf/load"
+	"github.com/promscope/promscope/ebpf/load/loadtest"
 	"github.com/promscope/promscope/ebpf/port"
 )
 
@@ -41,27 +39,6 @@ func TestMain(m *testing.M) {
 	default:
 		fmt.Fprintln(os.Stderr, "unknown role", role)
 		os.Exit(2)
-	}
-}
-
-// requireBPF skips the test when the error is one of missing rights or of the kernel's, with its
-// text as the reason; or fails, where the environment says that the test must run.
-func requireBPF(tb testing.TB, required bool, err error) {
-	tb.Helper()
-	var (
-		verifier *ebpf.VerifierError
-		known    *collector.Error
-	)
-	switch {
-	case err == nil:
-	case errors.As(err, &verifier) && !errors.Is(err, unix.EPERM):
-		tb.Fatalf("%+v", verifier)
-	case required:
-		tb.Fatalf("must work here, says the environment: %v", err)
-	case errors.As(err, &known), errors.Is(err, unix.EPERM), errors.Is(err, ebpf.ErrNotSupported):
-		tb.Skip(err)
-	default:
-		tb.Fatal(err)
 	}
 }
 
@@ -102,41 +79,41 @@ func patience(d time.Duration) time.Duration {
 
 // openWith opens a collector with defaults for what the options leave out. It counts what this process asks: most tests are
 // client and collector in one.
-func openWith(o Options) (*Collector, error) { return openEvery(time.Second, o) }
+func openWith(o Options) (*load.Collector, error) { return openEvery(time.Second, o) }
 
-func openEvery(interval time.Duration, o Options) (*Collector, error) {
+func openEvery(interval time.Duration, o Options) (*load.Collector, error) {
 	o.OwnRequests = true
 	return openAs(interval, o)
 }
 
-func openAs(interval time.Duration, o Options) (*Collector, error) {
+func openAs(interval time.Duration, o Options) (*load.Collector, error) {
 	if o.MaxProcesses == 0 {
 		o.MaxProcesses = defaultOptions().MaxProcesses
 	}
-	return o.open(collector.Environment{Interval: interval, Logger: slog.New(slog.DiscardHandler)})
+	return o.open(loadtest.Environment(interval))
 }
 
 // newCollector returns a running collector. With a hook set that can lose events on this kernel the test
 // skips: it would fail at random.
-func newCollector(tb testing.TB, o Options) *Collector {
+func newCollector(tb testing.TB, o Options) *load.Collector {
 	tb.Helper()
 	c := newCollectorEvery(tb, time.Second, o)
-	if w := c.programs.Warnings; o.hookSet != "" && len(w) > 0 {
+	if w := c.Programs.Warnings; o.hookSet != "" && len(w) > 0 {
 		tb.Skip(w[0].Reason)
 	}
 	return c
 }
 
 // missed returns how many events the kernel has not passed to the programs, as the collector reports it.
-func missed(tb testing.TB, c *Collector) int {
+func missed(tb testing.TB, c *load.Collector) int {
 	tb.Helper()
 	return int(own(tb, c, "promscope_http_hook_runs_missed_total"))
 }
 
-func newCollectorEvery(tb testing.TB, interval time.Duration, o Options) *Collector {
+func newCollectorEvery(tb testing.TB, interval time.Duration, o Options) *load.Collector {
 	tb.Helper()
 	c, err := openEvery(interval, o)
-	requireBPF(tb, required(o.hookSet), err)
+	loadtest.Require(tb, required(o.hookSet), err)
 	tb.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			tb.Error(err)
@@ -378,4 +355,14 @@ func ports(numbers ...uint16) port.Set {
 		set = append(set, port.Range{First: n, Last: n})
 	}
 	return set
+}
+
+// command runs a program that has to succeed.
+func command(t *testing.T, dir, name string, arguments ...string) {
+	t.Helper()
+	cmd := exec.Command(name, arguments...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
 }

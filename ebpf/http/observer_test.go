@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
 // TestObserver asks a server from the collector's own process and from another. Only the other's requests are traffic, on
@@ -38,7 +40,7 @@ func TestObserver(t *testing.T) {
 				request(t, before, "/200")
 
 				c, err := openAs(time.Second, Options{hookSet: hookSet, MaxProcesses: 100, MaxConnections: 1000, Ports: only(t, address)})
-				requireBPF(t, required(hookSet), err)
+				loadtest.Require(t, required(hookSet), err)
 				defer c.Close()
 				request(t, before, "/200")
 				later := dial(t, address)
@@ -78,7 +80,7 @@ func TestObserverEnds(t *testing.T) {
 		address := freeAddress(t)
 		pid := startGo(t, address)
 		c, err := openAs(time.Second, Options{hookSet: hookSet, MaxProcesses: 100, MaxConnections: 1000, Ports: only(t, address)})
-		requireBPF(t, required(hookSet), err)
+		loadtest.Require(t, required(hookSet), err)
 		defer c.Close()
 		conn := dial(t, address)
 		from := portOf(conn.LocalAddr().String())
@@ -109,7 +111,7 @@ func TestObserverPort(t *testing.T) {
 		asked, other := freeAddress(t), freeAddress(t)
 		own, foreign := startGo(t, asked), startGo(t, other)
 		c, err := openAs(time.Second, Options{hookSet: hookSet, MaxProcesses: 100, MaxConnections: 1000, Ports: only(t, asked, other)})
-		requireBPF(t, required(hookSet), err)
+		loadtest.Require(t, required(hookSet), err)
 		defer c.Close()
 		dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 			if controlErr := raw.Control(func(fd uintptr) {

@@ -31,10 +31,6 @@ func TestOptions(t *testing.T) {
 	if problems := defaultOptions().Check(); len(problems) > 0 {
 		t.Errorf("the defaults: %+v", problems)
 	}
-	_, err := openWith(Options{MaxProcesses: -1})
-	if err == nil || !strings.HasPrefix(err.Error(), "http collector: max_processes") {
-		t.Errorf("opened: %v", err)
-	}
 }
 
 func TestExcludedPorts(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/promscope/promscope/ebpf/load"
 )
 
 // TestPaced sends three requests each millisecond, so that the tasks of server and client preempt each
@@ -16,10 +18,10 @@ import (
 func TestPaced(t *testing.T) {
 	address := freeAddress(t)
 	c := newCollector(t, Options{Ports: only(t, address)})
-	t.Run(c.programs.HookSet.Name, func(t *testing.T) { testPaced(t, c, address) })
+	t.Run(c.Programs.HookSet.Name, func(t *testing.T) { testPaced(t, c, address) })
 }
 
-func testPaced(t *testing.T, c *Collector, address string) {
+func testPaced(t *testing.T, c *load.Collector, address string) {
 	pid := startGo(t, address)
 	n := scaled(3000)
 	missedBefore := missed(t, c)
@@ -65,7 +67,7 @@ func TestMemory(t *testing.T) {
 			t.Fatalf("%v processes", n)
 		}
 		var total uint64
-		for name, m := range c.programs.Collection.Maps {
+		for name, m := range c.Programs.Collection.Maps {
 			info, err := m.Info()
 			if err != nil {
 				t.Fatal(err)

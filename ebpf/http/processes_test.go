@@ -230,7 +230,7 @@ func BenchmarkGather(b *testing.B) {
 			c := newCollector(b, Options{MaxProcesses: n + 1024})
 			for pid := range uint32(n) {
 				p := web(pid, 0)
-				if err := c.programs.Collection.Maps[mapProcesses].Put(p.owner, *p.process); err != nil {
+				if err := c.Programs.Collection.Maps[mapProcesses].Put(p.owner, *p.process); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -247,17 +247,15 @@ func BenchmarkGather(b *testing.B) {
 			c := newCollector(b, Options{MaxProcesses: n + 1024})
 			for pid := range uint32(n) {
 				p := web(pid, 0)
-				if err := c.programs.Collection.Maps[mapProcesses].Put(p.owner, *p.process); err != nil {
+				if err := c.Programs.Collection.Maps[mapProcesses].Put(p.owner, *p.process); err != nil {
 					b.Fatal(err)
 				}
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				c.mu.Lock()
-				if _, err := c.gather(); err != nil {
+				if _, err := c.Reader.Read(); err != nil {
 					b.Fatal(err)
 				}
-				c.mu.Unlock()
 			}
 		})
 	}

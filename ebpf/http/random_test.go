@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/promscope/promscope/ebpf/load"
 )
 
 var (
@@ -172,7 +174,7 @@ func (g *generator) message(alone, last bool) message {
 }
 
 // play plays one sequence, and returns what is wrong.
-func (g *generator) play(t *testing.T, c *Collector, listener net.Listener) string {
+func (g *generator) play(t *testing.T, c *load.Collector, listener net.Listener) string {
 	near, err := net.Dial("tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -317,7 +319,7 @@ type kernelTally struct {
 	sum    time.Duration
 }
 
-func ownTally(t *testing.T, c *Collector) kernelTally {
+func ownTally(t *testing.T, c *load.Collector) kernelTally {
 	t.Helper()
 	k := kernelTally{byCode: map[int]int{}}
 	for _, p := range inKernel(t, c) {
@@ -330,7 +332,7 @@ func ownTally(t *testing.T, c *Collector) kernelTally {
 			k.byCode[code] = int(p.Codes[i+1])
 		}
 	}
-	if err := rareCodes(c.programs.Collection.Maps[mapRareCodes], func(r rareCode, n uint64) {
+	if err := rareCodes(c.Programs.Collection.Maps[mapRareCodes], func(r rareCode, n uint64) {
 		if int(r.Owner.TGID) == os.Getpid() {
 			k.byCode[int(r.Code)] += int(n)
 		}

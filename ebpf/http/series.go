@@ -8,15 +8,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"github.com/promscope/promscope/ebpf/load"
 )
 
 // series turns what is counted into metrics.
 type series struct {
 	sides   [2]side            // server, client
 	figures []*prometheus.Desc // as ownFigures has them
-	hooks   *load.Series
 
 	bounds [bucketBounds]float64 // seconds
 	codes  [codeColumns]*dto.LabelPair
@@ -62,7 +59,7 @@ func ownFigures() []figure {
 }
 
 func newSeries() *series {
-	s := &series{hooks: load.NewSeries("http"), births: newBirths(time.Now())}
+	s := &series{births: newBirths(time.Now())}
 	for i, bound := range bounds() {
 		s.bounds[i] = bound.Seconds()
 	}
@@ -119,7 +116,6 @@ func (s *series) describe(ch chan<- *prometheus.Desc) {
 			ch <- d
 		}
 	}
-	s.hooks.Describe(ch)
 }
 
 // processes returns the series of every process that has answered a request. rare has the responses

@@ -141,7 +141,7 @@ func summarize(results []result) (outcome, verified string) {
 			if match := logLine.FindStringSubmatch(r.output); match != nil {
 				// The remedy comes after it.
 				reason, _, _ = strings.Cut(strings.Join(strings.Fields(match[1]), " "), "; ")
-				// "http collector: no hook set serves here (NAME: reason)", of a test with this set only.
+				// "collector http: no hook set serves here (NAME: reason)", of a test with this set only.
 				if _, own, ok := strings.Cut(reason, "("+path[1]+": "); ok {
 					reason = strings.TrimSuffix(own, ")")
 				}
@@ -288,7 +288,7 @@ job 0
 ` + "\x16" + `--- FAIL: TestHookSets/one/servers (0.10s)
 ` + "\x16" + `--- FAIL: TestHookSets/one (0.10s)
 ` + "\x16" + `=== RUN   TestHookSets/two
-    main_test.go:52: http collector: no hook set serves here (two: no tracepoint two:
+    main_test.go:52: collector http: no hook set serves here (two: no tracepoint two:
         not supported (here)); run another kernel
 ` + "\x16" + `--- SKIP: TestHookSets/two (0.00s)
 ` + "\x16" + `=== RUN   TestHookSets/three

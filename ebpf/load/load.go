@@ -6,6 +6,7 @@
 package load
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -24,11 +25,11 @@ import (
 
 // Object is what a collector has the kernel load.
 type Object struct {
-	// Spec reads the object, as the function does that bpf2go generates.
-	Spec func() (*ebpf.CollectionSpec, error)
+	// File is the object, as clang made it.
+	File []byte
 	// HookSets to choose from, best first.
 	HookSets []collector.HookSet
-	// Configure sizes the maps and sets the constants for a hook set.
+	// Configure sizes the maps and sets the constants for a hook set; nil if there is nothing to set.
 	Configure func(*ebpf.CollectionSpec, collector.HookSet, *Kernel) error
 }
 
@@ -52,6 +53,19 @@ type hook struct {
 // Open loads and attaches the first hook set that works here. Sets whose programs can be preempted, and
 // so lose events, come after all others. The error is a *collector.Error.
 func Open(o Object) (*Programs, error) {
+	k, err := thisKernel()
+	if err != nil {
+		return nil, err
+	}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(o.File))
+	if err != nil {
+		return nil, fmt.Errorf("reading the object: %w", err)
+	}
+	return o.choose(k, spec)
+}
+
+// thisKernel looks at the kernel that runs. It is an error if promscope lacks the capabilities to load programs.
+func thisKernel() (*Kernel, error) {
 	missing, err := MissingCapabilities()
 	if err == nil && len(missing) > 0 {
 		return nil, noCapabilities(missing)
@@ -68,8 +82,8 @@ func Open(o Object) (*Programs, error) {
 		lockdown:     readLockdown("/sys/kernel/security/lockdown"),
 		memlockErr:   rlimit.RemoveMemlock(),
 	}
-	k.preemptible = preemption(types)
-	return o.choose(k)
+	k.preemptible = preemption(types) // for which it loads a program: the limit is raised before
+	return k, nil
 }
 
 func exists(path string) bool {
@@ -78,11 +92,7 @@ func exists(path string) bool {
 }
 
 // choose tries the hook sets in order.
-func (o Object) choose(k *Kernel) (*Programs, error) {
-	spec, err := o.Spec()
-	if err != nil {
-		return nil, fmt.Errorf("reading the object: %w", err)
-	}
+func (o Object) choose(k *Kernel, spec *ebpf.CollectionSpec) (*Programs, error) {
 	order := slices.Clone(o.HookSets)
 	slices.SortStableFunc(order, func(a, b collector.HookSet) int {
 		return cmp.Compare(k.loses(spec, a), k.loses(spec, b))
@@ -142,8 +152,10 @@ func (o Object) attach(k *Kernel, spec *ebpf.CollectionSpec, set collector.HookS
 	if missing := k.missing(spec, set); len(missing) > 0 {
 		return nil, lacking(set, missing)
 	}
-	if err := o.Configure(spec, set, k); err != nil {
-		return nil, err
+	if o.Configure != nil {
+		if err := o.Configure(spec, set, k); err != nil {
+			return nil, err
+		}
 	}
 	for name := range spec.Programs {
 		if !slices.Contains(set.Programs, name) {

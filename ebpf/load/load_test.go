@@ -217,28 +217,29 @@ func TestOpen(t *testing.T) {
 			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 		}
 	}
+	programs := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{
+		"best": program("no_such"), "second": program("sched_process_exit"), "third": program("no_such"),
+	}}
 	o := Object{
-		Spec: func() (*ebpf.CollectionSpec, error) {
-			return &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{
-				"best": program("no_such"), "second": program("sched_process_exit"), "third": program("no_such"),
-			}}, nil
-		},
 		HookSets: []collector.HookSet{
 			{Name: "elsewhere", Programs: []string{"second"}, Architectures: []string{"pdp11"}, Kernel: "1.0"},
 			{Name: "best", Programs: []string{"best"}, Kernel: "99.0"},
 			{Name: "second", Programs: []string{"second"}, Kernel: "5.10"},
 			{Name: "third", Programs: []string{"third"}},
 		},
-		Configure: func(*ebpf.CollectionSpec, collector.HookSet, *Kernel) error { return nil },
 	}
-	p, err := Open(o)
+	k, err := thisKernel()
 	if err != nil {
 		if os.Getenv("PROMSCOPE_REQUIRE_BPF") == "1" {
 			t.Fatal(err)
 		}
 		t.Skip(err)
 	}
-	status, err := p.Status()
+	p, err := o.choose(k, programs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := p.status()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +255,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%+v, want %q", r, want[i])
 		}
 	}
-	metrics, err := NewSeries("x").Of(p)
+	metrics, err := newSeries("x").of(p)
 	if err != nil || len(metrics) != 4 {
 		t.Errorf("%d metrics, %v", len(metrics), err)
 	}
@@ -263,7 +264,7 @@ func TestOpen(t *testing.T) {
 	}
 
 	o.HookSets = o.HookSets[:2]
-	_, err = Open(o)
+	_, err = o.choose(k, programs)
 	var known *collector.Error
 	if !errors.As(err, &known) || !strings.Contains(known.Reason, "no_such") || !strings.Contains(known.Remedy, "Linux 99.0") || !errors.Is(err, ebpf.ErrNotSupported) {
 		t.Errorf("%v", err)

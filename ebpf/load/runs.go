@@ -42,8 +42,8 @@ func (p *Programs) runs() ([]run, error) {
 	return runs, nil
 }
 
-// KernelTime returns the CPU time that the programs have taken while the kernel counted it.
-func (p *Programs) KernelTime() (sum time.Duration) {
+// kernelTime returns the CPU time that the programs have taken while the kernel counted it.
+func (p *Programs) kernelTime() (sum time.Duration) {
 	runs, err := p.runs()
 	if err != nil {
 		return 0 // it is counted nowhere else
@@ -54,17 +54,17 @@ func (p *Programs) KernelTime() (sum time.Duration) {
 	return sum
 }
 
-// Series turns what the kernel counts of programs into series.
-type Series struct {
+// series turns what the kernel counts of programs into series.
+type series struct {
 	info, missed, runs, seconds *prometheus.Desc
 }
 
-// NewSeries returns the series of a collector's programs.
-func NewSeries(name string) *Series {
+// newSeries returns the series of a collector's programs.
+func newSeries(name string) *series {
 	desc := func(metric, help, label string) *prometheus.Desc {
 		return prometheus.NewDesc("promscope_"+name+"_"+metric, help, []string{label}, nil)
 	}
-	return &Series{
+	return &series{
 		info:    desc("hook_info", "The set of kernel hooks that serves.", "hooks"),
 		missed:  desc("hook_runs_missed_total", "Events that the kernel did not pass to a program because one was running already.", "program"),
 		runs:    desc("hook_runs_total", "Events that a program has run for; counted while the sysctl kernel.bpf_stats_enabled is 1.", "program"),
@@ -72,15 +72,15 @@ func NewSeries(name string) *Series {
 	}
 }
 
-// Describe sends the descriptions of the series.
-func (s *Series) Describe(ch chan<- *prometheus.Desc) {
+// describe sends the descriptions of the series.
+func (s *series) describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{s.info, s.missed, s.runs, s.seconds} {
 		ch <- d
 	}
 }
 
-// Of returns the series of the programs.
-func (s *Series) Of(p *Programs) ([]prometheus.Metric, error) {
+// of returns the series of the programs.
+func (s *series) of(p *Programs) ([]prometheus.Metric, error) {
 	runs, err := p.runs()
 	metrics := []prometheus.Metric{prometheus.MustNewConstMetric(s.info, prometheus.GaugeValue, 1, p.HookSet.Name)}
 	for _, r := range runs {
@@ -91,8 +91,8 @@ func (s *Series) Of(p *Programs) ([]prometheus.Metric, error) {
 	return metrics, err
 }
 
-// Status says which hook set serves, why better ones do not, and what was missed.
-func (p *Programs) Status() (collector.Status, error) {
+// status says which hook set serves, why better ones do not, and what was missed.
+func (p *Programs) status() (collector.Status, error) {
 	runs, err := p.runs()
 	var missed uint64
 	for _, r := range runs {

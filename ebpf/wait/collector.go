@@ -1,11 +1,8 @@
 package wait
 
 import (
-	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,25 +48,35 @@ func (o *Options) Check() []collector.Problem {
 
 // Open loads the programs, attaches them, and begins to count.
 func (o *Options) Open(env collector.Environment) (collector.Collector, error) {
-	c, err := o.open(env)
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
+	return o.open(env)
 }
 
-func (o *Options) open(env collector.Environment) (*Collector, error) {
-	p, err := loadPrograms()
-	if err != nil {
-		return nil, err
-	}
+func (o *Options) open(env collector.Environment) (*load.Collector, error) {
+	object := load.Object{File: object, HookSets: hookSets(), Configure: configure}
+	return load.Start("wait", object, env, func(p *load.Programs) (load.Reader, error) { return o.newReader(p) })
+}
+
+// reader makes series of the times.
+type reader struct {
+	waits [kinds]*prometheus.Desc
+
+	latency, threads, leftOut, lost *prometheus.Desc
+
+	bounds   [buckets - 1]float64
+	began    time.Time
+	programs *load.Programs
+	table    table
+	running  int // threads at the last reading
+}
+
+func (o *Options) newReader(p *load.Programs) (*reader, error) {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
-	c := &Collector{
-		logger:   env.Logger,
+	r := &reader{
 		programs: p,
 		began:    time.Now(),
+		bounds:   bounds(),
 		table:    table{most: o.MaxProcesses},
 		waits: [kinds]*prometheus.Desc{
 			forCPU: desc(prefix+"cpu_seconds_total", "Time for which threads of the process were ready to run and waited for a CPU.", "pid", "comm"),
@@ -79,117 +86,65 @@ func (o *Options) open(env collector.Environment) (*Collector, error) {
 		threads: desc(prefix+"threads", "Threads of the machine."),
 		leftOut: desc(prefix+"processes_left_out", "Processes that wait and have no series because there are too many."),
 		lost:    desc(prefix+"io_lost_total", "Waits for I/O that were not counted because too many threads wait for it."),
-		hooks:   load.NewSeries("wait"),
 	}
-	for i, bound := range bounds() {
-		c.bounds[i] = bound
-	}
-	totals, err := c.totals()
-	if err != nil {
-		return nil, errors.Join(err, p.Close())
-	}
-	c.table.update(totals, c.began)
-	env.Logger.Info("Timing waits in the kernel", "hooks", p.HookSet.Name)
-	return c, nil
-}
-
-// Collector serves the times as series. It must be closed.
-type Collector struct {
-	logger *slog.Logger
-	waits  [kinds]*prometheus.Desc
-
-	latency, threads, leftOut, lost *prometheus.Desc
-
-	hooks  *load.Series
-	bounds [buckets - 1]float64
-	began  time.Time
-
-	mu       sync.Mutex // guards what follows, and the programs from being closed meanwhile
-	programs *load.Programs
-	table    table
-	running  int // threads at the last gathering
-	closed   bool
-}
-
-// Close detaches the programs. A gather gives nothing from then on.
-func (c *Collector) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil
-	}
-	c.closed = true
-	return c.programs.Close()
-}
-
-// Describe implements prometheus.Collector.
-func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.waits[forCPU], c.waits[forIO], c.latency, c.threads, c.leftOut, c.lost} {
-		ch <- d
-	}
-	c.hooks.Describe(ch)
-}
-
-// Collect implements prometheus.Collector.
-func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	c.mu.Lock()
-	metrics, err := c.gather()
-	c.mu.Unlock() // before the channel, whose reader may be slow
-	for _, m := range metrics {
-		ch <- m
-	}
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(c.latency, err)
-	}
-}
-
-func (c *Collector) gather() ([]prometheus.Metric, error) {
-	if c.closed {
-		return nil, nil
-	}
-	at := time.Now()
-	totals, err := c.totals()
+	totals, err := r.totals()
 	if err != nil {
 		return nil, err
 	}
-	c.table.update(totals, at)
+	r.table.update(totals, r.began)
+	return r, nil
+}
+
+// Describe implements load.Reader.
+func (r *reader) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{r.waits[forCPU], r.waits[forIO], r.latency, r.threads, r.leftOut, r.lost} {
+		ch <- d
+	}
+}
+
+// Read implements load.Reader.
+func (r *reader) Read() ([]prometheus.Metric, error) {
+	at := time.Now()
+	totals, err := r.totals()
+	if err != nil {
+		return nil, err
+	}
+	r.table.update(totals, at)
 	var metrics []prometheus.Metric
-	for o, p := range c.table.processes {
+	for o, p := range r.table.processes {
 		for kind, w := range p.waits {
 			if w.told.IsZero() {
 				continue
 			}
-			metrics = append(metrics, prometheus.MustNewConstMetricWithCreatedTimestamp(c.waits[kind], prometheus.CounterValue,
+			metrics = append(metrics, prometheus.MustNewConstMetricWithCreatedTimestamp(r.waits[kind], prometheus.CounterValue,
 				time.Duration(w.last-w.from).Seconds(), w.born.AsTime(), strconv.FormatUint(uint64(o.TGID), 10), comm(p.comm)))
 		}
 	}
-	histogram, err := c.histogram()
+	histogram, err := r.histogram()
 	if err != nil {
 		return metrics, err
 	}
-	lost, err := c.programs.Counter(varLostIO)
+	lost, err := r.programs.Counter(varLostIO)
 	if err != nil {
 		return metrics, err
 	}
-	hooks, err := c.hooks.Of(c.programs)
-	metrics = append(metrics, histogram,
-		prometheus.MustNewConstMetric(c.threads, prometheus.GaugeValue, float64(c.running)),
-		prometheus.MustNewConstMetric(c.leftOut, prometheus.GaugeValue, float64(c.table.leftOut)),
-		prometheus.MustNewConstMetric(c.lost, prometheus.CounterValue, float64(lost)))
-	return append(metrics, hooks...), err
+	return append(metrics, histogram,
+		prometheus.MustNewConstMetric(r.threads, prometheus.GaugeValue, float64(r.running)),
+		prometheus.MustNewConstMetric(r.leftOut, prometheus.GaugeValue, float64(r.table.leftOut)),
+		prometheus.MustNewConstMetric(r.lost, prometheus.CounterValue, float64(lost))), nil
 }
 
 // totals returns how long the threads of each process have waited.
-func (c *Collector) totals() (map[owner]total, error) {
+func (r *reader) totals() (map[owner]total, error) {
 	// Before the threads: a wait that ends in between is missed until the next time, and never there twice.
-	over, err := readEnded(c.programs.Collection.Maps[mapProcesses])
+	over, err := readEnded(r.programs.Collection.Maps[mapProcesses])
 	if err != nil {
 		return nil, err
 	}
-	c.running = 0
-	totals := make(map[owner]total, len(c.table.processes))
-	err = readThreads(c.programs, func(t thread) {
-		c.running++
+	r.running = 0
+	totals := make(map[owner]total, len(r.table.processes))
+	err = readThreads(r.programs, func(t thread) {
+		r.running++
 		sum, ok := totals[t.Owner]
 		if !ok {
 			e := over[t.Owner]
@@ -202,54 +157,32 @@ func (c *Collector) totals() (map[owner]total, error) {
 	return totals, err
 }
 
-func (c *Collector) histogram() (prometheus.Metric, error) {
-	l, err := readLatencies(c.programs.Collection.Maps[mapLatencies])
+func (r *reader) histogram() (prometheus.Metric, error) {
+	l, err := readLatencies(r.programs.Collection.Maps[mapLatencies])
 	if err != nil {
 		return nil, err
 	}
-	cumulative := make(map[float64]uint64, len(c.bounds))
+	cumulative := make(map[float64]uint64, len(r.bounds))
 	var n uint64
 	for i, in := range l.Buckets {
 		n += in
-		if i < len(c.bounds) {
-			cumulative[c.bounds[i]] = n
+		if i < len(r.bounds) {
+			cumulative[r.bounds[i]] = n
 		}
 	}
-	histogram, err := prometheus.NewConstHistogramWithCreatedTimestamp(c.latency, n, time.Duration(l.Sum).Seconds(), cumulative, c.began)
+	histogram, err := prometheus.NewConstHistogramWithCreatedTimestamp(r.latency, n, time.Duration(l.Sum).Seconds(), cumulative, r.began)
 	if err != nil {
 		return nil, fmt.Errorf("making a histogram: %w", err)
 	}
 	return histogram, nil
 }
 
-// KernelTime implements collector.InKernel.
-func (c *Collector) KernelTime() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return 0
-	}
-	return c.programs.KernelTime()
-}
-
-// Status implements collector.Collector.
-func (c *Collector) Status() collector.Status {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return collector.Status{}
-	}
-	status, err := c.programs.Status()
-	if err != nil {
-		c.logger.Warn("The kernel does not say what it missed", "err", err)
-	}
-	lost, err := c.programs.Counter(varLostIO)
-	if err != nil {
-		c.logger.Warn("The collector cannot read its counters", "err", err)
-	}
+// Report implements load.Reader.
+func (r *reader) Report(status *collector.Status) error {
+	lost, err := r.programs.Counter(varLostIO)
 	status.Facts = append(status.Facts,
-		collector.Fact{Name: "Threads", Value: strconv.Itoa(c.running)},
-		collector.Fact{Name: "Processes left out", Value: strconv.Itoa(c.table.leftOut)},
+		collector.Fact{Name: "Threads", Value: strconv.Itoa(r.running)},
+		collector.Fact{Name: "Processes left out", Value: strconv.Itoa(r.table.leftOut)},
 		collector.Fact{Name: "Waits for I/O lost", Value: strconv.FormatUint(lost, 10)})
 	if lost > 0 {
 		status.Warnings = append(status.Warnings, collector.Warning{
@@ -257,5 +190,5 @@ func (c *Collector) Status() collector.Status {
 			Remedy: "none; the time that processes wait for I/O is too short",
 		})
 	}
-	return status
+	return err
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
 // BenchmarkGather gathers beside as many processes more as PROMSCOPE_TEST_PROCESSES says.
@@ -25,7 +27,7 @@ func BenchmarkGather(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(c.running), "threads")
+	b.ReportMetric(loadtest.Gather(b, c)["promscope_wait_threads"][0].GetGauge().GetValue(), "threads")
 }
 
 // startIdle starts a process that sleeps until the test ends.
@@ -47,7 +49,7 @@ func BenchmarkSwitch(b *testing.B) {
 	b.Run("with", func(b *testing.B) {
 		c := newCollector(b)
 		pingPong(b)
-		if stats, err := c.programs.Collection.Programs["on_switch"].Stats(); err == nil && stats.RunCount > 0 {
+		if stats, err := c.Programs.Collection.Programs["on_switch"].Stats(); err == nil && stats.RunCount > 0 {
 			b.ReportMetric(float64(stats.Runtime.Nanoseconds())/float64(stats.RunCount), "ns/run") // kernel.bpf_stats_enabled is 1
 		}
 	})

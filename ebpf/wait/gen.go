@@ -1,12 +1,6 @@
 package wait
 
-import (
-	"bytes"
-	_ "embed"
-	"fmt"
-
-	"github.com/cilium/ebpf"
-)
+import _ "embed"
 
 // See ebpf/http/gen.go.
 //
@@ -15,15 +9,6 @@ import (
 
 //go:embed wait.bpf.o
 var object []byte
-
-// loadSpec reads the object.
-func loadSpec() (*ebpf.CollectionSpec, error) {
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
-	if err != nil {
-		return nil, fmt.Errorf("reading the object: %w", err)
-	}
-	return spec, nil
-}
 
 // Programs, maps and global variables of the object that Go code names.
 const (

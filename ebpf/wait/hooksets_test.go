@@ -12,6 +12,9 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/ebpf/load"
+	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
 // TestHookSets compares what the programs count with what the kernel says elsewhere.
@@ -19,7 +22,7 @@ func TestHookSets(t *testing.T) {
 	for _, set := range hookSets() {
 		t.Run(set.Name, func(t *testing.T) {
 			c := newCollector(t)
-			t.Run("programs", func(t *testing.T) { testPrograms(t, c) })
+			t.Run("programs", func(t *testing.T) { loadtest.Verified(t, c, 10_000) })
 			t.Run("spinners", func(t *testing.T) { testSpinners(t, c) })
 			t.Run("threads", func(t *testing.T) { testThreads(t, c) })
 			t.Run("reads", func(t *testing.T) { testReads(t, c) })
@@ -27,33 +30,10 @@ func TestHookSets(t *testing.T) {
 	}
 }
 
-// testPrograms reports what the verifier and the compiler make of the programs.
-func testPrograms(t *testing.T, c *Collector) {
-	for name, program := range c.programs.Collection.Programs {
-		info, err := program.Info()
-		if err != nil {
-			t.Fatal(err)
-		}
-		size, err := info.JitedSize()
-		if err != nil {
-			t.Logf("%s: %v", name, err)
-		}
-		verified, ok := info.VerifiedInstructions()
-		if !ok {
-			t.Logf("%s: the kernel does not tell the instructions verified; %d bytes of machine code", name, size)
-			continue
-		}
-		t.Logf("%s: %d instructions verified, %d bytes of machine code", name, verified, size)
-		if verified > 10_000 {
-			t.Errorf("%s takes the verifier %d instructions", name, verified)
-		}
-	}
-}
-
 // testSpinners has three processes share a CPU: each waits two thirds of the time. They are stopped when they are
 // looked at, so that no wait is half over, and the kernel's own count for each is what the collector has to say.
 // So is its count for all threads of the machine what the histogram has, where no thread has exited meanwhile.
-func testSpinners(t *testing.T, c *Collector) {
+func testSpinners(t *testing.T, c *load.Collector) {
 	const n = 3
 	var (
 		children [n]*child
@@ -68,7 +48,7 @@ func testSpinners(t *testing.T, c *Collector) {
 		waited[i] = waitedOf(t, child)
 	}
 	outerBefore := schedstats(t, "[0-9]*")
-	familiesBefore := gather(t, c)
+	familiesBefore := loadtest.Gather(t, c)
 	innerBefore := schedstats(t, "[0-9]*")
 
 	began := time.Now()
@@ -84,7 +64,7 @@ func testSpinners(t *testing.T, c *Collector) {
 	took := time.Since(began).Seconds()
 
 	inner := since(innerBefore, schedstats(t, "[0-9]*"))
-	families := gather(t, c)
+	families := loadtest.Gather(t, c)
 	outer := since(outerBefore, schedstats(t, "[0-9]*"))
 	for i, child := range children {
 		got := seconds(families, cpuSeconds, child) - seconds(familiesBefore, cpuSeconds, child)
@@ -116,9 +96,9 @@ func testSpinners(t *testing.T, c *Collector) {
 // summary is what a histogram says: its sum in seconds, and between which two that must be by its buckets.
 type summary struct{ count, sum, least, most float64 }
 
-func histogramOf(t *testing.T, families map[string]*dto.MetricFamily) (s summary) {
+func histogramOf(t *testing.T, families map[string][]*dto.Metric) (s summary) {
 	t.Helper()
-	h := families["promscope_runqueue_latency_seconds"].GetMetric()[0].GetHistogram()
+	h := families["promscope_runqueue_latency_seconds"][0].GetHistogram()
 	s.sum, s.count = h.GetSampleSum(), float64(h.GetSampleCount())
 	var under, bound float64
 	for _, b := range h.GetBucket() {
@@ -151,17 +131,17 @@ func since(before, now map[string]schedstat) (c change) {
 }
 
 // testThreads has a process whose threads wait and exit: their time stays the process's.
-func testThreads(t *testing.T, c *Collector) {
+func testThreads(t *testing.T, c *load.Collector) {
 	child := start(t, "threads")
 	time.Sleep(100 * time.Millisecond) // until it waits
-	familiesBefore, before := gather(t, c), waitedOf(t, child)
+	familiesBefore, before := loadtest.Gather(t, c), waitedOf(t, child)
 	child.tell(t)
 	said := strings.Fields(child.says(t))
 	exited := duration(t, said[0])
 	for _, tid := range said[1:] {
 		awaitExit(t, child, tid)
 	}
-	got := seconds(gather(t, c), cpuSeconds, child) - seconds(familiesBefore, cpuSeconds, child)
+	got := seconds(loadtest.Gather(t, c), cpuSeconds, child) - seconds(familiesBefore, cpuSeconds, child)
 	want := exited + (waitedOf(t, child) - before).Seconds()
 	t.Logf("waited %.4f s; schedstat has %.4f s, of which %.4f s are of threads that have exited", got, want, exited)
 	// What they waited after they had looked is not there. On a busy machine that is more.
@@ -171,10 +151,10 @@ func testThreads(t *testing.T, c *Collector) {
 	// When the process has exited, so has its series.
 	child.tell(t)
 	child.Wait()
-	if got := seconds(gather(t, c), cpuSeconds, child); got != 0 {
+	if got := seconds(loadtest.Gather(t, c), cpuSeconds, child); got != 0 {
 		t.Errorf("a process that has exited waited %.4f s", got)
 	}
-	over, err := readEnded(c.programs.Collection.Maps[mapProcesses])
+	over, err := readEnded(c.Programs.Collection.Maps[mapProcesses])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +179,7 @@ func awaitExit(t *testing.T, c *child, tid string) {
 
 // testReads has a process wait for a disk. It times its reads itself, less the time for which it ran or waited for a CPU.
 // The kernel has a count of its own where delay accounting is on, as it always is before 5.14.
-func testReads(t *testing.T, c *Collector) {
+func testReads(t *testing.T, c *load.Collector) {
 	// Of a guest: QEMU makes the disk slow. What else the process waits for is in its own count: pages of its memory, the file's
 	// lock. That is little in a guest.
 	path, least := "/dev/vda", 0.98
@@ -216,10 +196,10 @@ func testReads(t *testing.T, c *Collector) {
 		}
 	}
 	child := start(t, "read:"+path)
-	gather(t, c)
+	loadtest.Gather(t, c)
 	child.tell(t)
 	want := duration(t, child.says(t))
-	got := seconds(gather(t, c), ioSeconds, child)
+	got := seconds(loadtest.Gather(t, c), ioSeconds, child)
 	accounted := blkioDelay(t, child.Process.Pid)
 	t.Logf("waited %.4f s; the process says %.4f s, and delay accounting %.2f s", got, want, accounted)
 	if got < least*want || got > 1.02*want {

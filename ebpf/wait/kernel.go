@@ -3,7 +3,6 @@ package wait
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 	"unsafe"
@@ -67,14 +66,6 @@ func hookSets() []collector.HookSet {
 	}}
 }
 
-func loadPrograms() (*load.Programs, error) {
-	p, err := load.Open(load.Object{Spec: loadSpec, HookSets: hookSets(), Configure: configure})
-	if err != nil {
-		return nil, fmt.Errorf("collector wait: %w", err)
-	}
-	return p, nil
-}
-
 // configure says what this kernel lacks for the programs to be loaded.
 func configure(_ *ebpf.CollectionSpec, set collector.HookSet, k *load.Kernel) error {
 	for _, field := range []struct{ of, name, option string }{
@@ -114,25 +105,9 @@ func readThreads(p *load.Programs, each func(thread)) error {
 
 // readEnded returns what can no longer be read of threads.
 func readEnded(m *ebpf.Map) (map[owner]ended, error) {
-	const batch = 256
-	var (
-		all    = map[owner]ended{}
-		cursor ebpf.MapBatchCursor
-		keys   [batch]owner
-		values [batch]ended
-	)
-	for {
-		n, err := m.BatchLookup(&cursor, keys[:], values[:], nil)
-		for i := range n {
-			all[keys[i]] = values[i]
-		}
-		switch {
-		case errors.Is(err, ebpf.ErrKeyNotExist):
-			return all, nil
-		case err != nil:
-			return nil, fmt.Errorf("reading processes: %w", err)
-		}
-	}
+	all := map[owner]ended{}
+	err := load.ReadMap(m, func(o owner, e *ended) { all[o] = *e })
+	return all, err
 }
 
 // readLatencies adds up the histograms of the CPUs.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,11 +17,11 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
 
-	"github.com/promscope/promscope/ebpf/collector"
+	"github.com/promscope/promscope/ebpf/load"
+	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
 // roleVariable makes the test binary one of the processes that a test needs beside itself.
@@ -326,39 +325,10 @@ func look(file *os.File) (s schedstat, at time.Time, err error) {
 	return s, at, err
 }
 
-func newCollector(tb testing.TB) *Collector {
+func newCollector(tb testing.TB) *load.Collector {
 	tb.Helper()
-	c, err := defaultOptions().open(collector.Environment{Interval: time.Second, Logger: slog.New(slog.DiscardHandler)})
-	var known *collector.Error
-	switch {
-	case err == nil:
-	case os.Getenv("PROMSCOPE_REQUIRE_BPF") == "1", !errors.As(err, &known):
-		tb.Fatalf("%+v", err)
-	default:
-		tb.Skip(err)
-	}
-	tb.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return c
-}
-
-// gather returns the families that the collector serves, by name.
-func gather(tb testing.TB, c prometheus.Collector) map[string]*dto.MetricFamily {
-	tb.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(c)
-	families, err := registry.Gather()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	all := map[string]*dto.MetricFamily{}
-	for _, f := range families {
-		all[f.GetName()] = f
-	}
-	return all
+	c, err := defaultOptions().open(loadtest.Environment(time.Second))
+	return loadtest.Started(tb, c, err)
 }
 
 const (
@@ -367,15 +337,8 @@ const (
 )
 
 // seconds returns the value of a process's series, 0 if there is none.
-func seconds(families map[string]*dto.MetricFamily, name string, c *child) float64 {
-	for _, m := range families[name].GetMetric() {
-		for _, l := range m.GetLabel() {
-			if l.GetName() == "pid" && l.GetValue() == strconv.Itoa(c.Process.Pid) {
-				return m.GetCounter().GetValue()
-			}
-		}
-	}
-	return 0
+func seconds(all map[string][]*dto.Metric, name string, c *child) float64 {
+	return loadtest.Find(all[name], "pid", strconv.Itoa(c.Process.Pid)).GetCounter().GetValue()
 }
 
 // within reports whether got differs from want by that part of it at most.
