@@ -138,8 +138,7 @@ func (p *processes) take(now time.Time, u *usage) *process {
 	}
 	known.seen = true
 	if !known.exposed() {
-		name, _, _ := bytes.Cut(u.Comm[:], []byte{0})
-		known.comm = string(bytes.ToValidUTF8(name, []byte("�")))
+		known.comm = load.Comm(u.Comm)
 	}
 	known.read.grow(u.Read, now, p.last)
 	known.written.grow(u.Written, now, p.last)

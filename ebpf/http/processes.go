@@ -1,7 +1,6 @@
 package http
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -75,10 +74,4 @@ func (p *process) responses() uint64 {
 func (p *process) inFlight() uint64 {
 	ended := p.responses() + p.Unanswered + p.Withdrawn
 	return p.Started - min(p.Started, ended)
-}
-
-// comm returns the process's name.
-func (p *process) comm() string {
-	name, _, _ := bytes.Cut(p.Comm[:], []byte{0})
-	return string(bytes.ToValidUTF8(name, []byte("�")))
 }

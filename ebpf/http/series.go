@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/promscope/promscope/ebpf/load"
 )
 
 // series turns what is counted into metrics.
@@ -130,7 +132,7 @@ func (s *series) processes(all []counted, rare func(func(rareCode, uint64)) erro
 		responses := p.responses()
 		side := &s.sides[p.Role-roleServer]
 		labels := []*dto.LabelPair{
-			{Name: new("comm"), Value: new(p.comm())},
+			{Name: new("comm"), Value: new(load.Comm(p.Comm))},
 			{Name: new("pid"), Value: new(strconv.FormatUint(uint64(p.TGID), 10))},
 		}
 		if p.Own > 0 {

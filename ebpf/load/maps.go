@@ -3,8 +3,10 @@ package load
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // ReadMap calls each with the entries of a hash map, which it reads in batches. The value is each's to keep. An entry
@@ -40,4 +42,9 @@ func Drop[K any](m *ebpf.Map, keys []K) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Comm returns the name of a process, as a program has copied it from its task_struct.
+func Comm(raw [16]byte) string {
+	return strings.ToValidUTF8(unix.ByteSliceToString(raw[:]), "\ufffd")
 }

@@ -117,7 +117,7 @@ func (r *reader) Read() ([]prometheus.Metric, error) {
 				continue
 			}
 			metrics = append(metrics, prometheus.MustNewConstMetricWithCreatedTimestamp(r.waits[kind], prometheus.CounterValue,
-				time.Duration(w.last-w.from).Seconds(), w.born.AsTime(), strconv.FormatUint(uint64(o.TGID), 10), comm(p.comm)))
+				time.Duration(w.last-w.from).Seconds(), w.born.AsTime(), strconv.FormatUint(uint64(o.TGID), 10), load.Comm(p.comm)))
 		}
 	}
 	histogram, err := r.histogram()

@@ -8,7 +8,6 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/ebpf/collector"
 	"github.com/promscope/promscope/ebpf/load"
@@ -123,10 +122,4 @@ func readLatencies(m *ebpf.Map) (sum latency, err error) {
 		}
 	}
 	return sum, nil
-}
-
-// comm returns a process's name.
-func comm(raw [16]byte) string {
-	name := unix.ByteSliceToString(raw[:])
-	return string(bytes.ToValidUTF8([]byte(name), []byte("�")))
 }

@@ -110,17 +110,6 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-func TestComm(t *testing.T) {
-	for raw, want := range map[[16]byte]string{
-		{'n', 'g', 'i', 'n', 'x'}: "nginx",
-		{'a', 0xff, 'b'}:          "a�b",
-	} {
-		if got := comm(raw); got != want {
-			t.Errorf("%q is %q, want %q", raw, got, want)
-		}
-	}
-}
-
 func TestOptions(t *testing.T) {
 	for most, problems := range map[int]int{0: 1, 1: 0, 1024: 0, mostProcesses + 1: 1} {
 		if got := (&Options{MaxProcesses: most}).Check(); len(got) != problems {
