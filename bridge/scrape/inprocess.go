@@ -18,6 +18,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/bridge/scrape/request"
 )
 
 // InProcess is a target inside of this process. Its series carry the labels
@@ -119,13 +120,13 @@ func (g *gatherer) expose(got gathered) (answer, error) {
 	enc := expfmt.NewEncoder(&g.buf, expfmt.NewFormat(expfmt.TypeProtoDelim))
 	for _, mf := range got.families {
 		if err := enc.Encode(mf); err != nil {
-			return answer{}, &failure{"gather", fmt.Errorf("encoding %s: %w", mf.GetName(), err)}
+			return answer{}, request.NewError("gather", fmt.Errorf("encoding %s: %w", mf.GetName(), err))
 		}
 	}
 	if got.err == nil {
 		return answer{body: &g.buf, mediaType: exposition.MediaProto, close: func() {}}, nil
 	}
-	err := &failure{"gather", got.err}
+	err := request.NewError("gather", got.err)
 	if g.buf.Len() == 0 {
 		return answer{}, err
 	}
