@@ -147,27 +147,9 @@ func (a *appender) over() bool { return a.limitErr != nil }
 
 // piece appends what a parser finds in a piece of an exposition.
 func (a *appender) piece(ctx context.Context, r *exposition.Reader, p textparse.Parser) error {
-	for {
-		kind, err := p.Next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return request.NewError("parse", err)
-		case kind == textparse.EntrySeries:
-			exposed, ts, v := p.Series()
-			err = a.appendSample(ctx, r, p, exposed, ts, v, nil)
-		case kind == textparse.EntryHistogram:
-			exposed, ts, h, fh := p.Histogram()
-			if h != nil {
-				fh = h.ToFloat(nil)
-			}
-			err = a.appendSample(ctx, r, p, exposed, ts, 0, fh)
-		}
-		if err != nil {
-			return err
-		}
-	}
+	return eachSample(p, func(exposed []byte, ts *int64, v float64, h *histogram.FloatHistogram) error {
+		return a.appendSample(ctx, r, p, exposed, ts, v, h)
+	})
 }
 
 // appendSample appends one sample, a float unless there is a histogram.
