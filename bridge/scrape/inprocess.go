@@ -133,10 +133,11 @@ func (g *gatherer) expose(got gathered) (answer, error) {
 	return answer{body: &g.buf, mediaType: exposition.MediaProto, close: func() {}, partial: err}, nil
 }
 
-// withBirths puts a sample of zero before each counter and each histogram that was created since then, with the time of
-// its creation. Without that sample rate would not see what was counted before the first gathering. Prometheus does the
-// same with created timestamps, where it is told to. The sample that follows has the time of the gathering, at: of two
-// samples without a time in one exposition the second would not count.
+// withBirths puts a sample of zero before each counter and each histogram that was
+// created since then, with the time of its creation. Without that sample rate would not
+// see what was counted before the first gathering. Prometheus does the same with created
+// timestamps, where it is told to. The sample that follows has the time of the gathering,
+// at: of two samples without a time in one exposition the second would not count.
 func withBirths(metrics []*dto.Metric, since, at time.Time) []*dto.Metric {
 	if !slices.ContainsFunc(metrics, func(m *dto.Metric) bool { return bornSince(m, since) }) {
 		return metrics // as nearly always
