@@ -59,7 +59,7 @@ func judge(t *testing.T, p *plugin, r *probetest.Report) error {
 	var missing error
 	for metric, right := range map[string]func(float64) bool{
 		"rate": func(v float64) bool { return math.Abs(v-10) < 0.01 },
-		"cpu":  func(v float64) bool { return v > 0 && v < 1.2 }, // a busy host keeps time from a virtual machine
+		"cpu":  func(v float64) bool { return v > 0 && v < 2 }, // /proc/stat is read a moment after the second that the sample has
 	} {
 		m := r.Metric("Host", hostNode, metric)
 		if m == nil {

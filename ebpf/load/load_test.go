@@ -68,6 +68,18 @@ func TestParameter(t *testing.T) {
 	}
 }
 
+func TestArgument(t *testing.T) {
+	k := &Kernel{btf: kernelTypes(t)}
+	for _, tt := range []struct {
+		tracepoint, structure string
+		want                  int
+	}{{"sched_switch", "task_struct", 1}, {"block_rq_complete", "request", 0}, {"sched_switch", "no_such", -2}, {"no_such", "task_struct", -1}} {
+		if place := k.Argument(tt.tracepoint, tt.structure); place != tt.want {
+			t.Errorf("%s is argument %d of %s, not %d", tt.structure, place, tt.tracepoint, tt.want)
+		}
+	}
+}
+
 // TestExplain has each way in which a kernel refuses, with its own words and remedy.
 func TestExplain(t *testing.T) {
 	var (
