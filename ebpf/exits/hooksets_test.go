@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -74,19 +75,15 @@ func ofHost(t *testing.T, c *load.Collector) map[string]float64 {
 // testSignals has processes end by each signal that ends one: as many as is counted.
 func testSignals(t *testing.T, c *load.Collector, g *place) {
 	before, want := ofHost(t, c), map[string]float64{}
+	// Those that end no process, and those that Go leaves to the C library.
+	without := []syscall.Signal{unix.SIGCHLD, unix.SIGCONT, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGURG, unix.SIGWINCH, 32, 33}
 	for number := syscall.Signal(1); number <= 64; number++ {
-		switch number {
-		case unix.SIGCHLD, unix.SIGCONT, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGURG, unix.SIGWINCH:
-			continue // they end no process
-		case 32, 33:
-			continue // Go leaves them to the C library
-		}
 		name := unix.SignalName(number)
 		if number >= 34 {
-			if number > 35 && number < 64 {
-				continue // as those beside them
-			}
 			name = "SIGRT"
+		}
+		if slices.Contains(without, number) || number > 35 && number < 64 {
+			continue
 		}
 		if _, ok := before[name]; !ok {
 			t.Errorf("the host has no %s while there is none", name)

@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 	if role == "" {
 		os.Exit(m.Run())
 	}
+	runtime.LockOSThread()
 	if _, err := io.ReadFull(os.Stdin, make([]byte, 1)); err != nil { // until it is where it belongs
 		os.Exit(3)
 	}
@@ -44,15 +45,12 @@ func TestMain(m *testing.M) {
 		beThreads(16)
 	case "leaderless":
 		beThreads(4)
-		// The runtime goes on without its first thread.
-		unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+		endFirst()
 	case "exec":
 		execElsewhere()
 	}
 	select {}
 }
-
-func init() { runtime.LockOSThread() } // main runs on the first thread
 
 // eat takes memory until there is none.
 func eat() {
@@ -83,6 +81,20 @@ func threads() int {
 		os.Exit(4)
 	}
 	return len(tasks)
+}
+
+// endFirst ends the first thread of the process, be it this one or one that runs goroutines. The runtime goes on without.
+func endFirst() {
+	try := func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+		}
+	}
+	for try(); ; time.Sleep(time.Millisecond) {
+		go try()
+	}
 }
 
 // execElsewhere has a thread that is not the first run another program. The kernel kills all others.
