@@ -35,7 +35,8 @@ type Settings struct {
 	collector.Definition
 	Enabled  bool
 	Interval time.Duration // between two gatherings
-	// Budget is the share of one CPU that it may take. One that takes more rests for a while. 0 is without bound.
+	// Budget is the share of one CPU that it may take. One that takes more rests for a
+	// while. 0 is without bound.
 	Budget  float64
 	Options collector.Options
 }

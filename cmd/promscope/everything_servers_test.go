@@ -175,7 +175,7 @@ frontend statistics
   stats enable
   stats uri /
 frontend metrics
-  bind 127.0.0.1:9405
+  bind 127.0.0.1:8404
   http-request use-service prometheus-exporter
 backend app
   server up 127.0.0.1:8080

@@ -44,3 +44,18 @@ enum {
 #define count(counter) ((void)__sync_fetch_and_add(&(counter), 1))
 #define add(counter, n) ((void)__sync_fetch_and_add(&(counter), n))
 #define count_down(counter) ((void)__sync_fetch_and_add(&(counter), -1))
+
+// either returns one of two words of a context, or of registers. Without the barriers clang makes it
+// one load at a computed address, which the verifier refuses: "dereference of modified ctx ptr".
+#define either(first, a, b)                             \
+	({                                              \
+		__u64 value;                            \
+		if (first) {                            \
+			value = (a);                    \
+			asm volatile("" : "+r"(value)); \
+		} else {                                \
+			value = (b);                    \
+			asm volatile("" : "+r"(value)); \
+		}                                       \
+		value;                                  \
+	})

@@ -248,17 +248,17 @@ volatile const __u32 getrq_bio;
 SEC("tp_btf/block_getrq")
 int on_request(__u64 *ctx)
 {
-	struct bio *bio = (void *)(getrq_bio ? ctx[1] : ctx[0]);
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct bio *bio = (void *)either(getrq_bio, ctx[1], ctx[0]);
+	struct task_struct *task = (void *)bpf_get_current_task(); // kernels before 5.11 have it without its type only
 	__u32 operation = bio->bi_opf & OP_MASK;
 	struct process_key key = {};
 	struct requested *r;
 
 	// Without bytes it has a device flush its cache. Who exits would leave an entry behind.
-	if (operation > OP_WRITE || !bio->bi_iter.bi_size || task->flags & PF_EXITING)
+	if (operation > OP_WRITE || !bio->bi_iter.bi_size || BPF_CORE_READ(task, flags) & PF_EXITING)
 		return 0;
-	key.start_time = task->group_leader->start_time;
-	key.tgid = task->tgid;
+	key.start_time = BPF_CORE_READ(task, group_leader, start_time);
+	key.tgid = BPF_CORE_READ(task, tgid);
 	r = bpf_map_lookup_elem(&requesters, &key);
 	if (!r) {
 		bpf_map_update_elem(&requesters, &key, &nothing_requested, BPF_NOEXIST);
