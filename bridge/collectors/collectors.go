@@ -19,6 +19,7 @@ import (
 	"github.com/promscope/promscope/bridge/pressure"
 	"github.com/promscope/promscope/ebpf/collector"
 	"github.com/promscope/promscope/ebpf/disk"
+	"github.com/promscope/promscope/ebpf/exits"
 	"github.com/promscope/promscope/ebpf/http"
 	"github.com/promscope/promscope/ebpf/wait"
 )
@@ -26,7 +27,7 @@ import (
 // Definitions is the table of the built-in collectors. Configuration, pages, doctor
 // and documentation derive from it.
 func Definitions() []collector.Definition {
-	return []collector.Definition{iowait.Definition(), pressure.Definition(), http.Definition(), wait.Definition(), disk.Definition()}
+	return []collector.Definition{iowait.Definition(), pressure.Definition(), http.Definition(), wait.Definition(), disk.Definition(), exits.Definition()}
 }
 
 // Settings are what the configuration says of a built-in collector.
