@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/promscope/promscope/ebpf/collector"
@@ -60,20 +59,11 @@ func (o *Options) Check() []collector.Problem {
 
 // Open loads the program, attaches it, and begins to count.
 func (o *Options) Open(env collector.Environment) (collector.Collector, error) {
-	c, err := o.open(env)
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
+	return o.open(env)
 }
 
 func (o *Options) open(env collector.Environment) (*load.Collector, error) {
-	object := load.Object{
-		File:      object,
-		HookSets:  hookSets(),
-		Configure: func(*ebpf.CollectionSpec, collector.HookSet, *load.Kernel) error { return nil },
-	}
-	return load.Start("exits", object, env, func(p *load.Programs) (load.Reader, error) {
+	return load.Start("exits", load.Object{File: object, HookSets: hookSets()}, env, func(p *load.Programs) (load.Reader, error) {
 		return newReader(p, o.MaxCgroups, env.Logger), nil
 	})
 }
