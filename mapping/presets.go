@@ -35,7 +35,7 @@ func DefaultPresets() []string {
 		"traefik", "mongodb_exporter", "elasticsearch_exporter", "kafka_jmx", "envoy", "kubelet",
 		"memcached_exporter", "pgbouncer_exporter", "php_fpm_exporter",
 		// What the kernel sees of any server, how the programs are, and the host.
-		"exits", "iowait", "pressure", "http", "wait", "disk", "client_golang", "client_java", "client_nodejs", "process",
+		"iowait", "exits", "pressure", "http", "wait", "disk", "client_golang", "client_java", "client_nodejs", "process",
 		"node_exporter", "cadvisor", "versions",
 	}
 }
