@@ -51,7 +51,8 @@ func askedPresets() []string {
 // its base, begins.
 const fullSuffix = "/full"
 
-// PresetBase returns the preset that one with further rules belongs to, "" if it is none.
+// PresetBase returns the preset that another one adds rules to: client_golang for
+// client_golang/full. It is "" for a preset that adds to none.
 func PresetBase(name string) string {
 	base, full := strings.CutSuffix(name, fullSuffix)
 	if !full {

@@ -24,6 +24,7 @@ type Rule struct {
 	// text made of labels of the element. Metric is the row's id.
 	Row bool
 
+	// Format is how Scope prints the value.
 	Format Format
 
 	// Max is the value that fills a node completely; 0 if it is not known in
@@ -45,10 +46,10 @@ type Rule struct {
 	NodeLabel string
 	Regex     *regexp.Regexp
 
-	// Query is the expression as it is evaluated, with $__rate_interval filled in and
-	// every byte where it was written. Expr is the same, parsed, with all durations
-	// resolved; it prints nicer. Interval is the longest scrape interval that feeds
-	// it; PromQL's lookback delta is three of them.
+	// Query is the expression as it is evaluated: windows stand in place of its variables
+	// ($__rate_interval), and each byte stands where it was written. Expr is the same,
+	// parsed, with all durations resolved; it prints nicer. Interval is the longest scrape
+	// interval that feeds it. PromQL's lookback delta is three of them.
 	Query    string
 	Expr     parser.Expr
 	Interval time.Duration

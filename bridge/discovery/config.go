@@ -91,15 +91,15 @@ func (c *ListenerSDConfig) validate() error {
 
 func (c *ListenerSDConfig) asksSome(r port.Range) bool {
 	for port := int(r.First); port <= int(r.Last); port++ {
-		if c.Asks(uint16(port)) {
+		if c.asks(uint16(port)) {
 			return true
 		}
 	}
 	return false
 }
 
-// Asks reports whether listeners on a port are asked.
-func (c *ListenerSDConfig) Asks(port uint16) bool {
+// asks reports whether listeners on a port are asked.
+func (c *ListenerSDConfig) asks(port uint16) bool {
 	return c.Ports.Contains(port) && !c.ExcludePorts.Contains(port)
 }
 
