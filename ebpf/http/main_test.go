@@ -36,6 +36,10 @@ func TestMain(m *testing.M) {
 		os.Exit(serve())
 	case "inherit":
 		os.Exit(inherit())
+	case "exporter":
+		os.Exit(export())
+	case "other":
+		os.Exit(other())
 	case "try":
 		os.Exit(try())
 	default:
