@@ -544,7 +544,8 @@ static __always_inline void adopt(struct sock *sk, bool of_promscope)
 // ---- requests and responses ----
 
 // look finds out whether a server's request is promscope's, or caused by it. A connection that is none of `observers` is not
-// looked up again before one comes to these that has been in use.
+// looked up again before one comes to these that has been in use. Where the other end has closed the connection meanwhile, it is
+// taken for what it was.
 static __noinline int look(struct sock *sk, struct connection *c)
 {
 	struct ends ends;

@@ -546,7 +546,8 @@ int fentry_getsockopt(void *ctx)
 
 // ---- send ----
 
-// has_sent reports whether a socket without state has sent something, after which it gets none of its own accord.
+// has_sent reports whether a socket without state has sent something: a server reads a request before, and a client's first
+// write was looked at.
 static __always_inline bool has_sent(const struct sock *sk)
 {
 	return adopted && field(tcp_sk(sk), bytes_sent);
