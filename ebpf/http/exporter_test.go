@@ -208,6 +208,22 @@ func expect(t *testing.T, what string, got counts, requests, own int) {
 	}
 }
 
+// newObserver is newCollector, for one that does not count what this process asks.
+func newObserver(t *testing.T, hookSet string) *Collector {
+	t.Helper()
+	c, err := openAs(time.Second, Options{hookSet: hookSet})
+	requireBPF(t, required(hookSet), err)
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if w := c.programs.Warnings; len(w) > 0 {
+		t.Skip(w[0].Reason)
+	}
+	return c
+}
+
 // TestExporter has exporters that ask a server while they are asked themselves: by the collector's own process, by another one,
 // and by both. Each has a connection to its server that it used before.
 func TestExporter(t *testing.T) {
@@ -230,9 +246,7 @@ func TestExporter(t *testing.T) {
 			scenes = append(scenes, s)
 			all = append(all, s.server, s.before)
 		}
-		c, err := openAs(time.Second, Options{hookSet: hookSet})
-		requireBPF(t, required(hookSet), err)
-		defer c.Close()
+		c := newObserver(t, hookSet)
 		for _, s := range scenes {
 			for _, from := range []string{"before", "after"} {
 				t.Run(fmt.Sprintf("%s at %s, from %s the collector", s.server, s.listen, from), func(t *testing.T) {
@@ -268,9 +282,7 @@ func TestExporter(t *testing.T) {
 // TestExporterHeld has exporters serve others, and promscope give up, while they are amid a scrape.
 func TestExporterHeld(t *testing.T) {
 	eachHookSet(t, func(t *testing.T, hookSet string) {
-		c, err := openAs(time.Second, Options{hookSet: hookSet})
-		requireBPF(t, required(hookSet), err)
-		defer c.Close()
+		c := newObserver(t, hookSet)
 		server := freeAddress(t)
 		pid := startGo(t, server)
 		for _, tt := range []struct {
@@ -315,9 +327,7 @@ func TestWorker(t *testing.T) {
 			t.Run(works, func(t *testing.T) {
 				server := freeAddress(t)
 				pid := startGo(t, server)
-				c, err := openAs(time.Second, Options{hookSet: hookSet})
-				requireBPF(t, required(hookSet), err)
-				defer c.Close()
+				c := newObserver(t, hookSet)
 				before := gather(t, c, servers)[pid]
 				address, _ := startExporter(t, "127.0.0.1", server, "PROMSCOPE_TEST_WORKS="+works)
 				var scrapes []span
