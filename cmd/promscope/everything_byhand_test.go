@@ -111,10 +111,7 @@ func everySquid(t *testing.T) []server {
 	if path == "" || exporterPath == "" {
 		return nil
 	}
-	dir, _ := daemonDir(t, "proxy")
-	write(t, filepath.Join(dir, "conf"), fmt.Sprintf("http_port 127.0.0.1:3128\nhttp_access allow all\npid_filename none\naccess_log none\ncache_log %[1]s/log\ncoredump_dir %[1]s\nshutdown_lifetime 1 second\n", dir))
-	squid := start(t, path, "-N", "-f", filepath.Join(dir, "conf"))
-	awaitListener(t, "127.0.0.1:3128")
+	squid := startSquid(t, path, "127.0.0.1:3128")
 	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: "127.0.0.1:3128"})}}
 	steadily(t, 50, func() error {
 		// The address of this machine is asked for without a proxy.
@@ -140,6 +137,16 @@ func everySquid(t *testing.T) []server {
 		},
 		may: map[string]expectation{"promscope_squid_p95": between(0, 1000)},
 	}, exporterOf(t, "Squid's exporter", exporter, "9301")}
+}
+
+// startSquid runs Squid as a proxy for all.
+func startSquid(t *testing.T, path, address string) *process {
+	t.Helper()
+	dir, _ := daemonDir(t, "proxy")
+	write(t, filepath.Join(dir, "conf"), fmt.Sprintf("http_port %[2]s\nhttp_access allow all\npid_filename none\naccess_log none\ncache_log %[1]s/log\ncoredump_dir %[1]s\nshutdown_lifetime 1 second\n", dir, address))
+	squid := start(t, path, "-N", "-f", filepath.Join(dir, "conf"))
+	awaitListener(t, address)
+	return squid
 }
 
 func everyEtcd(t *testing.T) []server {

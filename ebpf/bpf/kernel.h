@@ -142,6 +142,7 @@ extern int bpf_dynptr_from_skb(struct sk_buff *skb, __u64 flags, struct bpf_dynp
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
 #define IPPROTO_TCP 6
+#define TCP_ESTABLISHED 1
 #define TCP_LISTEN 10
 #define MSG_PEEK 0x2
 #define S_IFMT 0170000
