@@ -267,8 +267,8 @@ func TestRefusedAfterReload(t *testing.T) {
 // inGuest says that this machine is a guest: its clock may be set, and it may be put to sleep.
 const inGuest = "PROMSCOPE_TEST_GUEST"
 
-// settles polls until all is there and right. What a probe relies on from poll to poll need
-// not hold before, so the client has to be a new one.
+// settles polls until all is there and right. Once the clock was set, the client has to be a new one:
+// what a probe relies on from poll to poll does not survive that.
 func settles(t *testing.T, p *plugin, client *probetest.Client, what string) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(500 * time.Millisecond) {
