@@ -108,10 +108,10 @@ func (e *exporter) serveForeign(address string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := conn.Read(make([]byte, 4096)); err == nil {
-			err = e.ask(false)
+		if _, err := conn.Read(make([]byte, 4096)); err != nil {
+			return err
 		}
-		if err != nil {
+		if err := e.ask(false); err != nil {
 			return err
 		}
 		conn.Close()
@@ -230,13 +230,12 @@ func newObserver(t *testing.T, hookSet string) *Collector {
 func TestExporter(t *testing.T) {
 	eachHookSet(t, func(t *testing.T, hookSet string) {
 		type scene struct {
-			server, listen   string
-			pid              int
-			before, exporter string
-			beforePID        int
+			server, listen string
+			pid            int
+			before         string // the exporter that starts before the collector
+			beforePID      int
 		}
 		var scenes []scene
-		var all []string
 		for _, tt := range []struct{ listen, ask string }{{"127.0.0.1", "127.0.0.1"}, {"[::1]", "[::1]"}, {"", "127.0.0.1"}} {
 			port := portOf(freeAddress(t))
 			s := scene{server: tt.ask + ":" + port, listen: tt.listen}
@@ -245,7 +244,6 @@ func TestExporter(t *testing.T) {
 			s.pid = start(t, s.server, cmd)
 			s.before, s.beforePID = startExporter(t, tt.listen, s.server)
 			scenes = append(scenes, s)
-			all = append(all, s.server, s.before)
 		}
 		c := newObserver(t, hookSet)
 		for _, s := range scenes {
