@@ -16,10 +16,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/promscope/promscope/ebpf/collector"
 )
 
 // exporter is a process that asks another server while it is asked itself.
@@ -197,7 +193,7 @@ func otherAsks(t *testing.T, address, path string) {
 }
 
 // askedSince returns what the collector has counted of a process since.
-func askedSince(t *testing.T, c prometheus.Collector, pid int, before counts) counts {
+func askedSince(t *testing.T, c *Collector, pid int, before counts) counts {
 	t.Helper()
 	after := gather(t, c, servers)[pid]
 	return counts{
@@ -214,7 +210,7 @@ func expect(t *testing.T, what string, got counts, requests, own int) {
 }
 
 // newObserver is newCollector, for one that does not count what this process asks.
-func newObserver(t *testing.T, hookSet string) collector.Collector {
+func newObserver(t *testing.T, hookSet string) *Collector {
 	t.Helper()
 	c, err := openAs(time.Second, Options{hookSet: hookSet})
 	requireBPF(t, required(hookSet), err)
@@ -223,7 +219,7 @@ func newObserver(t *testing.T, hookSet string) collector.Collector {
 			t.Error(err)
 		}
 	})
-	if w := c.Status().Warnings; len(w) > 0 {
+	if w := c.programs.Warnings; len(w) > 0 {
 		t.Skip(w[0].Reason)
 	}
 	return c
