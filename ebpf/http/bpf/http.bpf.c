@@ -259,9 +259,9 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 	if (requests) {
 		c->requests = *s;
 		c->no_request |= s->stage == LOST;
-		if (scan->messages) {
+		if (scan->messages)
 			asked(sk, c, scan, direction);
-		} else if (scan->foreign && !c->waiting) {
+		else if (scan->foreign && !c->waiting) {
 			c->leave = true;
 			if (direction == RECEIVE)
 				serves_foreign(sk);
