@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -110,10 +111,10 @@ func (e *exporter) serveForeign(address string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := conn.Read(make([]byte, 4096)); err == nil {
-			err = e.ask(false)
+		if _, err := conn.Read(make([]byte, 4096)); err != nil {
+			return err
 		}
-		if err != nil {
+		if err := e.ask(false); err != nil {
 			return err
 		}
 		conn.Close()
@@ -232,13 +233,12 @@ func newObserver(t *testing.T, hookSet string) *load.Collector {
 func TestExporter(t *testing.T) {
 	eachHookSet(t, func(t *testing.T, hookSet string) {
 		type scene struct {
-			server, listen   string
-			pid              int
-			before, exporter string
-			beforePID        int
+			server, listen string
+			pid            int
+			before         string // the exporter that starts before the collector
+			beforePID      int
 		}
 		var scenes []scene
-		var all []string
 		for _, tt := range []struct{ listen, ask string }{{"127.0.0.1", "127.0.0.1"}, {"[::1]", "[::1]"}, {"", "127.0.0.1"}} {
 			port := portOf(freeAddress(t))
 			s := scene{server: tt.ask + ":" + port, listen: tt.listen}
@@ -247,7 +247,6 @@ func TestExporter(t *testing.T) {
 			s.pid = start(t, s.server, cmd)
 			s.before, s.beforePID = startExporter(t, tt.listen, s.server)
 			scenes = append(scenes, s)
-			all = append(all, s.server, s.before)
 		}
 		c := newObserver(t, hookSet)
 		for _, s := range scenes {
@@ -367,5 +366,70 @@ func TestWorker(t *testing.T) {
 				}
 			})
 		}
+	})
+}
+
+// TestProxy scrapes a proxy with metrics of its own all the time, while others ask its server through it.
+func TestProxy(t *testing.T) {
+	if _, err := exec.LookPath("haproxy"); err != nil {
+		requireServers(t, err)
+	}
+	const n = 500
+	eachHookSet(t, func(t *testing.T, hookSet string) {
+		server, proxy, metrics := freeAddress(t), freeAddress(t), freeAddress(t)
+		pid := startGo(t, server)
+		c := newObserver(t, hookSet)
+		config := write(t, t.TempDir(), "haproxy.cfg", `
+defaults
+	mode http
+	timeout connect 10s
+	timeout client 30s
+	timeout server 30s
+frontend in
+	bind `+proxy+`
+	default_backend out
+frontend metrics
+	bind `+metrics+`
+	http-request use-service prometheus-exporter
+backend out
+	server up `+server+`
+`)
+		start(t, metrics, exec.Command("haproxy", "-db", "-f", config))
+		client := &http.Client{Transport: &http.Transport{}}
+		defer client.CloseIdleConnections()
+		scrape := func() error {
+			resp, err := client.Get("http://" + metrics + "/metrics")
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			_, err = io.Copy(io.Discard, resp.Body)
+			return err
+		}
+		if err := scrape(); err != nil { // before anybody else has asked
+			t.Fatal(err)
+		}
+		stop, stopped := make(chan struct{}), make(chan error)
+		go func() {
+			for {
+				select {
+				case <-stop:
+					stopped <- nil
+					return
+				default:
+					if err := scrape(); err != nil {
+						stopped <- err
+						return
+					}
+				}
+			}
+		}()
+		const ask = "GET /200 HTTP/1.1\r\nHost: localhost\r\n"
+		otherSends(t, proxy, strings.Repeat(ask+"\r\n", n-1)+ask+"Connection: close\r\n\r\n")
+		close(stop)
+		if err := <-stopped; err != nil {
+			t.Fatal(err)
+		}
+		expect(t, "the proxy's server", gather(t, c, servers)[pid], n, 0)
 	})
 }
