@@ -2,7 +2,6 @@ package tcp
 
 import (
 	"fmt"
-	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -19,11 +18,16 @@ import (
 func TestHookSets(t *testing.T) {
 	for _, set := range hookSets() {
 		t.Run(set.Name, func(t *testing.T) {
-			t.Run("programs", func(t *testing.T) { loadtest.Verified(t, start(t, set.Name), 5000) })
-			t.Run("connections", func(t *testing.T) { testConnections(t, set.Name) })
-			t.Run("failures", func(t *testing.T) { testFailures(t, set.Name) })
-			t.Run("workers", func(t *testing.T) { testWorkers(t, set.Name) })
-			t.Run("before", func(t *testing.T) { testBefore(t, set.Name) })
+			before := openBefore(t)
+			c := start(t, set.Name)
+			t.Run("programs", func(t *testing.T) { loadtest.Verified(t, c, 5000) })
+			t.Run("before", func(t *testing.T) { before.test(t, c) })
+			t.Run("connections", func(t *testing.T) { testConnections(t, c) })
+			t.Run("failures", func(t *testing.T) { testFailures(t, c) })
+			t.Run("workers", func(t *testing.T) { testWorkers(t, c) })
+			if lost := loadtest.Gather(t, c)[prefix+"socket_ends_lost_total"][0].Counter.GetValue(); lost != 0 {
+				t.Errorf("%v ends were missed", lost)
+			}
 		})
 	}
 }
@@ -86,8 +90,7 @@ func plus(all ...figures) figures {
 }
 
 // testConnections has connections that are served, and that either end resets.
-func testConnections(t *testing.T, hookSet string) {
-	c := start(t, hookSet)
+func testConnections(t *testing.T, c *load.Collector) {
 	server := startChild(t, nil)
 	client := startChild(t, server)
 	port := server.do("listen", 128)
@@ -120,7 +123,7 @@ func testConnections(t *testing.T, hookSet string) {
 	expect(t, c, map[*child]figures{server: served, client: asked})
 
 	server.begin("accept", 3, "reset")
-	client.do("connect", port, 3, 0, "hold")
+	client.do("connect", port, 3, 0, "lose")
 	server.done()
 	served = plus(served, figures{"connections in": 3, "resets out": 3})
 	asked = plus(asked, figures{"connections out": 3, "resets in": 3})
@@ -146,14 +149,10 @@ func testConnections(t *testing.T, hookSet string) {
 	if got := server.do("counter", "snmp", "Tcp", "ActiveOpens"); got != int(asked["connections out"]) {
 		t.Errorf("the kernel says that there were %d connections", got)
 	}
-	if lost := loadtest.Gather(t, c)[prefix+"socket_ends_lost_total"][0].Counter.GetValue(); lost != 0 {
-		t.Errorf("%v ends were missed", lost)
-	}
 }
 
 // testFailures has connects that fail, and a listener whose queue is full: what comes is dropped, and sent again.
-func testFailures(t *testing.T, hookSet string) {
-	c := start(t, hookSet)
+func testFailures(t *testing.T, c *load.Collector) {
 	server := startChild(t, nil)
 	client := startChild(t, server)
 	full := server.do("listen", 0)
@@ -182,8 +181,7 @@ func testFailures(t *testing.T, hookSet string) {
 }
 
 // testWorkers has a process accept on the listener of another.
-func testWorkers(t *testing.T, hookSet string) {
-	c := start(t, hookSet)
+func testWorkers(t *testing.T, c *load.Collector) {
 	server := startChild(t, nil)
 	worker := startChild(t, server)
 	client := startChild(t, server)
@@ -223,26 +221,37 @@ func testWorkers(t *testing.T, hookSet string) {
 	}
 }
 
-// testBefore has connections that were open before the collector: what they do from then on counts, and not that they are.
-func testBefore(t *testing.T, hookSet string) {
-	server := startChild(t, nil)
-	client := startChild(t, server)
-	port := server.do("listen", 128)
-	client.do("connect", port, 2, 100, "hold")
-	server.do("accept", 2, "hold")
-	server.do("drain", 100)
-	c := start(t, hookSet)
-	expect(t, c, map[*child]figures{server: {}, client: {}})
-	client.do("write", 11)
-	server.do("drain", 11)
-	want := map[*child]figures{client: {"sent_bytes": 22}, server: {"received_bytes": 22}}
+// before has connections that were open before the collector.
+type before struct {
+	server, client *child
+	port           int
+}
+
+func openBefore(t *testing.T) before {
+	b := before{server: startChild(t, nil)}
+	b.client = startChild(t, b.server)
+	b.port = b.server.do("listen", 128)
+	b.client.do("connect", b.port, 2, 100, "hold")
+	b.server.do("accept", 2, "hold")
+	b.server.do("drain", 100)
+	return b
+}
+
+// test looks that what they do from then on counts, and not that they are.
+func (b before) test(t *testing.T, c *load.Collector) {
+	expect(t, c, map[*child]figures{b.server: {}, b.client: {}})
+	b.client.do("write", 11)
+	b.server.do("drain", 11)
+	want := map[*child]figures{b.client: {"sent_bytes": 22}, b.server: {"received_bytes": 22}}
 	expect(t, c, want)
-	client.do("close")
-	server.do("close")
+	b.client.do("close")
+	b.server.do("close")
 	expect(t, c, want)
 	// The listener is known.
-	client.do("connect", port, 1, 0, "hold")
-	server.do("accept", 1, "hold")
-	want = map[*child]figures{client: plus(want[client], figures{"connections out": 1}), server: plus(want[server], figures{"connections in": 1})}
-	expect(t, c, maps.Clone(want))
+	b.client.do("connect", b.port, 1, 0, "hold")
+	b.server.do("accept", 1, "hold")
+	expect(t, c, map[*child]figures{
+		b.client: plus(want[b.client], figures{"connections out": 1}),
+		b.server: plus(want[b.server], figures{"connections in": 1}),
+	})
 }

@@ -112,6 +112,13 @@ func (o *Options) open(env collector.Environment) (*load.Collector, error) {
 
 // configure sets the sizes of the maps, and what is constant to the programs.
 func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k *load.Kernel) error {
+	if slices.Contains(set.Programs, programSockets) && k.Parameter("bpf_for_each_map_elem", "map") == 0 {
+		return &collector.Error{
+			Reason: "this kernel has no bpf_for_each_map_elem",
+			Remedy: "run Linux " + set.Kernel + " or later for this hook set",
+			Err:    ebpf.ErrNotSupported,
+		}
+	}
 	connections := o.MaxConnections
 	if k.AllocatesOnDemand() {
 		connections = cmp.Or(connections, 32768)
