@@ -21,6 +21,9 @@ func TestHookSets(t *testing.T) {
 			before := openBefore(t)
 			c := start(t, set.Name)
 			t.Run("programs", func(t *testing.T) { loadtest.Verified(t, c, 5000) })
+			if w := c.Programs.Warnings; len(w) > 0 {
+				t.Skip(w[0].Reason) // what it counts is not exact
+			}
 			t.Run("before", func(t *testing.T) { before.test(t, c) })
 			t.Run("connections", func(t *testing.T) { testConnections(t, c) })
 			t.Run("failures", func(t *testing.T) { testFailures(t, c) })
@@ -35,7 +38,8 @@ func TestHookSets(t *testing.T) {
 // figures are what is counted of a process, by the name of the series and the value of its third label.
 type figures map[string]float64
 
-// figuresOf returns what is counted of a process. What is 0 is not there.
+// figuresOf returns what is counted of a process, but for what it sends again: on a busy machine that is anything. What is 0
+// is not there.
 func figuresOf(all map[string][]*dto.Metric, pid string) figures {
 	f := figures{}
 	for name, series := range all {
@@ -49,7 +53,7 @@ func figuresOf(all map[string][]*dto.Metric, pid string) figures {
 					key += " " + value
 				}
 			}
-			if value := m.Counter.GetValue(); value != 0 {
+			if value := m.Counter.GetValue(); value != 0 && key != "retransmits" {
 				f[key] = value
 			}
 		}
@@ -75,6 +79,26 @@ func expect(t *testing.T, c *load.Collector, want map[*child]figures) map[string
 			t.Fatal(wrong)
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// expectRetransmits gathers until the processes, who have a network namespace for themselves, have retransmitted what the
+// kernel says, and returns that. Its count also has what listeners do, and what could not be sent.
+func expectRetransmits(t *testing.T, c *load.Collector, children ...*child) int {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		before := children[0].do("counter", "snmp", "Tcp", "RetransSegs")
+		all := loadtest.Gather(t, c)[prefix+"retransmits_total"]
+		want, got := children[0].do("counter", "snmp", "Tcp", "RetransSegs"), 0
+		for _, child := range children {
+			got += int(loadtest.Find(all, "pid", child.pid()).GetCounter().GetValue())
+		}
+		if got == want && want == before {
+			return want
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d segments were sent again, the kernel says %d", got, want)
+		}
 	}
 }
 
@@ -137,6 +161,7 @@ func testConnections(t *testing.T, c *load.Collector) {
 	served = plus(served, figures{"connections in": 4, "received_bytes": 4 * bytes})
 	asked = plus(asked, figures{"connections out": 4, "sent_bytes": 4 * bytes})
 	expect(t, c, map[*child]figures{server: served, client: asked})
+	expectRetransmits(t, c, server, client)
 	client.do("write", bytes)
 	client.end()
 	server.do("drain", bytes)
@@ -160,14 +185,12 @@ func testFailures(t *testing.T, c *load.Collector) {
 	client.do("fail", 1, 5, "refused")       // port 1: nobody listens
 	client.do("fail", full, 2, "abandoned")
 	client.do("fail", full, 1, "timeout")
-	again := client.do("counter", "snmp", "Tcp", "RetransSegs")
 	dropped := client.do("counter", "netstat", "TcpExt", "ListenDrops")
-	if again < 1 || dropped < 4 {
+	if again := expectRetransmits(t, c, client, server); again < 1 || dropped < 4 {
 		t.Fatalf("%d segments were sent again, %d connects dropped", again, dropped)
 	}
 	asked := figures{
 		"connections out": 1, "connects_failed refused": 5, "connects_failed abandoned": 2, "connects_failed timeout": 1,
-		"retransmits": float64(again),
 	}
 	served := figures{"listen_drops": float64(dropped)}
 	expect(t, c, map[*child]figures{client: asked, server: served})

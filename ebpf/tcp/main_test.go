@@ -150,9 +150,11 @@ func (a *actor) act(words []string) (int, error) {
 	case "counter": // FILE GROUP NAME of /proc/net, in its namespace
 		return counter(words[1], words[2], words[3])
 	case "slow": // makes lo drop most of what comes fast
-		out, err := exec.Command("tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "20mbit", "burst", "64k", "limit", "80k").CombinedOutput()
-		if err != nil {
-			return 0, fmt.Errorf("%w %s", err, strings.TrimSpace(string(out)))
+		for _, command := range []string{"ip link set lo mtu 1500", "tc qdisc add dev lo root tbf rate 100mbit burst 16k limit 30k"} {
+			words := strings.Fields(command)
+			if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
+				return 0, fmt.Errorf("%s: %w %s", command, err, strings.TrimSpace(string(out)))
+			}
 		}
 		return 0, nil
 	}

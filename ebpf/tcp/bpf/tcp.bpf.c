@@ -60,8 +60,10 @@ struct list_head {
 struct tcp_sock___tcp {
 	__u32 total_retrans; // segments
 	__u64 bytes_received;
-	__u64 bytes_sent;    // those sent again included
-	__u64 bytes_retrans;
+	__u64 bytes_acked;
+	__u32 snd_una;	 // the first that is not acknowledged
+	__u32 snd_nxt;	 // the next to be sent
+	__u32 write_seq; // the next to be written
 	struct list_head tsorted_sent_queue;
 };
 
@@ -99,8 +101,10 @@ enum {
 	TCP_SYN_SENT = 2,
 	TCP_SYN_RECV = 3,
 	TCP_FIN_WAIT1 = 4,
+	TCP_FIN_WAIT2 = 5,
 	TCP_CLOSE = 7,
 	TCP_LAST_ACK = 9,
+	TCP_CLOSING = 11,
 };
 
 #define SHUTDOWN_MASK 3
@@ -288,11 +292,21 @@ static __always_inline __u64 bytes_received(const struct sock___tcp *sk)
 	return n;
 }
 
-static __always_inline __u64 bytes_sent(const struct sock___tcp *sk)
+// bytes_sent counts each byte once. bytes_sent of the socket does not: not in what a full queue of this host drops.
+static __always_inline __u64 bytes_sent(const struct sock___tcp *sk, __u8 role)
 {
 	const struct tcp_sock___tcp *tp = (const void *)sk;
+	int state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	__u64 n = BPF_CORE_READ(tp, bytes_acked);
+	__u32 next = BPF_CORE_READ(tp, snd_nxt);
 
-	return BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	n += next - BPF_CORE_READ(tp, snd_una); // which grows: so it is read last
+	// A SYN and a FIN count as a byte. The FIN is the last thing written.
+	if (n && role == OUTGOING)
+		n--;
+	if (n && 1 << state & (1 << TCP_FIN_WAIT1 | 1 << TCP_FIN_WAIT2 | 1 << TCP_LAST_ACK | 1 << TCP_CLOSING) && next == BPF_CORE_READ(tp, write_seq))
+		n--;
+	return n;
 }
 
 static __always_inline __u32 retransmits(const struct sock___tcp *sk)
@@ -303,6 +317,12 @@ static __always_inline __u32 retransmits(const struct sock___tcp *sk)
 static __always_inline __u32 drops(const struct sock___tcp *sk)
 {
 	return BPF_CORE_READ(sk, sk_drops.counter);
+}
+
+// since returns what was counted beyond what there was. Counts that are read while they change may fall short by one.
+static __always_inline __u64 since(__u64 base, __u64 n)
+{
+	return n > base ? n - base : 0;
 }
 
 static __always_inline void put(const struct sock___tcp *sk, const struct connection *c)
@@ -419,10 +439,10 @@ static __always_inline void ends(const struct sock___tcp *sk, struct connection 
 	if (!p)
 		goto out;
 	if (c->role == LISTENER) {
-		add_to(p, LISTEN_DROPS, drops(sk) - c->base_drops);
+		add_to(p, LISTEN_DROPS, since(c->base_drops, drops(sk)));
 		goto out;
 	}
-	add_to(p, RETRANSMITS, retransmits(sk) - c->base_retransmits);
+	add_to(p, RETRANSMITS, since(c->base_retransmits, retransmits(sk)));
 	if (old == TCP_SYN_SENT) {
 		enum counter reason = failure(err, down);
 
@@ -434,8 +454,8 @@ static __always_inline void ends(const struct sock___tcp *sk, struct connection 
 		count(p->counters[c->role == OUTGOING ? CONNECTIONS_OUT : CONNECTIONS_IN]);
 	if (err == ECONNRESET || err == EPIPE) // tcp_reset
 		count(p->counters[RESETS_RECEIVED]);
-	add_to(p, BYTES_RECEIVED, bytes_received(sk) - c->base_received);
-	add_to(p, BYTES_SENT, bytes_sent(sk) - c->base_sent);
+	add_to(p, BYTES_RECEIVED, since(c->base_received, bytes_received(sk)));
+	add_to(p, BYTES_SENT, since(c->base_sent, bytes_sent(sk, c->role)));
 out:
 	bpf_map_delete_elem(&connections, &address);
 }
@@ -633,11 +653,11 @@ static __noinline int visit(struct connection *c, __u64 address)
 	if (!c->certain && !accepted(sk, c))
 		return 0;
 	if (c->role == LISTENER) {
-		c->last_drops = drops(sk) - c->base_drops;
+		c->last_drops = since(c->base_drops, drops(sk));
 	} else {
-		c->last_retransmits = retransmits(sk) - c->base_retransmits;
-		c->last_received = bytes_received(sk) - c->base_received;
-		c->last_sent = bytes_sent(sk) - c->base_sent;
+		c->last_retransmits = since(c->base_retransmits, retransmits(sk));
+		c->last_received = since(c->base_received, bytes_received(sk));
+		c->last_sent = since(c->base_sent, bytes_sent(sk, c->role));
 	}
 	sum = sum_of(c->owner);
 	if (!sum)
@@ -735,7 +755,7 @@ int adopt_open(struct bpf_iter__task_file *ctx)
 		c.identity = state == TCP_SYN_SENT ? 0 : identity_of(sk);
 		c.base_retransmits = retransmits(sk);
 		c.base_received = bytes_received(sk);
-		c.base_sent = bytes_sent(sk);
+		c.base_sent = bytes_sent(sk, c.role);
 	}
 	// A process that was forked has the socket, too. The first one is who made it, or close to it.
 	address = (__u64)sk;
