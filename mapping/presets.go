@@ -35,7 +35,7 @@ func DefaultPresets() []string {
 		"traefik", "mongodb_exporter", "elasticsearch_exporter", "kafka_jmx", "envoy", "kubelet",
 		"memcached_exporter", "pgbouncer_exporter", "php_fpm_exporter",
 		// What the kernel sees of any server, how the programs are, and the host.
-		"iowait", "exits", "pressure", "http", "wait", "disk", "client_golang", "client_java", "client_nodejs", "process",
+		"iowait", "exits", "pressure", "http", "wait", "disk", "tcp", "client_golang", "client_java", "client_nodejs", "process",
 		"node_exporter", "cadvisor", "versions",
 	}
 }
@@ -43,7 +43,7 @@ func DefaultPresets() []string {
 // askedPresets are in use only where the configuration asks for them.
 func askedPresets() []string {
 	return []string{
-		"http_handlers", "client_golang/full", "client_java/full", "client_nodejs/full", "client_python", "process_exporter",
+		"http_handlers", "tcp/full", "client_golang/full", "client_java/full", "client_nodejs/full", "client_python", "process_exporter",
 	}
 }
 

@@ -21,13 +21,17 @@ import (
 	"github.com/promscope/promscope/ebpf/disk"
 	"github.com/promscope/promscope/ebpf/exits"
 	"github.com/promscope/promscope/ebpf/http"
+	"github.com/promscope/promscope/ebpf/tcp"
 	"github.com/promscope/promscope/ebpf/wait"
 )
 
 // Definitions is the table of the built-in collectors. Configuration, pages, doctor
 // and documentation derive from it.
 func Definitions() []collector.Definition {
-	return []collector.Definition{iowait.Definition(), pressure.Definition(), http.Definition(), wait.Definition(), disk.Definition(), exits.Definition()}
+	return []collector.Definition{
+		iowait.Definition(), pressure.Definition(),
+		http.Definition(), wait.Definition(), disk.Definition(), tcp.Definition(), exits.Definition(),
+	}
 }
 
 // Settings are what the configuration says of a built-in collector.

@@ -63,7 +63,7 @@ func TestEverything(t *testing.T) {
 		return
 	}
 	servers := startEverything(t)
-	// What pressure, wait and disk say is held against the kernel's figures in their own tests.
+	// What pressure, wait, disk and tcp say is held against the kernel's figures in their own tests.
 	p := startPlugin(t, only("iowait", "http"))
 	servers = append(servers, goProgram("promscope", p.process, p.web+"/metrics"))
 	client := probe(t, p)

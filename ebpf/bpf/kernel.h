@@ -141,9 +141,20 @@ extern int bpf_dynptr_from_skb(struct sk_buff *skb, __u64 flags, struct bpf_dynp
 // bpf_probe_read_kernel is a call and 40 ns.
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
+// States of a socket (include/net/tcp_states.h).
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_SYN_RECV = 3,
+	TCP_FIN_WAIT1 = 4,
+	TCP_FIN_WAIT2 = 5,
+	TCP_CLOSE = 7,
+	TCP_LAST_ACK = 9,
+	TCP_LISTEN = 10,
+	TCP_CLOSING = 11,
+};
+
 #define IPPROTO_TCP 6
-#define TCP_ESTABLISHED 1
-#define TCP_LISTEN 10
 #define MSG_PEEK 0x2
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000

@@ -1,0 +1,199 @@
+package tcp
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/promscope/promscope/ebpf/collector"
+	"github.com/promscope/promscope/ebpf/load"
+)
+
+// prefix begins the names of the series.
+const prefix = "promscope_tcp_"
+
+// reader makes series of what is counted.
+type reader struct {
+	descs [counters]counterDesc
+
+	tracked, processes, leftOut, lostConnections, lostProcesses, lostEnds *prometheus.Desc
+
+	programs *load.Programs
+	creds    credentials
+	table    *table
+	sockets  string // the program that looks at them
+	readings uint64
+	open     uint64 // sockets at the last reading
+}
+
+// counterDesc describes the series of a counter, which may have a label besides the process's.
+type counterDesc struct {
+	*prometheus.Desc
+	labels []string // the value of that label, if there is one
+}
+
+func newReader(p *load.Programs, most int, keep time.Duration) (*reader, error) {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prefix+name, help, labels, nil)
+	}
+	var (
+		connections = desc("connections_total", "Connections that the process has accepted (in), and made (out).", "pid", "comm", "direction")
+		failed      = desc("connects_failed_total", "Connects of the process that made no connection.", "pid", "comm", "reason")
+		resets      = desc("resets_total", "Resets of connections of the process that were received (in), and sent (out).", "pid", "comm", "direction")
+	)
+	r := &reader{
+		descs: [counters]counterDesc{
+			connectionsIn:     {connections, []string{"in"}},
+			connectionsOut:    {connections, []string{"out"}},
+			failedRefused:     {failed, []string{"refused"}},
+			failedTimeout:     {failed, []string{"timeout"}},
+			failedUnreachable: {failed, []string{"unreachable"}},
+			failedAbandoned:   {failed, []string{"abandoned"}},
+			failedOther:       {failed, []string{"other"}},
+			resetsReceived:    {resets, []string{"in"}},
+			resetsSent:        {resets, []string{"out"}},
+			retransmits:       {desc("retransmits_total", "Segments that were sent again.", "pid", "comm"), nil},
+			listenDrops:       {desc("listen_drops_total", "Connections that listeners of the process dropped: mostly because too many waited to be accepted.", "pid", "comm"), nil},
+			bytesReceived:     {desc("received_bytes_total", "Bytes that connections of the process have received.", "pid", "comm"), nil},
+			bytesSent:         {desc("sent_bytes_total", "Bytes that connections of the process have sent, once each.", "pid", "comm"), nil},
+		},
+		tracked:         desc("sockets", "Sockets that are tracked: connections and listeners."),
+		processes:       desc("processes", "Processes of which something was counted."),
+		leftOut:         desc("processes_left_out", "Processes that have no series because there are too many: what they do is counted for the host."),
+		lostConnections: desc("sockets_lost_total", "Sockets that were not counted because too many are open."),
+		lostProcesses:   desc("processes_lost_total", "Processes whose connections are counted for the host because there are too many processes."),
+		lostEnds:        desc("socket_ends_lost_total", "Sockets whose end was missed: what they did last was not counted."),
+		programs:        p,
+		creds:           credentials{m: p.Collection.Maps[mapCreds], of: map[owner]uint64{}},
+		table:           newTable(most, keep, time.Now()),
+		sockets:         programSockets,
+	}
+	if slices.Contains(p.HookSet.Programs, programFiles) {
+		r.sockets = programFiles
+	}
+	// From now on it is known who accepts a connection.
+	return r, r.update()
+}
+
+// update takes in what was counted.
+func (r *reader) update() error {
+	now := time.Now()
+	totals := map[owner]*total{}
+	// Before the sockets: what one has counted that is closed in between is missed until the next time, and never there
+	// twice.
+	if err := load.ReadMap(r.programs.Collection.Maps[mapProcesses], func(o owner, c *counted) {
+		totals[o] = &total{counts: c.Counts, comm: c.Comm}
+	}); err != nil {
+		return err
+	}
+	lives, err := readLiving(r.programs)
+	if err != nil {
+		return err
+	}
+	if err := r.creds.update(lives); err != nil {
+		return err
+	}
+	if err := r.readSockets(totals); err != nil {
+		return err
+	}
+	return load.Drop(r.programs.Collection.Maps[mapProcesses], r.table.update(now, totals, lives))
+}
+
+// readSockets adds what the sockets have counted that are open.
+func (r *reader) readSockets(totals map[owner]*total) error {
+	r.readings++
+	if err := r.programs.Collection.Variables[varGeneration].Set(r.readings); err != nil {
+		return fmt.Errorf("setting %s: %w", varGeneration, err)
+	}
+	if err := r.programs.Iterate(r.sockets, io.Discard); err != nil {
+		return err
+	}
+	var none []owner // that have no sockets any more
+	r.open = 0
+	err := load.ReadMap(r.programs.Collection.Maps[mapSums], func(o owner, s *sum) {
+		if s.Generation != r.readings {
+			none = append(none, o)
+			return
+		}
+		if totals[o] == nil {
+			totals[o] = &total{}
+		}
+		totals[o].counts.add(&s.Counts)
+		totals[o].open = true
+		r.open += s.Sockets
+	})
+	if err != nil {
+		return err
+	}
+	return load.Drop(r.programs.Collection.Maps[mapSums], none)
+}
+
+// Describe implements load.Reader.
+func (r *reader) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range r.descs {
+		ch <- d.Desc
+	}
+	for _, d := range []*prometheus.Desc{r.tracked, r.processes, r.leftOut, r.lostConnections, r.lostProcesses, r.lostEnds} {
+		ch <- d
+	}
+}
+
+// Read implements load.Reader.
+func (r *reader) Read() ([]prometheus.Metric, error) {
+	if err := r.update(); err != nil {
+		return nil, err
+	}
+	metrics := r.series(nil, &r.table.host, "", "")
+	for o, p := range r.table.all {
+		if p.shown != nil {
+			metrics = r.series(metrics, p.shown, strconv.FormatUint(o.tgid(), 10), p.comm)
+		}
+	}
+	metrics = append(metrics,
+		prometheus.MustNewConstMetric(r.tracked, prometheus.GaugeValue, float64(r.open)),
+		prometheus.MustNewConstMetric(r.processes, prometheus.GaugeValue, float64(len(r.table.all))),
+		prometheus.MustNewConstMetric(r.leftOut, prometheus.GaugeValue, float64(r.table.leftOut)))
+	for desc, variable := range map[*prometheus.Desc]string{r.lostConnections: varLostConnections, r.lostProcesses: varLostProcesses, r.lostEnds: varLostEnds} {
+		n, err := r.programs.Counter(variable)
+		if err != nil {
+			return metrics, err
+		}
+		metrics = append(metrics, prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n)))
+	}
+	return metrics, nil
+}
+
+// series appends the series of a process, or of the host.
+func (r *reader) series(to []prometheus.Metric, s *series, pid, comm string) []prometheus.Metric {
+	for i, d := range r.descs {
+		if s.born[i].IsZero() {
+			continue
+		}
+		labels := append([]string{pid, comm}, d.labels...)
+		to = append(to, prometheus.MustNewConstMetricWithCreatedTimestamp(d.Desc, prometheus.CounterValue, float64(s.values[i]), s.born[i], labels...))
+	}
+	return to
+}
+
+// Report implements load.Reader.
+func (r *reader) Report(status *collector.Status) error {
+	status.Facts = append(status.Facts,
+		collector.Fact{Name: "Sockets", Value: strconv.FormatUint(r.open, 10)},
+		collector.Fact{Name: "Processes", Value: strconv.Itoa(len(r.table.all))},
+		collector.Fact{Name: "Processes left out", Value: strconv.Itoa(r.table.leftOut)})
+	lost, err := r.programs.Counter(varLostConnections)
+	if err != nil {
+		return err
+	}
+	if lost > 0 {
+		status.Warnings = append(status.Warnings, collector.Warning{
+			Reason: fmt.Sprintf("%d sockets were not counted: too many are open", lost),
+			Remedy: "raise max_connections",
+		})
+	}
+	return nil
+}

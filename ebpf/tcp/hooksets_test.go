@@ -1,0 +1,280 @@
+package tcp
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/promscope/promscope/ebpf/load"
+	"github.com/promscope/promscope/ebpf/load/loadtest"
+)
+
+// TestHookSets has processes do so many things of each kind, and compares what is counted of each of them, and what the
+// kernel counts of their network namespace.
+func TestHookSets(t *testing.T) {
+	for _, set := range hookSets() {
+		t.Run(set.Name, func(t *testing.T) {
+			before := openBefore(t)
+			c := start(t, set.Name)
+			t.Run("programs", func(t *testing.T) { loadtest.Verified(t, c, 5000) })
+			if w := c.Programs.Warnings; len(w) > 0 {
+				t.Skip(w[0].Reason) // what it counts is not exact
+			}
+			t.Run("before", func(t *testing.T) { before.test(t, c) })
+			t.Run("connections", func(t *testing.T) { testConnections(t, c) })
+			t.Run("failures", func(t *testing.T) { testFailures(t, c) })
+			t.Run("workers", func(t *testing.T) { testWorkers(t, c) })
+			if lost := loadtest.Gather(t, c)[prefix+"socket_ends_lost_total"][0].Counter.GetValue(); lost != 0 {
+				t.Errorf("%v ends were missed", lost)
+			}
+		})
+	}
+}
+
+// figures are what is counted of a process, by the name of the series and the value of its third label.
+type figures map[string]float64
+
+// figuresOf returns what is counted of a process, but for what it sends again: on a busy machine that is anything. What is 0
+// is not there.
+func figuresOf(all map[string][]*dto.Metric, pid string) figures {
+	f := figures{}
+	for name, series := range all {
+		for _, m := range series {
+			if m.Counter == nil || m.Counter.CreatedTimestamp == nil || loadtest.Label(m, "pid") != pid {
+				continue
+			}
+			key := strings.TrimSuffix(strings.TrimPrefix(name, prefix), "_total")
+			for _, label := range []string{"direction", "reason"} {
+				if value := loadtest.Label(m, label); value != "" {
+					key += " " + value
+				}
+			}
+			if value := m.Counter.GetValue(); value != 0 && key != "retransmits" {
+				f[key] = value
+			}
+		}
+	}
+	return f
+}
+
+// expect gathers until each process has these figures.
+func expect(t *testing.T, c *load.Collector, want map[*child]figures) map[string][]*dto.Metric {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		all := loadtest.Gather(t, c)
+		wrong := ""
+		for child, want := range want {
+			if diff := cmp.Diff(want, figuresOf(all, child.pid())); diff != "" {
+				wrong += fmt.Sprintf("process %s: (-want +got)\n%s", child.pid(), diff)
+			}
+		}
+		if wrong == "" {
+			return all
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(wrong)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// expectRetransmits gathers until the processes, who have a network namespace for themselves, have retransmitted what the
+// kernel says, and returns that. Its count also has what listeners do, and what could not be sent.
+func expectRetransmits(t *testing.T, c *load.Collector, children ...*child) int {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		before := children[0].do("counter", "snmp", "Tcp", "RetransSegs")
+		all := loadtest.Gather(t, c)[prefix+"retransmits_total"]
+		want, got := children[0].do("counter", "snmp", "Tcp", "RetransSegs"), 0
+		for _, child := range children {
+			got += int(loadtest.Find(all, "pid", child.pid()).GetCounter().GetValue())
+		}
+		if got == want && want == before {
+			return want
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d segments were sent again, the kernel says %d", got, want)
+		}
+	}
+}
+
+// plus returns the sum of figures.
+func plus(all ...figures) figures {
+	sum := figures{}
+	for _, f := range all {
+		for key, n := range f {
+			sum[key] += n
+		}
+	}
+	return sum
+}
+
+// testConnections has connections that are served, and that either end resets.
+func testConnections(t *testing.T, c *load.Collector) {
+	server := startChild(t, nil)
+	client := startChild(t, server)
+	port := server.do("listen", 128)
+
+	const n, bytes = 20, 1000
+	server.begin("accept", n, "serve")
+	client.do("connect", port, n, bytes, "close")
+	if got := server.done(); got != n*bytes {
+		t.Errorf("the server was sent %d bytes", got)
+	}
+	served := figures{"connections in": n, "received_bytes": n * bytes, "sent_bytes": n * answerBytes}
+	asked := figures{"connections out": n, "received_bytes": n * answerBytes, "sent_bytes": n * bytes}
+	all := expect(t, c, map[*child]figures{server: served, client: asked})
+	for child, name := range map[*child]string{server: "connections_total", client: "sent_bytes_total"} {
+		m := loadtest.Find(all[prefix+name], "pid", child.pid())
+		if created := m.GetCounter().GetCreatedTimestamp().AsTime(); time.Since(created) > time.Minute || created.After(time.Now()) {
+			t.Errorf("%s begins at %v", name, created)
+		}
+		if comm := loadtest.Label(m, "comm"); comm == "" || !strings.Contains(client.cmd.Path, comm) {
+			t.Errorf("the process is called %q", comm)
+		}
+	}
+
+	// Of what is sent before a reset the server's end may have received all, or nothing: so nothing is sent.
+	server.begin("accept", 7, "serve")
+	client.do("connect", port, 7, 0, "reset")
+	server.done()
+	served = plus(served, figures{"connections in": 7, "resets in": 7})
+	asked = plus(asked, figures{"connections out": 7, "resets out": 7})
+	expect(t, c, map[*child]figures{server: served, client: asked})
+
+	server.begin("accept", 3, "reset")
+	client.do("connect", port, 3, 0, "lose")
+	server.done()
+	served = plus(served, figures{"connections in": 3, "resets out": 3})
+	asked = plus(asked, figures{"connections out": 3, "resets in": 3})
+	expect(t, c, map[*child]figures{server: served, client: asked})
+	client.do("close")
+
+	// While they are open, and at the end of the process.
+	client.do("connect", port, 4, bytes, "hold")
+	server.do("accept", 4, "hold")
+	server.do("drain", bytes)
+	served = plus(served, figures{"connections in": 4, "received_bytes": 4 * bytes})
+	asked = plus(asked, figures{"connections out": 4, "sent_bytes": 4 * bytes})
+	expect(t, c, map[*child]figures{server: served, client: asked})
+	expectRetransmits(t, c, server, client)
+	client.do("write", bytes)
+	client.end()
+	server.do("drain", bytes)
+	asked = plus(asked, figures{"sent_bytes": 4 * bytes})
+	served = plus(served, figures{"received_bytes": 4 * bytes})
+	expect(t, c, map[*child]figures{server: served, client: asked})
+	server.do("close")
+	expect(t, c, map[*child]figures{server: served})
+
+	if got := server.do("counter", "snmp", "Tcp", "ActiveOpens"); got != int(asked["connections out"]) {
+		t.Errorf("the kernel says that there were %d connections", got)
+	}
+}
+
+// testFailures has connects that fail, and a listener whose queue is full: what comes is dropped, and sent again.
+func testFailures(t *testing.T, c *load.Collector) {
+	server := startChild(t, nil)
+	client := startChild(t, server)
+	full := server.do("listen", 0)
+	client.do("connect", full, 1, 0, "hold") // it waits, and no other has room
+	client.do("fail", 1, 5, "refused")       // port 1: nobody listens
+	client.do("fail", full, 2, "abandoned")
+	client.do("fail", full, 1, "timeout")
+	dropped := client.do("counter", "netstat", "TcpExt", "ListenDrops")
+	if again := expectRetransmits(t, c, client, server); again < 1 || dropped < 4 {
+		t.Fatalf("%d segments were sent again, %d connects dropped", again, dropped)
+	}
+	asked := figures{
+		"connections out": 1, "connects_failed refused": 5, "connects_failed abandoned": 2, "connects_failed timeout": 1,
+	}
+	served := figures{"listen_drops": float64(dropped)}
+	expect(t, c, map[*child]figures{client: asked, server: served})
+
+	// The connection that nobody has accepted ends with the listener.
+	server.do("unlisten")
+	expect(t, c, map[*child]figures{
+		client: plus(asked, figures{"resets in": 1}),
+		server: plus(served, figures{"connections in": 1, "resets out": 1}),
+	})
+}
+
+// testWorkers has a process accept on the listener of another.
+func testWorkers(t *testing.T, c *load.Collector) {
+	server := startChild(t, nil)
+	worker := startChild(t, server)
+	client := startChild(t, server)
+	port := server.do("listen", 128)
+	worker.do("take", server.pid(), server.do("listener"))
+
+	client.do("connect", port, 5, 10, "hold")
+	worker.do("accept", 3, "hold")
+	worker.do("drain", 10)
+	server.do("accept", 2, "hold")
+	server.do("drain", 10)
+	want := map[*child]figures{
+		client: {"connections out": 5, "sent_bytes": 50},
+		worker: {"connections in": 3, "received_bytes": 30},
+		server: {"connections in": 2, "received_bytes": 20},
+	}
+	expect(t, c, want)
+	// At once: the worker's connections come and go between two gatherings.
+	worker.begin("accept", 6, "serve")
+	client.do("connect", port, 6, 10, "close")
+	worker.done()
+	worker.do("close")
+	server.do("close")
+	want[client] = plus(want[client], figures{"connections out": 6, "sent_bytes": 60, "received_bytes": 6 * answerBytes})
+	want[worker] = plus(want[worker], figures{"connections in": 6, "received_bytes": 60, "sent_bytes": 6 * answerBytes})
+	expect(t, c, want)
+	// And one that its client resets, before the worker has done anything with it.
+	worker.begin("accept", 2, "hold")
+	client.do("connect", port, 2, 0, "reset")
+	worker.done()
+	want[client] = plus(want[client], figures{"connections out": 2, "resets out": 2})
+	got := expect(t, c, map[*child]figures{client: want[client]})
+	// It may have been reset before it was accepted: then it is the listener's.
+	both := plus(figuresOf(got, worker.pid()), figuresOf(got, server.pid()))
+	if diff := cmp.Diff(plus(want[worker], want[server], figures{"connections in": 2, "resets in": 2}), both); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// before has connections that were open before the collector.
+type before struct {
+	server, client *child
+	port           int
+}
+
+func openBefore(t *testing.T) before {
+	b := before{server: startChild(t, nil)}
+	b.client = startChild(t, b.server)
+	b.port = b.server.do("listen", 128)
+	b.client.do("connect", b.port, 2, 100, "hold")
+	b.server.do("accept", 2, "hold")
+	b.server.do("drain", 100)
+	return b
+}
+
+// test looks that what they do from then on counts, and not that they are.
+func (b before) test(t *testing.T, c *load.Collector) {
+	expect(t, c, map[*child]figures{b.server: {}, b.client: {}})
+	b.client.do("write", 11)
+	b.server.do("drain", 11)
+	want := map[*child]figures{b.client: {"sent_bytes": 22}, b.server: {"received_bytes": 22}}
+	expect(t, c, want)
+	b.client.do("close")
+	b.server.do("close")
+	expect(t, c, want)
+	// The listener is known.
+	b.client.do("connect", b.port, 1, 0, "hold")
+	b.server.do("accept", 1, "hold")
+	expect(t, c, map[*child]figures{
+		b.client: plus(want[b.client], figures{"connections out": 1}),
+		b.server: plus(want[b.server], figures{"connections in": 1}),
+	})
+}

@@ -1,0 +1,119 @@
+package tcp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/promscope/promscope/ebpf/load"
+)
+
+// The layout of what the BPF programs write: bpf/tcp.bpf.c.
+
+// What is counted of a process.
+const (
+	connectionsIn = iota
+	connectionsOut
+	failedRefused
+	failedTimeout
+	failedUnreachable
+	failedAbandoned
+	failedOther
+	resetsReceived
+	resetsSent
+	retransmits
+	listenDrops
+	bytesReceived
+	bytesSent
+	counters
+)
+
+type counts [counters]uint64
+
+func (c *counts) add(other *counts) {
+	for i, n := range other {
+		c[i] += n
+	}
+}
+
+// owner names a process: its tgid and when it began.
+type owner uint64
+
+// nobody is the owner of what has none.
+const nobody owner = 0
+
+func (o owner) tgid() uint64 { return uint64(o) & (1<<22 - 1) }
+
+// counted is what the programs have counted of a process.
+type counted struct {
+	Counts counts
+	Comm   [16]byte
+}
+
+// sum is what the open sockets of a process have counted.
+type sum struct {
+	Generation, Sockets uint64
+	Counts              counts
+}
+
+// living is a process that lives.
+type living struct {
+	Owner owner
+	Cred  uint64 // the address of its credentials
+	Comm  [16]byte
+}
+
+// readLiving returns the processes that live.
+func readLiving(p *load.Programs) (map[owner]*living, error) {
+	var written bytes.Buffer
+	if err := p.Iterate(programProcesses, &written); err != nil {
+		return nil, err
+	}
+	all := make([]living, written.Len()/binary.Size(living{}))
+	if err := binary.Read(&written, binary.NativeEndian, all); err != nil {
+		return nil, fmt.Errorf("reading processes: %w", err)
+	}
+	lives := make(map[owner]*living, len(all))
+	for i := range all {
+		lives[all[i].Owner] = &all[i]
+	}
+	return lives, nil
+}
+
+// credentials keeps the map by which the programs know who accepted a connection.
+type credentials struct {
+	m  *ebpf.Map
+	of map[owner]uint64
+}
+
+// update takes in the processes that live. One that there is no room for owns what it accepts only once it closes that.
+func (c *credentials) update(all map[owner]*living) error {
+	// First those that are gone: another process may have credentials where theirs were.
+	var gone []uint64
+	for o, cred := range c.of {
+		if l := all[o]; l == nil || l.Cred != cred {
+			gone = append(gone, cred)
+			delete(c.of, o)
+		}
+	}
+	if err := load.Drop(c.m, gone); err != nil {
+		return err
+	}
+	for o, l := range all {
+		if _, known := c.of[o]; known {
+			continue
+		}
+		switch err := c.m.Put(l.Cred, l); {
+		case errors.Is(err, unix.E2BIG):
+		case err != nil:
+			return fmt.Errorf("noting the credentials of process %d: %w", o.tgid(), err)
+		default:
+			c.of[o] = l.Cred
+		}
+	}
+	return nil
+}
