@@ -39,20 +39,10 @@ generate:
 docs:
 	$(GO) test ./bridge ./cmd/promscope -run TestDocs -update
 
-# Each fuzz target for FUZZTIME, on all CPUs. What one finds is kept below testdata/fuzz of its package, where each
-# go test tries it again.
+# Each fuzz target for FUZZTIME: .ci/fuzz.
 FUZZTIME ?= 30s
 fuzz:
-	@set -e; binary=$$(mktemp); trap 'rm -f "$$binary"' EXIT; cache=$$($(GO) env GOCACHE)/fuzz; \
-	$(GO) list -f '{{.Dir}} {{.ImportPath}}' ./... | while read -r dir package; do \
-		targets=$$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null | sed 's/^func //'); \
-		[ -n "$$targets" ] || continue; \
-		$(GO) test -c -fuzz=Fuzz -o "$$binary" "$$package"; \
-		for target in $$targets; do \
-			echo "$$package $$target"; \
-			(cd "$$dir" && "$$binary" -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$$cache/$$package"); \
-		done; \
-	done
+	.ci/fuzz $(FUZZTIME)
 
 clean:
 	rm -f promscope

@@ -44,12 +44,12 @@ func newStand(watchdog time.Duration) *stand {
 // or promscope may not make its directory.
 func TestHealthWithoutSocket(t *testing.T) {
 	for cause, beats := range map[error]int{
-		plugin.ErrInUse:       5,
-		plugin.ErrRootGone:    0,
-		unix.EROFS:            0,
-		unix.EACCES:           0,
-		errors.New("a file"):  5,
-		errors.ErrUnsupported: 5,
+		plugin.ErrRootGone:         0,
+		unix.EROFS:                 0,
+		unix.EACCES:                0,
+		errors.New("a file"):       5,
+		errors.New("another runs"): 5,
+		errors.ErrUnsupported:      5,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStand(8 * time.Second)

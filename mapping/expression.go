@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"strings"
 	"time"
 
@@ -25,13 +24,6 @@ const (
 	// maxSubquerySteps bounds how often a subquery evaluates its inner expression.
 	maxSubquerySteps = 1000
 )
-
-// A problem is a complaint about an expression.
-type problem struct {
-	offset  int // in the expression's text
-	message string
-	hint    string
-}
 
 // A vectorSelector is one selector of an expression, and how far back it looks.
 type vectorSelector struct {
@@ -256,8 +248,8 @@ func (c *checker) checkCall(n *parser.Call) {
 			c.checkLabelName(n.Args[1], name)
 		}
 		if regex, ok := expr.StringValue(n.Args[4]); ok {
-			if _, err := regexp.Compile("^(?s:" + regex + ")$"); err != nil {
-				c.complain(int(n.Args[4].PositionRange().Start), fmt.Sprintf("label_replace: %v", regexError(err, regex)), "")
+			if _, err := compileWhole(regex); err != nil {
+				c.complain(int(n.Args[4].PositionRange().Start), fmt.Sprintf("label_replace: %v", err), "")
 			}
 		}
 	case "label_join":

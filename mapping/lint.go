@@ -22,7 +22,7 @@ const minIntervals = 4
 func (r *Rule) lint(opts Options) (list document.List) {
 	say := func(severity document.Severity) lintFunc {
 		return func(offset int, message, hint string) {
-			d := r.atExpr(problem{offset, message, hint})
+			d := r.errorIn(r.exprAt, problem{offset, message, hint})
 			d.Severity = severity
 			list = append(list, d)
 		}

@@ -85,15 +85,11 @@ func (p pattern) canBe(text string) bool {
 	return ok && strings.HasSuffix(text, p.literals[last])
 }
 
-// validLiteral reports whether the text may be part of a metric id as it is
-// written in a rule.
-func validLiteral(text string) bool {
-	for _, r := range text {
-		if !expr.IsWord(r) {
-			return false
-		}
-	}
-	return true
+// isID reports whether what stands beside the ${name}s may be part of a metric id.
+func (p pattern) isID() bool {
+	return !slices.ContainsFunc(p.literals, func(literal string) bool {
+		return strings.ContainsFunc(literal, func(r rune) bool { return !expr.IsWord(r) })
+	})
 }
 
 // idPart makes part of a metric id of a label's value. Scope does not mind what

@@ -35,7 +35,7 @@ func DefaultPresets() []string {
 		"traefik", "mongodb_exporter", "elasticsearch_exporter", "kafka_jmx", "envoy", "kubelet",
 		"memcached_exporter", "pgbouncer_exporter", "php_fpm_exporter",
 		// What the kernel sees of any server, how the programs are, and the host.
-		"iowait", "pressure", "http", "wait", "disk", "tcp", "client_golang", "client_java", "client_nodejs", "process",
+		"iowait", "exits", "pressure", "http", "wait", "disk", "tcp", "client_golang", "client_java", "client_nodejs", "process",
 		"node_exporter", "cadvisor", "versions",
 	}
 }
@@ -51,7 +51,8 @@ func askedPresets() []string {
 // its base, begins.
 const fullSuffix = "/full"
 
-// PresetBase returns the preset that one with further rules belongs to, "" if it is none.
+// PresetBase returns the preset that another one adds rules to: client_golang for
+// client_golang/full. It is "" for a preset that adds to none.
 func PresetBase(name string) string {
 	base, full := strings.CutSuffix(name, fullSuffix)
 	if !full {

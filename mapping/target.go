@@ -13,7 +13,8 @@ const (
 	ThisHost  = "this"
 )
 
-// TargetLabels are the names of these labels.
+// TargetLabels returns the names of the labels that promscope puts on the series of a
+// target, LabelPID first.
 func TargetLabels() []string {
 	return []string{LabelPID, LabelSubjectPID, LabelContainer, LabelPod, LabelHost}
 }

@@ -34,8 +34,10 @@ const (
 // taking the number for another process's.
 const UnknownPID = "@unknown"
 
-// ScrapeOptions tie scraping to a machine, which Scope knows by a name. The targets in
-// process are missing.
+// ScrapeOptions returns what scraping needs to tell on this machine whose a series is, and
+// to reach a target in its network namespace. The rules tell which labels hold pids, and
+// scopeName what the machine is called in Scope. The caller adds the targets of this
+// process.
 func ScrapeOptions(m *host.Machine, sockets *socket.Table, rules *mapping.Set, scopeName func() string) scrape.Options {
 	return scrape.Options{
 		Origin:    origin(m, sockets),

@@ -60,7 +60,7 @@ func own(m *host.Machine, scopeName func() string) func(origin labels.Labels, sa
 // startsDiffer says that a target is not the process which owns its listener; "" if that
 // is not known.
 func startsDiffer(m *host.Machine, origin labels.Labels, start float64) string {
-	pid, err := strconv.Atoi(origin.Get(mapping.LabelPID))
+	pid, err := strconv.Atoi(origin.Get(LabelPID))
 	if err != nil || start == 0 {
 		return ""
 	}

@@ -11,9 +11,10 @@ import (
 	"github.com/promscope/promscope/ebpf/collector"
 )
 
-// A collector is judged by what it has taken in the last judgeEvery. One that has taken more than its budget rests: it is
-// closed, so that its programs cost nothing, and opened anew later. Each time that it has to rest again it rests twice as
-// long, and the first time after a while within its budget as short as at first.
+// A collector is judged by what it has taken in the last judgeEvery. One that has taken
+// more than its budget rests: it is closed, so that its programs cost nothing, and opened
+// anew later. Each time that it has to rest again it rests twice as long, and the first
+// time after a while within its budget as short as at first.
 const (
 	judgeEvery  = time.Minute
 	firstRest   = time.Minute
@@ -76,8 +77,8 @@ type timed struct {
 	inKernel time.Duration // of the programs, at the last Collect
 }
 
-// Collect implements prometheus.Collector. It times the thread, and not the clock: on a machine that is busy the collector
-// waits, and that costs nothing.
+// Collect implements prometheus.Collector. It times the thread, and not the clock: on a
+// machine that is busy the collector waits, and that costs nothing.
 func (t *timed) Collect(ch chan<- prometheus.Metric) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

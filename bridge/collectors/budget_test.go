@@ -15,7 +15,8 @@ import (
 	"github.com/promscope/promscope/ebpf/collector"
 )
 
-// costly is a collector whose programs take so much CPU time for each gathering. It is its own options.
+// costly is a collector whose programs take so much CPU time for each gathering. It is
+// its own options.
 type costly struct {
 	prometheus.Collector
 	each   time.Duration

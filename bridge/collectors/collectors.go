@@ -19,6 +19,7 @@ import (
 	"github.com/promscope/promscope/bridge/pressure"
 	"github.com/promscope/promscope/ebpf/collector"
 	"github.com/promscope/promscope/ebpf/disk"
+	"github.com/promscope/promscope/ebpf/exits"
 	"github.com/promscope/promscope/ebpf/http"
 	"github.com/promscope/promscope/ebpf/tcp"
 	"github.com/promscope/promscope/ebpf/wait"
@@ -27,7 +28,7 @@ import (
 // Definitions is the table of the built-in collectors. Configuration, pages, doctor
 // and documentation derive from it.
 func Definitions() []collector.Definition {
-	return []collector.Definition{iowait.Definition(), pressure.Definition(), http.Definition(), wait.Definition(), disk.Definition(), tcp.Definition()}
+	return []collector.Definition{iowait.Definition(), pressure.Definition(), http.Definition(), wait.Definition(), disk.Definition(), tcp.Definition(), exits.Definition()}
 }
 
 // Settings are what the configuration says of a built-in collector.
@@ -35,7 +36,8 @@ type Settings struct {
 	collector.Definition
 	Enabled  bool
 	Interval time.Duration // between two gatherings
-	// Budget is the share of one CPU that it may take. One that takes more rests for a while. 0 is without bound.
+	// Budget is the share of one CPU that it may take. One that takes more rests for a
+	// while. 0 is without bound.
 	Budget  float64
 	Options collector.Options
 }

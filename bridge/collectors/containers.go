@@ -13,17 +13,22 @@ import (
 
 	"github.com/promscope/promscope/bridge/attribution"
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/mapping/cgroup"
 )
 
-// labelPID is the label by which collectors name processes.
-const labelPID = "pid"
+// The labels by which collectors name processes, and cgroups: by their path below the root of the hierarchy.
+const (
+	labelPID    = "pid"
+	labelCgroup = "cgroup"
+)
 
 // containersKept is how long the container and the pod of a process are remembered.
 // A pid that is used again within that time in another container is told wrong.
 const containersKept = 10 * time.Second
 
 // containerGatherer gives series with a pid the container and the pod of that
-// process, so that rules can add up processes: Scope does not.
+// process, so that rules can add up processes: Scope does not. Series with a cgroup
+// get those that it belongs to.
 type containerGatherer struct {
 	gatherer prometheus.Gatherer
 	lookUp   func(pid int) (container, pod string)
@@ -60,7 +65,6 @@ func (g *containerGatherer) Gather() ([]*dto.MetricFamily, error) {
 		for _, metric := range family.Metric {
 			if g.foreign {
 				metric.Label = withoutPID(metric.Label)
-				continue
 			}
 			of := g.groupOf(metric)
 			metric.Label = withLabel(metric.Label, attribution.LabelContainer, of.container)
@@ -71,11 +75,14 @@ func (g *containerGatherer) Gather() ([]*dto.MetricFamily, error) {
 }
 
 func (g *containerGatherer) groupOf(metric *dto.Metric) group {
-	i := slices.IndexFunc(metric.Label, func(l *dto.LabelPair) bool { return l.GetName() == labelPID })
-	if i < 0 {
+	if path, ok := labelOf(metric, labelCgroup); ok {
+		c := cgroup.Parse(path)
+		return group{c.Container, c.Pod}
+	}
+	value, ok := labelOf(metric, labelPID)
+	if !ok || g.foreign {
 		return group{}
 	}
-	value := metric.Label[i].GetValue()
 	of, found := g.known[value]
 	if !found {
 		if pid, err := strconv.Atoi(value); err == nil {
@@ -84,6 +91,14 @@ func (g *containerGatherer) groupOf(metric *dto.Metric) group {
 		g.known[value] = of
 	}
 	return of
+}
+
+func labelOf(metric *dto.Metric, name string) (value string, ok bool) {
+	i := slices.IndexFunc(metric.Label, func(l *dto.LabelPair) bool { return l.GetName() == name })
+	if i < 0 {
+		return "", false
+	}
+	return metric.Label[i].GetValue(), true
 }
 
 // withoutPID returns the labels with a pid that is no process's here: the number is

@@ -45,6 +45,31 @@ requests{pid="none",zone="a"} 3
 	}
 }
 
+// What is counted of a cgroup belongs to the container and the pod that its path names, also where pids name nothing.
+func TestContainerGathererCgroup(t *testing.T) {
+	id := strings.Repeat("1234abcd", 8)
+	const pod = "0b21f5f0-6d1b-4d5e-9f3c-0a2b5e0e9d11"
+	reg := prometheus.NewRegistry()
+	kills := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kills", Help: "Kills."}, []string{"cgroup"})
+	paths := []string{"/", "/kubepods/pod" + pod + "/" + id + "/init.scope", "/system.slice/cron.service", "/system.slice/docker-" + id + ".scope"}
+	for i, path := range paths {
+		kills.WithLabelValues(path).Set(float64(i))
+	}
+	reg.MustRegister(kills)
+	want := `# HELP kills Kills.
+# TYPE kills gauge
+kills{cgroup="` + paths[0] + `"} 0
+kills{cgroup="` + paths[2] + `"} 2
+kills{cgroup="` + paths[3] + `",target_container_id="` + id + `"} 3
+kills{cgroup="` + paths[1] + `",target_container_id="` + id + `",target_pod_uid="` + pod + `"} 1
+`
+	for _, foreign := range []bool{false, true} {
+		if err := testutil.GatherAndCompare(prometheus.Gatherers{&containerGatherer{gatherer: reg, foreign: foreign}}, strings.NewReader(want)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // The pids of another pid namespace name no process here, nor its container.
 func TestContainerGathererForeign(t *testing.T) {
 	reg := prometheus.NewRegistry()

@@ -60,7 +60,7 @@ type Limits struct {
 	MaxNodes             int           // per rule
 	MaxMetricsPerRule    int           // distinct values of ${label} at a time
 	MaxEvaluationSamples int           // held in memory by one evaluation
-	EvaluationTimeout    time.Duration // of one rule
+	EvaluationTimeout    time.Duration // of one rule's evaluation
 	MaxReportNodes       int
 	MaxReportBytes       int
 }

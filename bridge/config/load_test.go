@@ -89,7 +89,8 @@ func TestDefault(t *testing.T) {
 		t.Fatalf("jobs: %+v", c.Jobs)
 	}
 	listeners := c.Jobs[0].Discovery.Listeners[0]
-	if !listeners.Asks(9090) || !listeners.Asks(9999) || listeners.Asks(10000) || listeners.Path != "" || c.Jobs[0].Scrape.MetricsPath != "/metrics" {
+	asks := listeners.Ports.Contains
+	if !asks(9090) || !asks(9999) || !asks(2019) || asks(8080) || listeners.ExcludePorts != nil || listeners.Path != "" || c.Jobs[0].Scrape.MetricsPath != "/metrics" {
 		t.Errorf("listeners: %+v", listeners)
 	}
 	if c.Scope.PluginID != "promscope" || c.Scope.Samples != 15 || c.Scope.MaxAge != time.Minute {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/ebpf/port"
 	"github.com/promscope/promscope/mapping/document"
 )
 
@@ -71,6 +73,36 @@ func TestReferenceShowsDefaults(t *testing.T) {
 		if diff := cmp.Diff(section.want, section.got, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("defaults (-) and reference (+):\n%s", diff)
 		}
+	}
+}
+
+// The reference and the table of docs/discovery.md have the ports that are asked by default.
+func TestDefaultPortsAreDocumented(t *testing.T) {
+	byDefault, list := Default()
+	written, more := Load(reference)
+	if err := append(list, more...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	want := byDefault.Jobs[0].Discovery.Listeners[0].Ports
+	if diff := cmp.Diff(want, written.Jobs[0].Discovery.Listeners[0].Ports); diff != "" {
+		t.Errorf("default ports (-) and reference (+):\n%s", diff)
+	}
+	page, err := os.ReadFile("../../docs/discovery.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table port.Set
+	for _, row := range regexp.MustCompile(`(?m)^  \| (\d[-\d, ]*) \|`).FindAllSubmatch(page, -1) {
+		for text := range strings.SplitSeq(string(row[1]), ", ") {
+			var r port.Range
+			if err := r.UnmarshalText([]byte(text)); err != nil {
+				t.Fatal(err)
+			}
+			table = append(table, r)
+		}
+	}
+	if diff := cmp.Diff(want, table); diff != "" {
+		t.Errorf("default ports (-) and docs/discovery.md (+):\n%s", diff)
 	}
 }
 

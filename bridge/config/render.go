@@ -85,7 +85,7 @@ func renderPresets(presets []Preset) any {
 	return changes
 }
 
-// String returns what Redacted does, so that no secret gets out by %v.
+// String returns what redacted does, so that no secret gets out by %v.
 func (c *Config) String() string {
 	text, err := c.redacted()
 	if err != nil {

@@ -33,11 +33,28 @@ type ListenerSDConfig struct {
 	Interval model.Duration `yaml:"interval"`
 }
 
-// defaultListenerSDConfig returns an entry with the defaults. The ports are those that
-// are registered for Prometheus exporters.
+// defaultPorts are the ports of an entry that names none: those that are registered for
+// exporters, and those where a server that has a preset serves its /metrics without being
+// told to, or as its own documentation tells it to. Ports that any other server may have as
+// well, such as Traefik's 8080, are not among them.
+// https://github.com/prometheus/prometheus/wiki/Default-port-allocations
+func defaultPorts() port.Set {
+	return port.Set{
+		{First: 9090, Last: 9999},   // exporters
+		{First: 2019, Last: 2019},   // Caddy: its admin endpoint
+		{First: 2379, Last: 2379},   // etcd: where its clients connect to
+		{First: 2381, Last: 2381},   // etcd: --listen-metrics-urls, as kubeadm sets it
+		{First: 7777, Last: 7777},   // prometheus-nats-exporter
+		{First: 8404, Last: 8404},   // HAProxy: the example of its documentation
+		{First: 10255, Last: 10255}, // kubelet: its read-only port
+		{First: 15692, Last: 15692}, // RabbitMQ: rabbitmq_prometheus
+	}
+}
+
+// defaultListenerSDConfig returns an entry with the defaults.
 func defaultListenerSDConfig() ListenerSDConfig {
 	return ListenerSDConfig{
-		Ports:    port.Set{{First: 9090, Last: 9999}},
+		Ports:    defaultPorts(),
 		Interval: model.Duration(5 * time.Second),
 	}
 }
@@ -74,15 +91,15 @@ func (c *ListenerSDConfig) validate() error {
 
 func (c *ListenerSDConfig) asksSome(r port.Range) bool {
 	for port := int(r.First); port <= int(r.Last); port++ {
-		if c.Asks(uint16(port)) {
+		if c.asks(uint16(port)) {
 			return true
 		}
 	}
 	return false
 }
 
-// Asks reports whether listeners on a port are asked.
-func (c *ListenerSDConfig) Asks(port uint16) bool {
+// asks reports whether listeners on a port are asked.
+func (c *ListenerSDConfig) asks(port uint16) bool {
 	return c.Ports.Contains(port) && !c.ExcludePorts.Contains(port)
 }
 

@@ -37,7 +37,7 @@ interval: 10s
 		t.Errorf("got %+v", c)
 	}
 	for port, want := range map[uint16]bool{80: true, 9090: true, 9091: false, 9092: true, 9093: false} {
-		if c.Asks(port) != want {
+		if c.asks(port) != want {
 			t.Errorf("port %d is asked: %v", port, !want)
 		}
 	}

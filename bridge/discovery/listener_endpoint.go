@@ -13,13 +13,13 @@ import (
 	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
-// The labels of a target that was found at a local listener. The first two are
-// for the scraper: like __address__ they are not kept.
-const (
-	// LabelNetNS is the network namespace to dial in, if it is not ours, as
-	// socket.Table.DialContext takes it.
-	LabelNetNS = "__netns__"
+// LabelNetNS has the network namespace in which a target is dialed, if it is not ours: the
+// inode of /proc/PID/ns/net in decimal, as socket.Table.DialContext takes it. It is for the
+// scraper: like __address__ it is not kept.
+const LabelNetNS = "__netns__"
 
+// The labels of a target that was found at a local listener, as docs/discovery.md has them.
+const (
 	labelListenerPID       = "__meta_listener_pid"
 	labelListenerComm      = "__meta_listener_comm"
 	labelListenerExe       = "__meta_listener_exe"
@@ -42,7 +42,7 @@ type endpoint struct {
 func (p *Prober) wantsTCP(c *ListenerSDConfig) func(netns uint64, addr netip.AddrPort) bool {
 	return func(netns uint64, addr netip.AddrPort) bool {
 		// A link-local address says nothing without an interface.
-		return c.Asks(addr.Port()) && !addr.Addr().IsLinkLocalUnicast() && p.reaches(netns)
+		return c.asks(addr.Port()) && !addr.Addr().IsLinkLocalUnicast() && p.reaches(netns)
 	}
 }
 

@@ -20,8 +20,8 @@ import (
 // probesAtATime is how many listeners are asked at once.
 const probesAtATime = 8
 
-// Prober asks listeners whether they serve an exposition. One that does is asked
-// once, and that is remembered for as long as it listens and has the same owner. All entries of
+// Prober asks listeners whether they serve an exposition. One that does is asked once,
+// and that is remembered for as long as it listens and has the same owner. All entries of
 // listener_sd_configs share the prober. It outlives reloads, so that a listener is not
 // asked because the configuration changed.
 type Prober struct {

@@ -440,6 +440,7 @@ func TestPrinters(t *testing.T) {
 		"p910nd by its other name":          {owned("0.0.0.0:9100", 1, 104, 1, "p9100d"), all, true},
 		"p910nd elsewhere":                  {owned("0.0.0.0:9500", 1, 104, 1, "p910nd"), all, true},
 		"a print server":                    {owned("0.0.0.0:9200", 1, 104, 1, "rawprintd"), all, true},
+		"a print server on Caddy's port":    {owned("0.0.0.0:2019", 1, 104, 1, "rawprintd"), all, true},
 		"its exporter":                      {owned("0.0.0.0:9101", 1, 104, 1, "printer_exporter"), all, false},
 		"some program on a print port":      {owned("0.0.0.0:9107", 1, 104, 1, "app"), all, true},
 		"some program elsewhere":            {owned("0.0.0.0:9108", 1, 104, 1, "app"), all, false},

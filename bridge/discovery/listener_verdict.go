@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -164,6 +165,9 @@ func (p *Prober) prints(e endpoint, c *ListenerSDConfig) bool {
 func (c *ListenerSDConfig) names(e endpoint) bool {
 	if len(c.Comm.Include)+len(c.Exe.Include) > 0 {
 		return true
+	}
+	if slices.Equal(c.Ports, defaultPorts()) {
+		return false
 	}
 	for _, r := range c.Ports {
 		if r.First == r.Last && r.First == e.Addr.Port() {

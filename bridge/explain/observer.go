@@ -9,10 +9,10 @@ import (
 )
 
 // observed is what is added about a process that only promscope asks.
-const observed = " All HTTP requests that it has answered are promscope's own, which do not count (option own_requests of the collector http)."
+const observed = " Scrapes and discovery of promscope alone caused all HTTP requests that it has answered. They do not count (option own_requests of the collector http)."
 
-// noteObserved tells of each process whose only requests were promscope's. The collectors are asked at once, without a
-// scrape.
+// noteObserved tells of each process whose only requests were promscope's. The collectors
+// are asked at once, without a scrape.
 func noteObserved[G prometheus.Gatherer](nodes []view.NodeExplanation, collectors []G) {
 	for i := range nodes {
 		n := &nodes[i]

@@ -1,6 +1,6 @@
 // Package exposition knows what an exposition is: its formats, how to ask for them
-// ([AcceptHeader]), how to tell one ([MediaType], [Judge]), and how to read no more of it than
-// somebody wants ([Reader]).
+// ([AcceptHeader]), how to tell one ([MediaType], [Judge]), and how to read no more of it
+// than somebody wants ([Reader]).
 //
 // Rules need one series in a hundred, and are known before the first scrape. So a
 // filter for each format looks at an exposition before Prometheus's parser does. It

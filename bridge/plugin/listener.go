@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrInUse says that another instance serves the plugin's socket.
-var ErrInUse = errors.New("another instance is running")
+// errInUse says that another instance serves the plugin's socket.
+var errInUse = errors.New("another instance is running")
 
 const (
 	// maxSocketPath is the length of sun_path (unix(7)) less the terminating zero.
@@ -53,9 +53,8 @@ type socket struct {
 // the directory below it is made with mode 0700 and goes with the socket.
 //
 // Listen replaces a socket that no process listens on. It leaves alone a live one and
-// what is no socket, and returns an error, for a live one ErrInUse. It also returns
-// ErrInUse if another promscope has locked the plugin's directory, so that two starts
-// at the same time are safe.
+// what is no socket, and returns an error. It also returns one if another promscope has
+// locked the plugin's directory, so that two starts at the same time are safe.
 func Listen(root, id string, logger *slog.Logger) (*Listener, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
@@ -215,7 +214,7 @@ func (s *socket) remove() (replaced bool, err error) {
 }
 
 func inUse(path string) error {
-	return fmt.Errorf("%s: %w (stop it, or choose another name with --scope.plugin-id)", path, ErrInUse)
+	return fmt.Errorf("%s: %w (stop it, or choose another name with --scope.plugin-id)", path, errInUse)
 }
 
 // withRemedy adds what helps against a lack of rights.

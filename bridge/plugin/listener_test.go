@@ -119,8 +119,8 @@ func TestListenRefusesLiveSocket(t *testing.T) {
 	defer other.Close()
 
 	_, err = Listen(root, "promscope", discard())
-	if !errors.Is(err, ErrInUse) {
-		t.Fatalf("err = %v, want ErrInUse", err)
+	if !errors.Is(err, errInUse) {
+		t.Fatalf("err = %v, want errInUse", err)
 	}
 	if !strings.Contains(err.Error(), "--scope.plugin-id") {
 		t.Errorf("the error names no remedy: %v", err)
@@ -135,8 +135,8 @@ func TestListenRefusesLiveSocket(t *testing.T) {
 func TestListenRefusesSecondInstance(t *testing.T) {
 	root := t.TempDir()
 	first := mustListen(t, root, "promscope")
-	if _, err := Listen(root, "promscope", discard()); !errors.Is(err, ErrInUse) {
-		t.Fatalf("err = %v, want ErrInUse", err)
+	if _, err := Listen(root, "promscope", discard()); !errors.Is(err, errInUse) {
+		t.Fatalf("err = %v, want errInUse", err)
 	}
 	if conn, err := net.Dial("unix", first.Path()); err != nil {
 		t.Errorf("the first one's socket no longer works: %v", err)
@@ -172,8 +172,8 @@ func TestListenRace(t *testing.T) {
 				t.Fatal("two instances listen")
 			case l != nil:
 				winner = l
-			case !errors.Is(errs[i], ErrInUse):
-				t.Fatalf("err = %v, want ErrInUse", errs[i])
+			case !errors.Is(errs[i], errInUse):
+				t.Fatalf("err = %v, want errInUse", errs[i])
 			}
 		}
 		if winner == nil {
@@ -200,7 +200,7 @@ func TestListenAgainAndAgain(t *testing.T) {
 		wg.Go(func() {
 			for range 200 {
 				l, err := Listen(root, "promscope", discard())
-				if errors.Is(err, ErrInUse) {
+				if errors.Is(err, errInUse) {
 					continue
 				}
 				if err != nil {

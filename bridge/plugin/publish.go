@@ -14,7 +14,7 @@ func (r *Report) Publish(now time.Time) {
 	end := time.Now()
 	r.publishedAt.Store(&end)
 	took := end.Sub(start)
-	r.lastPublish.Store(int64(took))
+	r.publishTook.Store(int64(took))
 	r.metrics.publish.Observe(took.Seconds())
 }
 

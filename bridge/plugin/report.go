@@ -23,7 +23,7 @@ type Report struct {
 	logger      *slog.Logger
 	metrics     *reportMetrics
 	published   atomic.Pointer[published]
-	lastPublish atomic.Int64 // nanoseconds that the last publication took
+	publishTook atomic.Int64 // nanoseconds that the last publication took
 	publishedAt atomic.Pointer[time.Time]
 
 	mu       sync.Mutex

@@ -45,7 +45,7 @@ type Sample struct {
 }
 
 // PublishDuration returns how long the last publication took.
-func (r *Report) PublishDuration() time.Duration { return time.Duration(r.lastPublish.Load()) }
+func (r *Report) PublishDuration() time.Duration { return time.Duration(r.publishTook.Load()) }
 
 // LastPublish returns when Publish last came to its end, whatever it had to publish. A
 // clock that is set does not change how long ago that is.

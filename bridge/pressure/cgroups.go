@@ -33,15 +33,17 @@ func cgroupRoot() string {
 	return ""
 }
 
-// findCgroups returns the cgroups of the containers and pods below a root. What is within a container belongs to it.
+// findCgroups returns the cgroups of the containers and pods below a root. What is within
+// a container belongs to it.
 func findCgroups(root string) ([]found, error) {
 	var all []found
 	err := walk(root, "/", cgroup.Cgroup{}, func(c found) { all = append(all, c) })
 	return all, err
 }
 
-// walk calls each with the cgroups of containers and pods below a directory. Of a directory without directories it reads
-// nothing: its links are two. Without that it takes eight times as long, for each cgroup has 20 files and more.
+// walk calls each with the cgroups of containers and pods below a directory. Of a
+// directory without directories it reads nothing: its links are two. Without that it
+// takes eight times as long, for each cgroup has 20 files and more.
 func walk(root, dir string, of cgroup.Cgroup, each func(found)) error {
 	entries, err := os.ReadDir(root + dir)
 	if err != nil {

@@ -21,8 +21,8 @@ const (
 	prefixPod       = "promscope_pod_pressure_"
 )
 
-// findEvery is how often the containers are looked for. To read a directory of the hierarchy takes longer than to read a
-// container's pressure.
+// findEvery is how often the containers are looked for. To read a directory of the
+// hierarchy takes longer than to read a container's pressure.
 const findEvery = 5 * time.Second
 
 // Collector exports PSI. It is safe for concurrent use. It must be closed.
@@ -64,7 +64,8 @@ func spoken(resource string) string {
 	return map[string]string{"cpu": "a CPU", "memory": "memory", "io": "I/O"}[resource]
 }
 
-// open returns a collector of what is in a directory like /proc/pressure and in a hierarchy of cgroups.
+// open returns a collector of what is in a directory like /proc/pressure and in a
+// hierarchy of cgroups.
 func open(pressure, root string, maxContainers int) (*Collector, error) {
 	machine, err := openGroup(func(resource string) string { return pressure + "/" + resource })
 	if err != nil {
@@ -121,7 +122,8 @@ func (c *Collector) gather() (metrics []prometheus.Metric, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// No thread ever runs while all wait for a CPU: of the whole machine the kernel says 0 (since 5.13), or nothing.
+	// No thread ever runs while all wait for a CPU: of the whole machine the kernel says
+	// 0 (since 5.13), or nothing.
 	stalls[0].hasFull = false
 	metrics = c.host.of(metrics, stalls)
 	if time.Since(c.lookedAt) >= findEvery {
@@ -160,8 +162,8 @@ func (s *series) of(metrics []prometheus.Metric, stalls [3]stall, labels ...stri
 	return metrics
 }
 
-// find looks for containers and pods that are new. Of two cgroups with the same name, as a container has in a hierarchy
-// that is mounted within another, the first counts.
+// find looks for containers and pods that are new. Of two cgroups with the same name, as
+// a container has in a hierarchy that is mounted within another, the first counts.
 func (c *Collector) find() error {
 	c.beyond = 0
 	if c.root == "" || c.maxContainers == 0 {

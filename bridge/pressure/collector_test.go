@@ -278,8 +278,9 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// TestContainer has a container whose two processes share a CPU. One of them waits at any time, and while something else
-// runs both do. So the kernel's own count for each process, added up, is what some waited and what all waited together.
+// TestContainer has a container whose two processes share a CPU. One of them waits at any
+// time, and while something else runs both do. So the kernel's own count for each
+// process, added up, is what some waited and what all waited together.
 func TestContainer(t *testing.T) {
 	c := newReal(t)
 	if c.root == "" {

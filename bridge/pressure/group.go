@@ -18,8 +18,8 @@ type stall struct {
 	hasFull bool    // whether the kernel tells the second
 }
 
-// group is the host, or a container or pod, at work: its files of PSI are open. To read an open one takes a quarter of
-// the time that it takes to open, read and close it.
+// group is the host, or a container or pod, at work: its files of PSI are open. To read
+// an open one takes a quarter of the time that it takes to open, read and close it.
 type group struct {
 	files [3]*os.File // as resources has them
 }
@@ -47,8 +47,8 @@ func (g *group) close() error {
 	return errors.Join(errs...)
 }
 
-// read returns how long the group was short of each of the resources. The kernel adds up what the CPUs have counted when
-// it is asked, so the values are those of this moment.
+// read returns how long the group was short of each of the resources. The kernel adds up
+// what the CPUs have counted when it is asked, so the values are those of this moment.
 func (g *group) read() (stalls [3]stall, err error) {
 	var buf [512]byte
 	for i, f := range g.files {

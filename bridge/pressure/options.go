@@ -26,7 +26,8 @@ func Definition() collector.Definition {
 const mostContainers = 1 << 14
 
 type options struct {
-	// MaxContainers is how many containers and pods are read. Those beyond are left out. 0 is the host alone.
+	// MaxContainers is how many containers and pods are read. Those beyond are left out.
+	// 0 is the host alone.
 	MaxContainers int `yaml:"max_containers"`
 }
 
@@ -43,8 +44,8 @@ func (o *options) Open(collector.Environment) (collector.Collector, error) {
 	return open("/proc/pressure", cgroupRoot(), o.MaxContainers)
 }
 
-// explain says why the host's pressure cannot be read. Without PSI the directory is not there, or, on kernels before 5.12,
-// what is in it cannot be read.
+// explain says why the host's pressure cannot be read. Without PSI the directory is not
+// there, or, on kernels before 5.12, what is in it cannot be read.
 func explain(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EOPNOTSUPP) {
 		return &collector.Error{

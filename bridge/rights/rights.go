@@ -9,8 +9,8 @@ import (
 	libcap "kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
-// useful are the capabilities that some feature of promscope needs. docs/rights.md says which
-// feature needs which.
+// useful are the capabilities that some feature of promscope needs. docs/rights.md says
+// which feature needs which.
 func useful() []libcap.Value {
 	return []libcap.Value{
 		libcap.SYS_PTRACE, libcap.DAC_READ_SEARCH, libcap.DAC_OVERRIDE, libcap.SYS_ADMIN,

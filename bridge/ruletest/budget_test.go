@@ -112,8 +112,8 @@ func recordedScrapes(t *testing.T) []rawScrape {
 				last = max(last, s.At)
 			}
 			for _, s := range test.Expositions {
-				// All end at the same time. Tests use the same targets and pids for unlike things: here
-				// each has its own.
+				// All end at the same time. Tests use the same targets and pids for
+				// unlike things: here each has its own.
 				test := filepath.Base(file) + string(rune('a'+i))
 				s.At += model.Duration(time.Hour) - last
 				s.Labels["instance"] += " " + test

@@ -17,6 +17,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/bridge/scrape/request"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -137,7 +138,7 @@ func (a *appender) skip(n int) {
 // tell how many it has.
 func (a *appender) limit() {
 	if l := int(a.job.SampleLimit); l > 0 && a.counts.relabelled > l && a.limitErr == nil {
-		a.limitErr = &failure{"sample_limit", fmt.Errorf("sample_limit of %d exceeded", l)}
+		a.limitErr = request.NewError("sample_limit", fmt.Errorf("sample_limit of %d exceeded", l))
 	}
 }
 
@@ -146,27 +147,9 @@ func (a *appender) over() bool { return a.limitErr != nil }
 
 // piece appends what a parser finds in a piece of an exposition.
 func (a *appender) piece(ctx context.Context, r *exposition.Reader, p textparse.Parser) error {
-	for {
-		kind, err := p.Next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return &failure{"parse", err}
-		case kind == textparse.EntrySeries:
-			exposed, ts, v := p.Series()
-			err = a.appendSample(ctx, r, p, exposed, ts, v, nil)
-		case kind == textparse.EntryHistogram:
-			exposed, ts, h, fh := p.Histogram()
-			if h != nil {
-				fh = h.ToFloat(nil)
-			}
-			err = a.appendSample(ctx, r, p, exposed, ts, 0, fh)
-		}
-		if err != nil {
-			return err
-		}
-	}
+	return eachSample(p, func(exposed []byte, ts *int64, v float64, h *histogram.FloatHistogram) error {
+		return a.appendSample(ctx, r, p, exposed, ts, v, h)
+	})
 }
 
 // appendSample appends one sample, a float unless there is a histogram.
@@ -254,20 +237,20 @@ func (a *appender) resolve(ctx context.Context, p textparse.Parser, exposed []by
 		return a.cache.put(exposed, nil, dropped, pids), nil
 	}
 	if !l.Has(model.MetricNameLabel) {
-		return nil, &failure{"relabel", errors.New("metric name is missing after relabelling")}
+		return nil, request.NewError("relabel", errors.New("metric name is missing after relabelling"))
 	}
 	s, ok := a.store.Series(l)
 	if !ok {
 		return a.cache.put(exposed, nil, unselected, pids), nil
 	}
 	if !l.IsValid(a.job.MetricNameValidationScheme) {
-		return nil, &failure{"parse", fmt.Errorf("invalid metric name or label names: %s", l)}
+		return nil, request.NewError("parse", fmt.Errorf("invalid metric name or label names: %s", l))
 	}
 	if name, twice := l.HasDuplicateLabelNames(); twice {
-		return nil, &failure{"parse", fmt.Errorf("label %s is there twice in %s", name, l)}
+		return nil, request.NewError("parse", fmt.Errorf("label %s is there twice in %s", name, l))
 	}
 	if err := a.checkLabels(l); err != nil {
-		return nil, &failure{"label_limit", err}
+		return nil, request.NewError("label_limit", err)
 	}
 	return a.cache.put(exposed, s, kept, pids), nil
 }
@@ -396,7 +379,7 @@ func (a *appender) reduce(h *histogram.FloatHistogram) {
 		err = h.ReduceResolution(h.Schema - 1)
 	}
 	if err != nil {
-		a.limitErr = &failure{"histogram_limit", err}
+		a.limitErr = request.NewError("histogram_limit", err)
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/promscope/promscope/bridge/scrape"
 )
 
-// A counter and a histogram of this process that are created between two gatherings have a sample of zero from then,
-// so that rules see what was counted since.
+// A counter and a histogram of this process that are created between two gatherings have
+// a sample of zero from then, so that rules see what was counted since.
 func TestBirths(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		reg := prometheus.NewRegistry()

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/exposition"
+	"github.com/promscope/promscope/bridge/scrape/request"
 )
 
 // result is what a scrape came to.
@@ -71,7 +72,7 @@ func (l *loop) fetchOnce(ctx context.Context, query url.Values, res *result) (er
 		// The parser is given whatever a target sends.
 		if p := recover(); p != nil {
 			l.shared.logger.Error("Parsing an exposition panicked", "job", l.target.Job.JobName, "panic", p, "stack", string(debug.Stack()))
-			err = &failure{"panic", fmt.Errorf("parsing panicked: %v", p)}
+			err = request.NewError("panic", fmt.Errorf("parsing panicked: %v", p))
 		}
 		res.bytes, res.counts = r.Size(), l.app.counts
 	}()

@@ -14,16 +14,6 @@ import (
 	"github.com/promscope/promscope/bridge/scrape/request"
 )
 
-// failure is why a scrape failed, with a word for it that can be a label.
-type failure struct {
-	reason string
-	err    error
-}
-
-func (f *failure) Error() string  { return f.err.Error() }
-func (f *failure) Unwrap() error  { return f.err }
-func (f *failure) Reason() string { return f.reason }
-
 // reasonOf returns the word for why a scrape failed.
 func reasonOf(err error) string {
 	if reason := request.Reason(err); reason != "" {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/bridge/scrape/request"
 )
 
 // InProcess is a target inside of this process. Its series carry the labels
@@ -119,23 +120,24 @@ func (g *gatherer) expose(got gathered) (answer, error) {
 	enc := expfmt.NewEncoder(&g.buf, expfmt.NewFormat(expfmt.TypeProtoDelim))
 	for _, mf := range got.families {
 		if err := enc.Encode(mf); err != nil {
-			return answer{}, &failure{"gather", fmt.Errorf("encoding %s: %w", mf.GetName(), err)}
+			return answer{}, request.NewError("gather", fmt.Errorf("encoding %s: %w", mf.GetName(), err))
 		}
 	}
 	if got.err == nil {
 		return answer{body: &g.buf, mediaType: exposition.MediaProto, close: func() {}}, nil
 	}
-	err := &failure{"gather", got.err}
+	err := request.NewError("gather", got.err)
 	if g.buf.Len() == 0 {
 		return answer{}, err
 	}
 	return answer{body: &g.buf, mediaType: exposition.MediaProto, close: func() {}, partial: err}, nil
 }
 
-// withBirths puts a sample of zero before each counter and each histogram that was created since then, with the time of
-// its creation. Without that sample rate would not see what was counted before the first gathering. Prometheus does the
-// same with created timestamps, where it is told to. The sample that follows has the time of the gathering, at: of two
-// samples without a time in one exposition the second would not count.
+// withBirths puts a sample of zero before each counter and each histogram that was
+// created since then, with the time of its creation. Without that sample rate would not
+// see what was counted before the first gathering. Prometheus does the same with created
+// timestamps, where it is told to. The sample that follows has the time of the gathering,
+// at: of two samples without a time in one exposition the second would not count.
 func withBirths(metrics []*dto.Metric, since, at time.Time) []*dto.Metric {
 	if !slices.ContainsFunc(metrics, func(m *dto.Metric) bool { return bornSince(m, since) }) {
 		return metrics // as nearly always

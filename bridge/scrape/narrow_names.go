@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/textparse"
 
 	"github.com/promscope/promscope/bridge/exposition"
 )
@@ -62,6 +62,7 @@ func (l *loop) namesOf(ctx context.Context, query url.Values) (names map[string]
 	}()
 	r.Reset(a.body, a.mediaType, exposition.Options{Parser: l.target.Job.ParserOptions(), WantName: l.want})
 	names = make(map[string]bool)
+	var exposed labels.Labels
 	for {
 		p, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -70,27 +71,13 @@ func (l *loop) namesOf(ctx context.Context, query url.Values) (names map[string]
 		if err != nil {
 			return nil, err
 		}
-		if err := addNames(names, p); err != nil {
-			return nil, err
-		}
-	}
-}
-
-func addNames(names map[string]bool, p textparse.Parser) error {
-	var l labels.Labels
-	for {
-		kind, err := p.Next()
-		switch {
-		case errors.Is(err, io.EOF):
+		err = eachSample(p, func([]byte, *int64, float64, *histogram.FloatHistogram) error {
+			p.Labels(&exposed)
+			names[exposed.Get(model.MetricNameLabel)] = true
 			return nil
-		case err != nil:
-			return err
-		case kind == textparse.EntrySeries, kind == textparse.EntryHistogram:
-			if kind == textparse.EntryHistogram {
-				p.Histogram() // What comes next depends on it having been read.
-			}
-			p.Labels(&l)
-			names[l.Get(model.MetricNameLabel)] = true
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 }

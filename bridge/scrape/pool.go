@@ -54,7 +54,7 @@ func (p *pool) sync(ctx context.Context, wg *sync.WaitGroup, groups []*targetgro
 
 	var over error
 	if limit := int(p.job.TargetLimit); limit > 0 && len(loops) > limit {
-		over = &failure{"target_limit", fmt.Errorf("target_limit of %d exceeded: the job has %d targets", limit, len(loops))}
+		over = request.NewError("target_limit", fmt.Errorf("target_limit of %d exceeded: the job has %d targets", limit, len(loops)))
 	}
 	for _, l := range loops {
 		l.force(over)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/scrape/request"
 )
 
 // whose is who answers a target's scrapes, as far as it is known.
@@ -101,7 +103,7 @@ func (l *loop) fetch(ctx context.Context, query url.Values, res *result) error {
 	}
 	l.whose.unsteady = true
 	l.follow(l.whose.origin, l.whose.said)
-	return &failure{"identity", errors.New(unsteady)}
+	return request.NewError("identity", errors.New(unsteady))
 }
 
 // again begins the scrape in progress anew.

@@ -42,7 +42,8 @@ func (h hosts) answer(header string) bool {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") || slices.Contains(h.allowed, host) { // RFC 6761, 6.3
 		return true
 	}
-	// No name, no resolving. A server on all addresses does not know those of its clients' routes.
+	// No name, no resolving. A server on all addresses does not know those of its
+	// clients' routes.
 	ip, err := netip.ParseAddr(host)
 	return err == nil && (ip.Unmap().IsLoopback() || !h.loopback)
 }

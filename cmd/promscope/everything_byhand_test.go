@@ -111,10 +111,7 @@ func everySquid(t *testing.T) []server {
 	if path == "" || exporterPath == "" {
 		return nil
 	}
-	dir, _ := daemonDir(t, "proxy")
-	write(t, filepath.Join(dir, "conf"), fmt.Sprintf("http_port 127.0.0.1:3128\nhttp_access allow all\npid_filename none\naccess_log none\ncache_log %[1]s/log\ncoredump_dir %[1]s\nshutdown_lifetime 1 second\n", dir))
-	squid := start(t, path, "-N", "-f", filepath.Join(dir, "conf"))
-	awaitListener(t, "127.0.0.1:3128")
+	squid := startSquid(t, path, "127.0.0.1:3128")
 	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: "127.0.0.1:3128"})}}
 	steadily(t, 50, func() error {
 		// The address of this machine is asked for without a proxy.
@@ -142,16 +139,25 @@ func everySquid(t *testing.T) []server {
 	}, exporterOf(t, "Squid's exporter", exporter, "9301")}
 }
 
+// startSquid runs Squid as a proxy for all.
+func startSquid(t *testing.T, path, address string) *process {
+	t.Helper()
+	dir, _ := daemonDir(t, "proxy")
+	write(t, filepath.Join(dir, "conf"), fmt.Sprintf("http_port %[2]s\nhttp_access allow all\npid_filename none\naccess_log none\ncache_log %[1]s/log\ncoredump_dir %[1]s\nshutdown_lifetime 1 second\n", dir, address))
+	squid := start(t, path, "-N", "-f", filepath.Join(dir, "conf"))
+	awaitListener(t, address)
+	return squid
+}
+
 func everyEtcd(t *testing.T) []server {
 	t.Helper()
 	path := installed(t, byHand, "etcd")
 	if path == "" {
 		return nil
 	}
-	const at = "http://127.0.0.1:9379"
-	etcd := start(t, path, "--data-dir="+t.TempDir(), "--listen-client-urls="+at, "--advertise-client-urls="+at,
-		"--listen-peer-urls=http://127.0.0.1:2380", "--quota-backend-bytes=100000000")
-	awaitListener(t, "127.0.0.1:9379")
+	const at = "http://127.0.0.1:2379"
+	etcd := start(t, path, "--data-dir="+t.TempDir(), "--quota-backend-bytes=100000000")
+	awaitListener(t, "127.0.0.1:2379")
 	var asked atomic.Int64
 	post := func(path, body string) (map[string]any, error) {
 		asked.Add(1)
@@ -265,16 +271,16 @@ func everyCaddy(t *testing.T) []server {
 		return nil
 	}
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "Caddyfile"), "{\n admin 127.0.0.1:9219\n servers {\n metrics\n }\n}\nhttp://localhost:8085 {\n respond \"hi\"\n}\n")
+	write(t, filepath.Join(dir, "Caddyfile"), "{\n servers {\n metrics\n }\n}\nhttp://localhost:8085 {\n respond \"hi\"\n}\n")
 	cmd := exec.Command(path, "run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile")
 	cmd.Env = append(os.Environ(), "HOME="+dir)
 	p := startCommand(t, cmd)
-	awaitListener(t, "127.0.0.1:9219")
+	awaitListener(t, "127.0.0.1:2019")
 	awaitListener(t, "127.0.0.1:8085")
 	ask := request(t, "http://localhost:8085/")
 	var asked atomic.Int64
 	steadily(t, 50, func() error { asked.Add(1); return ask() })
-	return []server{with(goProgram("Caddy", p, "http://127.0.0.1:9219/metrics"), func(says map[string]float64) error {
+	return []server{with(goProgram("Caddy", p, "http://127.0.0.1:2019/metrics"), func(says map[string]float64) error {
 		says["asked"] = float64(asked.Load())
 		return nil
 	}, map[string]expectation{
@@ -292,14 +298,14 @@ func everyRabbitMQ(t *testing.T) []server {
 	}
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "plugins"), "[rabbitmq_prometheus].\n")
-	write(t, filepath.Join(dir, "rabbitmq.conf"), "listeners.tcp.1 = 127.0.0.1:5672\nprometheus.tcp.port = 9692\nprometheus.tcp.ip = 127.0.0.1\n")
+	write(t, filepath.Join(dir, "rabbitmq.conf"), "listeners.tcp.1 = 127.0.0.1:5672\nprometheus.tcp.ip = 127.0.0.1\n")
 	cmd := exec.Command("/usr/lib/rabbitmq/bin/rabbitmq-server")
 	cmd.Env = append(os.Environ(), "HOME="+dir, "RABBITMQ_NODENAME=r@localhost", "RABBITMQ_MNESIA_BASE="+dir, "RABBITMQ_LOG_BASE="+dir,
 		"RABBITMQ_CONFIG_FILE="+filepath.Join(dir, "rabbitmq.conf"), "RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"), "RABBITMQ_DIST_PORT=25672")
 	startCommand(t, cmd)
 	var pid string
 	eventually(t, time.Minute, "the broker", func() error {
-		conn, err := net.Dial("tcp", "127.0.0.1:9692")
+		conn, err := net.Dial("tcp", "127.0.0.1:15692")
 		if err != nil {
 			return err
 		}

@@ -32,7 +32,6 @@ func thisHost(t *testing.T) server {
 			"promscope_node_filesystem_used__": level(1, "used /", 0.5),
 		},
 		may: map[string]expectation{
-			"promscope_node_pressure_io":      increase(100, "pressure io", 3),
 			"promscope_node_pressure_cpu":     increase(100, "pressure cpu", 3),
 			"promscope_node_pressure_memory":  increase(100, "pressure memory", 3),
 			"promscope_node_swap_used":        quotient(100, "swapped", "swap", 2),
@@ -87,7 +86,7 @@ func askHost(fs procfs.FS, disks blockdevice.FS) (map[string]float64, error) {
 	if errSNMP == nil {
 		says["retransmits"] = *snmp.Tcp.RetransSegs
 	}
-	for _, resource := range []string{"io", "cpu", "memory"} {
+	for _, resource := range []string{"cpu", "memory"} {
 		pressure, err := fs.PSIStatsForResource(resource)
 		if err == nil && pressure.Some != nil {
 			says["pressure "+resource] = float64(pressure.Some.Total) / 1e6

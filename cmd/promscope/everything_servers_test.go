@@ -110,30 +110,7 @@ func everyApache(t *testing.T) []server {
 	if path == "" || exporterPath == "" {
 		return nil
 	}
-	dir, _ := daemonDir(t, "www-data")
-	write(t, filepath.Join(dir, "file"), strings.Repeat("x", 10_000))
-	write(t, filepath.Join(dir, "conf"), fmt.Sprintf(`
-ServerRoot %[1]s
-ServerName localhost
-PidFile %[1]s/pid
-ErrorLog %[1]s/log
-Listen 127.0.0.1:8082
-User www-data
-Group www-data
-LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
-LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
-LoadModule status_module /usr/lib/apache2/modules/mod_status.so
-StartServers 1
-ServerLimit 2
-ThreadsPerChild 25
-MaxRequestWorkers 50
-DocumentRoot %[1]s
-<Location /server-status>
-SetHandler server-status
-</Location>
-`, dir))
-	apache := start(t, path, "-DFOREGROUND", "-f", filepath.Join(dir, "conf"))
-	awaitListener(t, "127.0.0.1:8082")
+	apache := startApache(t, path, "127.0.0.1:8082")
 	steadily(t, 50, request(t, "http://127.0.0.1:8082/file"))
 	exporter := start(t, exporterPath, "--telemetry.address=127.0.0.1:9117", "--scrape_uri=http://127.0.0.1:8082/server-status?auto")
 	page := askPage("http://127.0.0.1:8082/server-status?auto",
@@ -147,6 +124,36 @@ SetHandler server-status
 			"promscope_apache_workers":  level(100.0/50, "busy", 2.01), // one of the load may be among them,
 		},
 	}, exporterOf(t, "Apache's exporter", exporter, "9117")}
+}
+
+// startApache runs Apache with a file and its status.
+func startApache(t *testing.T, path, address string) *process {
+	t.Helper()
+	dir, _ := daemonDir(t, "www-data")
+	write(t, filepath.Join(dir, "file"), strings.Repeat("x", 10_000))
+	write(t, filepath.Join(dir, "conf"), fmt.Sprintf(`
+ServerRoot %[1]s
+ServerName localhost
+PidFile %[1]s/pid
+ErrorLog %[1]s/log
+Listen %[2]s
+User www-data
+Group www-data
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule status_module /usr/lib/apache2/modules/mod_status.so
+StartServers 1
+ServerLimit 2
+ThreadsPerChild 25
+MaxRequestWorkers 50
+DocumentRoot %[1]s
+<Location /server-status>
+SetHandler server-status
+</Location>
+`, dir, address))
+	apache := start(t, path, "-DFOREGROUND", "-f", filepath.Join(dir, "conf"))
+	awaitListener(t, address)
+	return apache
 }
 
 func everyHAProxy(t *testing.T) []server {
@@ -175,7 +182,7 @@ frontend statistics
   stats enable
   stats uri /
 frontend metrics
-  bind 127.0.0.1:9405
+  bind 127.0.0.1:8404
   http-request use-service prometheus-exporter
 backend app
   server up 127.0.0.1:8080

@@ -85,7 +85,7 @@ func newApp(env *environment) (*kingpin.Application, map[string]command) {
 	app.Version(version.Print("promscope"))
 	flag.AddFlags(app, &env.logging)
 	o := &env.options
-	app.Flag("config.file", "Configuration file. Without one: the built-in collectors and every exporter that listens on this machine in the port range 9090-9999, with the presets that are in use by default.").
+	app.Flag("config.file", "Configuration file. Without one: the built-in collectors and every exporter that listens on this machine on a port that is usual for metrics, with the presets that are in use by default.").
 		PlaceHolder("FILE").StringVar(&o.File)
 	app.Flag("scope.plugins-root", "Directory in which Scope's probe looks for plugins (default /var/run/scope/plugins). Wins over scope.plugins_root of the configuration.").
 		PlaceHolder("DIR").StringVar(&o.PluginsRoot)

@@ -36,7 +36,8 @@ func declareRun(app *kingpin.Application) (string, command) {
 	return cmd.FullCommand(), func(ctx context.Context, env *environment) error {
 		env.options.Web, env.options.AutoReload = web, autoReload
 		logger := promslog.New(&env.logging)
-		// Of the cgroup's memory a tenth is for what is not Go's: eBPF maps, sockets, pages of files.
+		// Of the cgroup's memory a tenth is for what is not Go's: eBPF maps, sockets,
+		// pages of files.
 		if limit, err := memlimit.Set(); err != nil {
 			logger.Warn("The memory limit of promscope's cgroup is not known", "err", err)
 		} else if limit < math.MaxInt64 {

@@ -70,12 +70,12 @@ func (s *soak) mustStart() *child {
 	return c
 }
 
-// churn starts processes, which serve a request or a few and die.
-func (s *soak) churn(ctx context.Context) {
+// churn starts so many processes a second, which serve a request or a few and die.
+func (s *soak) churn(ctx context.Context, rate int) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	atOnce := make(chan struct{}, 2*soakProcesses) // beyond, the machine is too slow
-	for tick := time.Tick(time.Second / soakProcesses); ctx.Err() == nil; <-tick {
+	atOnce := make(chan struct{}, 2*rate) // beyond, the machine is too slow
+	for tick := time.Tick(time.Second / time.Duration(rate)); ctx.Err() == nil; <-tick {
 		select {
 		case atOnce <- struct{}{}:
 		default:
@@ -186,6 +186,8 @@ func containerValue(node string) float64 {
 // ledger has how many HTTP requests each process served, and how many promscope says it
 // did.
 type ledger struct {
+	keptFor time.Duration // how long the collector keeps the counts of a process that has ended
+
 	mu       sync.Mutex
 	accounts map[int]*childCount // by pid; a pid comes again
 	wrong    []string            // not told yet
@@ -201,11 +203,11 @@ type childCount struct {
 	told  bool // promscope was asked when it must have had all of them
 }
 
-// keptFor is how long the collector keeps the counts of a process that has ended: two of
-// its intervals. In the second of them it must have all.
-const keptFor = 20 * time.Second
-
-func newLedger() *ledger { return &ledger{accounts: map[int]*childCount{}} }
+// newLedger returns the ledger of a collector with that interval: it keeps the counts of a
+// process that has ended for two of them, and in the second it must have all.
+func newLedger(interval time.Duration) *ledger {
+	return &ledger{keptFor: 2 * interval, accounts: map[int]*childCount{}}
+}
 
 func (l *ledger) String() string {
 	l.mu.Lock()
@@ -263,7 +265,7 @@ func (l *ledger) count(counted map[int]int, asked time.Time) {
 	for pid, a := range l.accounts {
 		a.seen = max(a.seen, counted[pid])
 		ended := time.Since(a.ended)
-		if !a.ended.IsZero() && asked.After(a.ended.Add(keptFor/2)) && ended < keptFor {
+		if !a.ended.IsZero() && asked.After(a.ended.Add(l.keptFor/2)) && ended < l.keptFor {
 			a.told = true
 		}
 		switch {
@@ -275,7 +277,7 @@ func (l *ledger) count(counted map[int]int, asked time.Time) {
 			l.processes, l.requests = l.processes+1, l.requests+a.made
 		case a.told:
 			l.wrongly(pid, a)
-		case ended > keptFor:
+		case ended > l.keptFor:
 			l.unread++
 		default:
 			continue

@@ -36,6 +36,7 @@ const (
 	soakSeries     = 500 // of each of them
 	soakReload     = 2 * time.Second
 	soakStays      = 15 * time.Second // how long a target or container stays
+	soakGather     = 10 * time.Second // the interval of the collector http
 )
 
 // soakConfig has the address of the storm's targets, the executable of those that come
@@ -51,14 +52,14 @@ scrape_configs:
     static_configs: [{targets: [%s]}]
   - job_name: local
     listener_sd_configs: [{ports: [9400-9499], exe: {include: ["%s"]}, interval: 1s}]
-collectors: {http: {interval: 10s, max_processes: 4096, ports: {include: [10000-19999]}}}
+collectors: {http: {interval: %s, max_processes: 4096, ports: {include: [10000-19999]}}}
 rules:
   - {metric: changed, label: Changed, expr: %s, node: host}
   - {metric: storm, label: Storm, expr: avg(storm), node: host}
   - {metric: http_total, label: HTTP requests in all, expr: "sum by (pid) (promscope_http_requests_total)", node: {process: pid}}
   - {metric: soak_pid, label: Own pid, expr: soak_pid, node: {process: target_pid}}
   - {metric: soak_container, label: Own container, expr: soak_container, node: {container: target_container_id}}
-`, storm, executable, expr)
+`, storm, executable, soakGather, expr)
 }
 
 // shortlived is the server that soaks start many of.
@@ -80,6 +81,27 @@ type soak struct {
 
 	reloads, asked, bodies  atomic.Int64
 	targets, stayed, unseen atomic.Int64 // that came and went; that stayed their time, and of them those that no report had
+}
+
+// newSoak returns a soak of a collector http with that interval, in a network of its own.
+func newSoak(t *testing.T, interval time.Duration) *soak {
+	t.Helper()
+	server, err := shortlived()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is counted is on these ports, and the machine's other servers are not.
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("10000 19999"), 0); err != nil {
+		t.Fatal(err)
+	}
+	return &soak{t: t, server: server, ledger: newLedger(interval), shown: map[string]bool{}, failures: map[string]int{}}
+}
+
+// probe returns a client for a promscope that may have to wait for the machine's CPUs.
+func (s *soak) probe() *probetest.Client {
+	client := probetest.NewClient(s.p.socket, probetest.Options{Host: hostName, Timeout: 5 * time.Second, DeadGrace: 5 * time.Second})
+	s.t.Cleanup(client.Close)
+	return client
 }
 
 // failf notes what is wrong. Of many failures of a kind the first tell enough.
@@ -106,23 +128,16 @@ func TestSoak(t *testing.T) {
 	if !inSandbox(t, ownNetwork, shortlived) {
 		return
 	}
-	server, err := shortlived()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// What is counted is on these ports, and the machine's other servers are not.
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("10000 19999"), 0); err != nil {
-		t.Fatal(err)
-	}
-	s := &soak{t: t, server: server, cgroups: cgroup2(t), ledger: newLedger(), shown: map[string]bool{}, failures: map[string]int{}}
+	s := newSoak(t, soakGather)
+	s.cgroups = cgroup2(t)
 	storm := s.startStorm()
-	config := func(expr string) string { return soakConfig(storm, server, expr) }
+	config := func(expr string) string { return soakConfig(storm, s.server, expr) }
 	file := writeConfig(t, config("vector(1)"))
 	s.p = startPlugin(t, "", "--config.file="+file)
 	if !strings.Contains(s.p.metrics(t), `promscope_collector_running{collector="http"} 1`) {
 		unmet(t, "the collector http does not run:\n%s", s.p.output)
 	}
-	client := probe(t, s.p)
+	client := s.probe()
 	await(t, client, "storm")
 
 	load, end := context.WithTimeout(t.Context(), *soakDuration)
@@ -134,7 +149,7 @@ func TestSoak(t *testing.T) {
 	for _, c := range stays {
 		loads.Go(func() { s.ask(load, c) })
 	}
-	loads.Go(func() { s.churn(load) })
+	loads.Go(func() { s.churn(load, soakProcesses) })
 	for slot := range soakTargets {
 		loads.Go(func() { s.comeAndGo(load, slot, false) })
 	}
@@ -208,7 +223,11 @@ func TestSoak(t *testing.T) {
 	if 10*s.ledger.unread > s.ledger.processes {
 		s.failf("too late: %s", s.ledger)
 	}
-	if stayed, unseen := s.stayed.Load(), s.unseen.Load(); 10*unseen > stayed {
+	most := 0.1
+	if *soakDuration < trendAfter { // of a few, one that a busy machine is late for is a tenth
+		most = 0.5
+	}
+	if stayed, unseen := s.stayed.Load(), s.unseen.Load(); float64(unseen) > most*float64(stayed) {
 		s.failf("of %d targets and containers that stayed, %d were never shown", stayed, unseen)
 	}
 	t.Logf("in the end: %d polls, p50 %s, p99 %s; %s; %d targets and containers came and went, and %d of %d that stayed were shown; %d requests of pages; %d whole reports; %d reloads",
@@ -467,18 +486,25 @@ func (f *figures) last() string {
 	return strings.Join(all, ", ")
 }
 
+// trendAfter is how long a soak has to take for its trends to say something. Up to then caches and
+// windows fill.
+const trendAfter = 5 * time.Minute
+
 // noise is how many times more a trend may rise over a span shorter than ten minutes.
 func noise(span time.Duration) float64 {
 	return max(1, math.Sqrt(float64(10*time.Minute)/float64(span)))
 }
 
-// judge prints the trends over the second half, and fails where one rises.
+// judge prints the trends over the second half, and fails where one rises in a soak that is long enough.
 func (f *figures) judge() {
 	f.s.t.Logf("%-30s %12s %14s %12s %12s", "over the second half", "mean", "slope by hour", "rise", "may rise")
 	for _, figure := range soakFigures {
 		t := secondHalf(f.series[figure.name])
 		limit := (figure.share*t.mean + figure.allow) * noise(t.span)
 		f.s.t.Logf("%-30s %12.2f %14.3f %12.3f %12.3f", figure.name, t.mean, t.slope*3600, t.rise(), limit)
+		if *soakDuration < trendAfter {
+			continue
+		}
 		if t.points < 10 || math.IsNaN(t.slope) {
 			f.s.failf("%s: %d points are too few for a trend", figure.name, t.points)
 		}

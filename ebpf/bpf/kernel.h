@@ -142,25 +142,11 @@ extern int bpf_dynptr_from_skb(struct sk_buff *skb, __u64 flags, struct bpf_dynp
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
 #define IPPROTO_TCP 6
+#define TCP_ESTABLISHED 1
 #define TCP_LISTEN 10
 #define MSG_PEEK 0x2
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
-
-// either returns one of two words of a context, or of registers. Without the barriers clang makes it
-// one load at a computed address, which the verifier refuses: "dereference of modified ctx ptr".
-#define either(first, a, b)                             \
-	({                                              \
-		__u64 value;                            \
-		if (first) {                            \
-			value = (a);                    \
-			asm volatile("" : "+r"(value)); \
-		} else {                                \
-			value = (b);                    \
-			asm volatile("" : "+r"(value)); \
-		}                                       \
-		value;                                  \
-	})
 
 // The arguments of a function that a kprobe is on. In the registers of another architecture they
 // do not exist, and the verifier never comes to where they are read.

@@ -25,11 +25,14 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_QUEUE = 22,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 };
 
 enum {
 	BPF_NOEXIST = 1, // flag of bpf_map_update_elem
+	EEXIST = 17,	 // what that returns, negative, for a key that is there
 	BPF_F_NO_PREALLOC = 1U << 0,
 	BPF_SK_STORAGE_GET_F_CREATE = 1U << 0,
 };
@@ -41,3 +44,18 @@ enum {
 #define count(counter) ((void)__sync_fetch_and_add(&(counter), 1))
 #define add(counter, n) ((void)__sync_fetch_and_add(&(counter), n))
 #define count_down(counter) ((void)__sync_fetch_and_add(&(counter), -1))
+
+// either returns one of two words of a context, or of registers. Without the barriers clang makes it
+// one load at a computed address, which the verifier refuses: "dereference of modified ctx ptr".
+#define either(first, a, b)                             \
+	({                                              \
+		__u64 value;                            \
+		if (first) {                            \
+			value = (a);                    \
+			asm volatile("" : "+r"(value)); \
+		} else {                                \
+			value = (b);                    \
+			asm volatile("" : "+r"(value)); \
+		}                                       \
+		value;                                  \
+	})

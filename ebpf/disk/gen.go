@@ -15,8 +15,9 @@ const (
 	mapRequests = "requests"
 	mapEnded    = "ended"
 
-	varLostRequests = "lost_requests"
-	varLostEnds     = "lost_ends"
+	varLostRequests   = "lost_requests"
+	varLostRequesters = "lost_requesters"
+	varLostEnds       = "lost_ends"
 
 	programTasks = "read_tasks"
 )

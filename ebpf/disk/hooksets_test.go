@@ -60,6 +60,16 @@ func testCounts(t *testing.T) {
 		}
 	}
 
+	made := map[string]float64{}
+	for _, m := range got["promscope_disk_requests_total"] {
+		if loadtest.Label(m, "pid") == pid {
+			made[loadtest.Label(m, "operation")] = m.Counter.GetValue()
+		}
+	}
+	if made["read"] != reads || made["write"] != writes {
+		t.Errorf("the process has made %v requests, asked for were %d and %d", made, reads, writes)
+	}
+
 	asked := map[string]int{"read": reads, "write": writes, "flush": flushes}
 	for _, operation := range []string{"read", "write", "flush"} {
 		h := histogramOf(got, name, operation)

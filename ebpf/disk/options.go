@@ -36,7 +36,7 @@ func Definition() collector.Definition {
 func hookSets() []collector.HookSet {
 	return []collector.HookSet{{
 		Name:          "tracepoints",
-		Programs:      []string{"on_exit", "on_complete", programTasks},
+		Programs:      []string{"on_exit", "on_request", "on_complete", programTasks},
 		Kernel:        "5.10",
 		Architectures: []string{"amd64", "arm64", "loong64", "ppc64le", "riscv64"}, // little-endian
 	}}
@@ -62,14 +62,19 @@ func (o *Options) open(env collector.Environment) (*load.Collector, error) {
 	})
 }
 
-func configure(spec *ebpf.CollectionSpec, _ collector.HookSet, _ *load.Kernel) error {
+func configure(spec *ebpf.CollectionSpec, _ collector.HookSet, k *load.Kernel) error {
 	var nanoseconds [bucketBounds + 1]uint64
 	nanoseconds[bucketBounds] = math.MaxUint64
 	for i, bound := range bounds() {
 		nanoseconds[i] = uint64(bound)
 	}
-	if err := spec.Variables["bucket_bounds"].Set(nanoseconds); err != nil {
-		return fmt.Errorf("setting bucket_bounds: %w", err)
+	for name, value := range map[string]any{
+		"bucket_bounds": nanoseconds,
+		"getrq_bio":     uint32(k.Argument("block_getrq", "bio")),
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("setting %s: %w", name, err)
+		}
 	}
 	return nil
 }

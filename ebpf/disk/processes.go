@@ -6,11 +6,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/promscope/promscope/ebpf/load"
 )
@@ -29,18 +27,26 @@ type usage struct {
 	TGID      uint32
 	Comm      [16]byte
 	_         uint32
-	Read      uint64 // bytes
-	Written   uint64 // bytes
+	Done      [kinds]uint64
 }
+
+// What a process does is counted in four kinds, as struct usage of the programs has them.
+const (
+	bytesRead = iota
+	bytesWritten
+	reads  // requests
+	writes // requests
+	kinds
+)
 
 // owner names a process. A pid that is used again is another process's.
 type owner struct{ StartTime, TGID uint64 }
 
 func (u *usage) owner() owner { return owner{u.StartTime, uint64(u.TGID)} }
 
-// counter is what a process has read, or written.
+// counter is what a process has done of a kind.
 type counter struct {
-	total uint64    // bytes in all its life
+	total uint64    // in all its life
 	base  uint64    // what is not exposed of it
 	born  time.Time // since when the rest counts; zero while none is exposed
 	moved time.Time // when the total was last seen to have grown
@@ -68,20 +74,24 @@ func (c *counter) rest(now time.Time) {
 // process is what is known of a process that has read or written.
 type process struct {
 	owner
-	comm          string // as it was called when it last had no series
-	read, written counter
-	ended         time.Time
-	seen          bool // in this gathering
+	comm  string // as it was called when it last had no series
+	done  [kinds]counter
+	ended time.Time
+	seen  bool // in this gathering
 }
 
-func (p *process) exposed() bool { return !p.read.born.IsZero() || !p.written.born.IsZero() }
+func (p *process) exposed() bool {
+	return slices.ContainsFunc(p.done[:], func(c counter) bool { return !c.born.IsZero() })
+}
 
 // moved is when the process last read or wrote.
-func (p *process) moved() time.Time {
-	if p.read.moved.After(p.written.moved) {
-		return p.read.moved
+func (p *process) moved() (last time.Time) {
+	for _, c := range p.done {
+		if c.moved.After(last) {
+			last = c.moved
+		}
 	}
-	return p.written.moved
+	return last
 }
 
 // processes knows the processes of the machine that have read or written. It exposes what they do from the first gathering
@@ -100,8 +110,9 @@ func (p *processes) update(now time.Time, living, ended []usage) {
 	for i := range living {
 		u := &living[i]
 		if sum := sums[u.owner()]; sum != nil {
-			sum.Read += u.Read
-			sum.Written += u.Written
+			for kind, n := range u.Done {
+				sum.Done[kind] += n
+			}
 			continue
 		}
 		sums[u.owner()] = u
@@ -117,8 +128,9 @@ func (p *processes) update(now time.Time, living, ended []usage) {
 			known.ended = now // the program on its end missed it
 		}
 		known.seen = false
-		known.read.rest(now)
-		known.written.rest(now)
+		for kind := range known.done {
+			known.done[kind].rest(now)
+		}
 		if !known.ended.IsZero() && now.Sub(known.ended) >= p.keep {
 			delete(p.all, o)
 		}
@@ -132,7 +144,9 @@ func (p *processes) take(now time.Time, u *usage) *process {
 	if known == nil {
 		known = &process{owner: u.owner()}
 		if p.last.IsZero() { // it may have done all of it long ago
-			known.read.total, known.written.total = u.Read, u.Written
+			for kind, n := range u.Done {
+				known.done[kind].total = n
+			}
 		}
 		p.all[u.owner()] = known
 	}
@@ -140,8 +154,9 @@ func (p *processes) take(now time.Time, u *usage) *process {
 	if !known.exposed() {
 		known.comm = load.Comm(u.Comm)
 	}
-	known.read.grow(u.Read, now, p.last)
-	known.written.grow(u.Written, now, p.last)
+	for kind, n := range u.Done {
+		known.done[kind].grow(n, now, p.last)
+	}
 	return known
 }
 
@@ -167,18 +182,15 @@ func (p *processes) exposed() []*process {
 	return all[:len(all)-p.leftOut]
 }
 
-// metrics returns the series of the processes that are exposed.
-func (p *processes) metrics(read, written *prometheus.Desc) []prometheus.Metric {
-	var metrics []prometheus.Metric
+// each calls with every counter that is exposed, and its process.
+func (p *processes) each(call func(of *process, kind int, c *counter)) {
 	for _, known := range p.exposed() {
-		pid := strconv.FormatUint(known.TGID, 10)
-		for desc, c := range map[*prometheus.Desc]*counter{read: &known.read, written: &known.written} {
-			if !c.born.IsZero() {
-				metrics = append(metrics, prometheus.MustNewConstMetricWithCreatedTimestamp(desc, prometheus.CounterValue, float64(c.total-c.base), c.born, pid, known.comm))
+		for kind := range known.done {
+			if c := &known.done[kind]; !c.born.IsZero() {
+				call(known, kind, c)
 			}
 		}
 	}
-	return metrics
 }
 
 // readLiving returns the usage of each thread. Threads of one process are apart.

@@ -2,13 +2,9 @@ package disk
 
 import (
 	"maps"
+	"strconv"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
-
-	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
 // step is a gathering: what it reads, and the bytes read and written that are exposed then, by pid.
@@ -21,7 +17,7 @@ type step struct {
 }
 
 func thread(tgid uint32, start, read, written uint64) usage {
-	return usage{StartTime: start, TGID: tgid, Comm: [16]byte{'x'}, Read: read, Written: written}
+	return usage{StartTime: start, TGID: tgid, Comm: [16]byte{'x'}, Done: [kinds]uint64{bytesRead: read, bytesWritten: written}}
 }
 
 func TestProcesses(t *testing.T) {
@@ -98,33 +94,23 @@ func TestProcesses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &processes{most: 3, keep: 2 * time.Second, all: map[owner]*process{}}
-			read := prometheus.NewDesc("read", "", []string{"pid", "comm"}, nil)
-			written := prometheus.NewDesc("written", "", []string{"pid", "comm"}, nil)
 			last := time.Unix(1000, 0)
 			for i, s := range steps {
 				now := last.Add(max(s.after, time.Second))
 				p.update(now, s.living, s.ended)
 				got := map[string][2]float64{}
-				for _, m := range p.metrics(read, written) {
-					var out dto.Metric
-					if err := m.Write(&out); err != nil {
-						t.Fatal(err)
-					}
-					pid := loadtest.Label(&out, "pid")
+				p.each(func(of *process, kind int, c *counter) {
+					pid := strconv.FormatUint(of.TGID, 10)
 					value := got[pid]
-					if m.Desc() == read {
-						value[0] = out.Counter.GetValue()
-					} else {
-						value[1] = out.Counter.GetValue()
-					}
+					value[kind] = float64(c.total - c.base)
 					got[pid] = value
-					if out.Counter.GetValue() == 0 {
+					if value[kind] == 0 {
 						t.Errorf("gathering %d: a counter of %s is 0", i, pid)
 					}
-					if created := out.Counter.GetCreatedTimestamp().AsTime(); created.Equal(last) != (pid == s.born) && s.born != "" {
-						t.Errorf("gathering %d: %s was created at %v", i, pid, created)
+					if c.born.Equal(last) != (pid == s.born) && s.born != "" {
+						t.Errorf("gathering %d: %s was created at %v", i, pid, c.born)
 					}
-				}
+				})
 				if !maps.Equal(got, s.want) {
 					t.Errorf("gathering %d: got %v, want %v", i, got, s.want)
 				}

@@ -19,6 +19,7 @@ const (
 	mapAddresses = "addresses"
 	mapReadings  = "readings"
 	mapObservers = "observers"
+	mapNotedEnds = "noted_ends"
 
 	varOpenConnections       = "open_connections"
 	varLostConnectionsLimit  = "lost_connections_limit"

@@ -26,7 +26,7 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 	connections := uint32(o.MaxConnections)
 	if k.AllocatesOnDemand() {
 		connections = cmp.Or(connections, 32768)
-		for _, name := range []string{mapProcesses, mapAddresses, mapReadings, mapRareCodes, mapObservers} {
+		for _, name := range []string{mapProcesses, mapAddresses, mapReadings, mapRareCodes, mapObservers, mapNotedEnds} {
 			spec.Maps[name].Flags |= unix.BPF_F_NO_PREALLOC
 		}
 	} else {
@@ -34,6 +34,8 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 		connections = cmp.Or(connections, 16384)
 		spec.Maps[mapReadings].MaxEntries = 8192
 		spec.Maps[mapRareCodes].MaxEntries = 1024
+		spec.Maps[mapObservers].MaxEntries = 2048
+		spec.Maps[mapNotedEnds].MaxEntries = 2048
 	}
 	if typed {
 		spec.Maps[mapReadings].MaxEntries = 1 // nothing uses it

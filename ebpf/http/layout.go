@@ -35,10 +35,11 @@ type process struct {
 	Codes      [codeColumns]uint64
 	Pipelined  uint64
 	Unasked    uint64
-	Own        uint64 // requests by promscope
+	Own        uint64 // requests by promscope, or caused by it
 	Unanswered uint64
 	Withdrawn  uint64
 	Exited     uint64 // monotonic clock, nanoseconds; 0 while it lives
+	_          [2]uint64
 	Comm       [16]byte
 }
 

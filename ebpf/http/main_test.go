@@ -34,6 +34,10 @@ func TestMain(m *testing.M) {
 		os.Exit(serve())
 	case "inherit":
 		os.Exit(inherit())
+	case "exporter":
+		os.Exit(export())
+	case "other":
+		os.Exit(other())
 	case "try":
 		os.Exit(try())
 	default:

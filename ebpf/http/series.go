@@ -81,7 +81,7 @@ func newSeries() *series {
 			unanswered: desc("requests_unanswered_total", "HTTP requests whose connection ended before they were answered.", process...),
 			pipelined:  desc("requests_pipelined_total", "HTTP requests, of those answered, that came while another waited on their connection.", process...),
 			unasked:    desc("unasked_responses_total", "HTTP responses that the process has sent and that answer no request that was seen.", process...),
-			own:        desc("own_requests_total", "HTTP requests that promscope itself has made of the process. No other series has them.", process...),
+			own:        desc("own_requests_total", "HTTP requests of the process that promscope itself has made, or an exporter because promscope scraped it. No other series has them.", process...),
 		},
 		{
 			requests:   desc("client_requests_total", "HTTP requests that the process has sent and that were answered.", process...),

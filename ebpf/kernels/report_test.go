@@ -88,13 +88,17 @@ func testDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"kernel":           strings.TrimSpace(string(release)),
-		"BTF":              "",
-		"capabilities":     "",
-		"collector iowait": "",
-		"collector http":   "",
-		"local endpoints":  exporterAddress + " (node_exporter)",
-		"targets":          exporterAddress,
+		"kernel":             strings.TrimSpace(string(release)),
+		"BTF":                "",
+		"capabilities":       "",
+		"collector iowait":   "",
+		"collector pressure": "",
+		"collector http":     "",
+		"collector wait":     "",
+		"collector disk":     "",
+		"collector exits":    "",
+		"local endpoints":    exporterAddress + " (node_exporter)",
+		"targets":            exporterAddress,
 	}
 	for _, f := range diagnosis.Findings {
 		t.Logf("%s %s: %s", f.Verdict, f.Check, f.Finding)

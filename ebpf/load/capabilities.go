@@ -2,34 +2,46 @@ package load
 
 import (
 	"fmt"
+	"strings"
 
-	"golang.org/x/sys/unix"
+	libcap "kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
-// Capabilities that BPF programs need: to load them and their maps, and to trace with them.
-func Capabilities() []string { return []string{"CAP_BPF", "CAP_PERFMON"} }
+// needed are the capabilities that BPF programs need: to load them and their maps, and to
+// trace with them.
+func needed() []libcap.Value { return []libcap.Value{libcap.BPF, libcap.PERFMON} }
 
-// MissingCapabilities returns which of Capabilities this thread does not have.
-// CAP_SYS_ADMIN stands for all of them.
-func MissingCapabilities() ([]string, error) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return nil, fmt.Errorf("reading capabilities: %w", err)
+// Capabilities returns the names of the capabilities that BPF programs need: CAP_BPF and so
+// on.
+func Capabilities() (names []string) {
+	for _, value := range needed() {
+		names = append(names, strings.ToUpper(value.String()))
 	}
-	return missingFrom(uint64(data[0].Effective) | uint64(data[1].Effective)<<32), nil
+	return names
 }
 
-func missingFrom(effective uint64) []string {
-	has := func(bit uint) bool { return effective&(1<<bit) != 0 }
-	if has(unix.CAP_SYS_ADMIN) {
-		return nil
+// MissingCapabilities returns which of Capabilities this thread may not use now.
+// CAP_SYS_ADMIN stands for all of them: bpf_capable and perfmon_capable of
+// include/linux/capability.h.
+func MissingCapabilities() ([]string, error) {
+	missing, err := missingFrom(libcap.GetProc())
+	if err != nil {
+		return nil, fmt.Errorf("reading capabilities: %w", err)
 	}
-	var missing []string
-	for i, bit := range []uint{unix.CAP_BPF, unix.CAP_PERFMON} {
-		if !has(bit) {
+	return missing, nil
+}
+
+func missingFrom(have *libcap.Set) (missing []string, err error) {
+	if admin, err := have.GetFlag(libcap.Effective, libcap.SYS_ADMIN); err != nil || admin {
+		return nil, err
+	}
+	for i, value := range needed() {
+		switch effective, err := have.GetFlag(libcap.Effective, value); {
+		case err != nil:
+			return nil, err
+		case !effective:
 			missing = append(missing, Capabilities()[i])
 		}
 	}
-	return missing
+	return missing, nil
 }

@@ -57,6 +57,28 @@ func (k *Kernel) Parameter(function, name string) int {
 	return 1 + slices.IndexFunc(proto.Params, func(p btf.FuncParam) bool { return p.Name == name })
 }
 
+// Argument returns the place of a tracepoint's argument that points to a struct of that name, from 0 on. It is negative when
+// there is no such tracepoint, or when that has no such argument.
+func (k *Kernel) Argument(tracepoint, structure string) int {
+	var t *btf.Typedef
+	if k.btf.TypeByName("btf_trace_"+tracepoint, &t) != nil {
+		return -1
+	}
+	pointer, ok := t.Type.(*btf.Pointer)
+	if !ok {
+		return -1
+	}
+	proto, ok := pointer.Target.(*btf.FuncProto)
+	if !ok {
+		return -1
+	}
+	// The first parameter is the tracepoint's own.
+	return slices.IndexFunc(proto.Params, func(p btf.FuncParam) bool {
+		pointer, ok := p.Type.(*btf.Pointer)
+		return ok && pointer.Target.TypeName() == structure
+	}) - 1
+}
+
 // HasField reports whether a struct has a field, outside of structs within it.
 func (k *Kernel) HasField(of, name string) bool {
 	var s *btf.Struct

@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
+	libcap "kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/promscope/promscope/ebpf/collector"
 )
@@ -68,6 +69,18 @@ func TestParameter(t *testing.T) {
 	}
 }
 
+func TestArgument(t *testing.T) {
+	k := &Kernel{btf: kernelTypes(t)}
+	for _, tt := range []struct {
+		tracepoint, structure string
+		want                  int
+	}{{"sched_switch", "task_struct", 1}, {"block_rq_complete", "request", 0}, {"sched_switch", "no_such", -2}, {"no_such", "task_struct", -1}} {
+		if place := k.Argument(tt.tracepoint, tt.structure); place != tt.want {
+			t.Errorf("%s is argument %d of %s, not %d", tt.structure, place, tt.tracepoint, tt.want)
+		}
+	}
+}
+
 // TestExplain has each way in which a kernel refuses, with its own words and remedy.
 func TestExplain(t *testing.T) {
 	var (
@@ -113,21 +126,21 @@ func TestExplain(t *testing.T) {
 
 func TestMissingFrom(t *testing.T) {
 	for _, tt := range []struct {
-		has  []uint
+		has  []libcap.Value
 		want string
 	}{
-		{[]uint{unix.CAP_SYS_ADMIN}, ""},
-		{[]uint{unix.CAP_BPF, unix.CAP_PERFMON}, ""},
-		{[]uint{unix.CAP_BPF}, "CAP_PERFMON"},
-		{[]uint{unix.CAP_PERFMON, unix.CAP_NET_ADMIN}, "CAP_BPF"},
+		{[]libcap.Value{libcap.SYS_ADMIN}, ""},
+		{[]libcap.Value{libcap.BPF, libcap.PERFMON}, ""},
+		{[]libcap.Value{libcap.BPF}, "CAP_PERFMON"},
+		{[]libcap.Value{libcap.PERFMON, libcap.NET_ADMIN}, "CAP_BPF"},
 		{nil, "CAP_BPF CAP_PERFMON"},
 	} {
-		var effective uint64
-		for _, bit := range tt.has {
-			effective |= 1 << bit
+		have := libcap.NewSet()
+		if err := have.SetFlag(libcap.Effective, true, tt.has...); err != nil {
+			t.Fatal(err)
 		}
-		if got := strings.Join(missingFrom(effective), " "); got != tt.want {
-			t.Errorf("%v: %q missing", tt.has, got)
+		if missing, err := missingFrom(have); err != nil || strings.Join(missing, " ") != tt.want {
+			t.Errorf("%v: %q missing, %v", tt.has, missing, err)
 		}
 	}
 }

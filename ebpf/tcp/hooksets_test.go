@@ -84,7 +84,7 @@ func expectAll(t *testing.T, c *load.Collector, check func(map[string][]*dto.Met
 			return all
 		}
 		if time.Now().After(deadline) {
-			t.Fatal(wrong)
+			t.Fatalf("%s\nmissed: %v", wrong, all[prefix+"hook_runs_missed_total"])
 		}
 	}
 }

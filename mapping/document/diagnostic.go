@@ -45,6 +45,7 @@ const (
 	Remark
 )
 
+// String returns the word for it: error, warning or remark.
 func (s Severity) String() string { return [...]string{"error", "warning", "remark"}[s] }
 
 // Diagnostic is one thing wrong, or doubtful, at one place.

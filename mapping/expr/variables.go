@@ -12,15 +12,17 @@ import (
 // five intervals survive missed scrapes and jitter.
 const rateIntervals = 5
 
-// meanWindow is $__mean_interval, where five scrape intervals are not longer: what
+// leastMeanWindow is $__mean_interval, where five scrape intervals are not longer: what
 // happens each few seconds has a mean or a quantile all the time.
-const meanWindow = time.Minute
+const leastMeanWindow = time.Minute
 
 // RateWindow is what $__rate_interval stands for at a scrape interval.
 func RateWindow(interval time.Duration) time.Duration { return rateIntervals * interval }
 
-// MeanWindow is what $__mean_interval stands for at a scrape interval.
-func MeanWindow(interval time.Duration) time.Duration { return max(meanWindow, RateWindow(interval)) }
+// meanWindow is what $__mean_interval stands for at a scrape interval.
+func meanWindow(interval time.Duration) time.Duration {
+	return max(leastMeanWindow, RateWindow(interval))
+}
 
 // A VariableError is a variable in an expression that does not exist.
 type VariableError struct {
@@ -48,7 +50,7 @@ func FillVariables(text string, interval time.Duration) (string, error) {
 		case "$__rate_interval", "${__rate_interval}":
 			window = RateWindow(interval)
 		case "$__mean_interval", "${__mean_interval}":
-			window = MeanWindow(interval)
+			window = meanWindow(interval)
 		default:
 			return "", &VariableError{Name: name, Offset: i}
 		}

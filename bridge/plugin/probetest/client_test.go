@@ -66,7 +66,7 @@ func TestClientCatches(t *testing.T) {
 		name    string
 		socket  string
 		handler http.HandlerFunc
-		want    []string // of the second poll
+		want    []string // of the third poll
 	}{
 		{"status", "promscope.sock", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusNoContent)
@@ -93,6 +93,7 @@ func TestClientCatches(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			client := newTestClient(t, servePlugin(t, tt.socket, tt.handler))
+			client.Poll(t.Context())
 			client.Poll(t.Context())
 			_, err := client.Poll(t.Context())
 			if diff := cmp.Diff(tt.want, problems(err)); diff != "" {

@@ -13,22 +13,6 @@ import (
 	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
-// Error is why an answer is not read, or not asked for, with a word for it that can be a
-// label.
-type Error struct {
-	reason string
-	err    error
-}
-
-func (e *Error) Error() string { return e.err.Error() }
-
-// Unwrap returns the error without the word.
-func (e *Error) Unwrap() error { return e.err }
-
-// Reason is status, content_type, encoding, parse, header_size_limit, body_size_limit or
-// redirect.
-func (e *Error) Reason() string { return e.reason }
-
 // Answer is what a target answers: an exposition, as far as its header tells.
 type Answer struct {
 	Body      io.Reader // uncompressed, and limited by body_size_limit

@@ -1,7 +1,6 @@
 package request
 
 import (
-	"errors"
 	"strings"
 	"unicode/utf8"
 
@@ -54,16 +53,4 @@ func (q *Quoter) Error(err error) string {
 		end--
 	}
 	return text[:end] + "…"
-}
-
-// Reason returns the word for why a request or its answer failed; "" if the error has
-// none.
-func Reason(err error) string {
-	if failed, ok := errors.AsType[interface {
-		error
-		Reason() string
-	}](err); ok {
-		return failed.Reason()
-	}
-	return ""
 }

@@ -2,8 +2,9 @@
 //
 // How long the requests of each disk take, and what each process reads from and writes to storage.
 //
-// The kernel notes of each request when it began, and of each thread what it has read and written. So one program runs
-// when a request ends, one when a process ends, and one reads what the kernel has of all threads, when it is asked to.
+// The kernel notes of each request when it began, and of each thread how many bytes it has read and written. So one program
+// runs when a request ends, one when a process ends, and one reads what the kernel has of all threads, when it is asked to.
+// Who makes a request is noted nowhere: one more program runs then.
 
 #include "types.h"
 #include <bpf/bpf_helpers.h>
@@ -30,6 +31,15 @@ struct request {
 	__u64 start_time_ns;	 // of the monotonic clock; 0 if the queue keeps no statistics
 };
 
+struct bvec_iter {
+	unsigned int bi_size; // bytes
+};
+
+struct bio {
+	unsigned int bi_opf;
+	struct bvec_iter bi_iter;
+};
+
 struct request___rq_disk { // until 5.16
 	struct gendisk *rq_disk;
 };
@@ -54,6 +64,7 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
 	char comm[16];
+	unsigned int flags;
 	__u64 start_time; // nanoseconds of the monotonic clock
 	struct task_io_accounting ioac;
 };
@@ -181,8 +192,10 @@ struct usage {
 	__u32 tgid;
 	char comm[16]; // of the process
 	__u32 padding;
-	__u64 read;
-	__u64 written;
+	__u64 read;    // bytes
+	__u64 written; // bytes
+	__u64 reads;   // requests
+	__u64 writes;  // requests
 };
 
 struct process_key {
@@ -209,6 +222,70 @@ static __always_inline void identify(struct usage *u, struct task_struct *task)
 	bpf_probe_read_kernel(u->comm, sizeof(u->comm), &leader->comm);
 }
 
+// requested is how many requests a process has made.
+struct requested {
+	__u64 reads;
+	__u64 writes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct process_key);
+	__type(value, struct requested);
+} requesters SEC(".maps");
+
+const struct requested nothing_requested;
+
+__u64 lost_requesters; // requests for whose process there is no room in the map
+
+#define PF_EXITING 0x4
+
+// Which argument of block_getrq the bio is. Set by the loader.
+volatile const __u32 getrq_bio;
+
+// on_request runs when a bio is given a request: not when it goes into the request of another.
+SEC("tp_btf/block_getrq")
+int on_request(__u64 *ctx)
+{
+	struct bio *bio = (void *)either(getrq_bio, ctx[1], ctx[0]);
+	struct task_struct *task = (void *)bpf_get_current_task(); // kernels before 5.11 have it without its type only
+	__u32 operation = bio->bi_opf & OP_MASK;
+	struct process_key key = {};
+	struct requested *r;
+
+	// Without bytes it has a device flush its cache. Who exits would leave an entry behind.
+	if (operation > OP_WRITE || !bio->bi_iter.bi_size || BPF_CORE_READ(task, flags) & PF_EXITING)
+		return 0;
+	key.start_time = BPF_CORE_READ(task, group_leader, start_time);
+	key.tgid = BPF_CORE_READ(task, tgid);
+	r = bpf_map_lookup_elem(&requesters, &key);
+	if (!r) {
+		bpf_map_update_elem(&requesters, &key, &nothing_requested, BPF_NOEXIST);
+		r = bpf_map_lookup_elem(&requesters, &key);
+		if (!r) {
+			count(lost_requesters);
+			return 0;
+		}
+	}
+	if (operation == OP_READ)
+		count(r->reads);
+	else
+		count(r->writes);
+	return 0;
+}
+
+// add_requested adds the requests of a process.
+static __always_inline void add_requested(struct usage *u, const struct process_key *key)
+{
+	struct requested *r = bpf_map_lookup_elem(&requesters, key);
+
+	if (r) {
+		u->reads = r->reads;
+		u->writes = r->writes;
+	}
+}
+
 // on_exit runs when a thread ends. The last one of a process leaves what the process has read and written.
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
@@ -226,22 +303,25 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		u.read += leader->ioac.read_bytes;
 		u.written += leader->ioac.write_bytes;
 	}
-	if (!u.read && !u.written)
-		return 0;
 	identify(&u, task);
 	key.start_time = u.start_time;
 	key.tgid = u.tgid;
+	add_requested(&u, &key);
+	if (!u.read && !u.written && !u.reads && !u.writes)
+		return 0;
+	bpf_map_delete_elem(&requesters, &key);
 	if (bpf_map_update_elem(&ended, &key, &u, 0))
 		count(lost_ends);
 	return 0;
 }
 
 // read_tasks writes the usage of each thread that has one. What the ended threads of a process have done comes with its
-// first thread.
+// first thread, as do the process's requests.
 SEC("iter/task")
 int read_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
+	struct process_key key = {};
 	struct usage u = {};
 
 	if (!task || !task->signal->live.counter) // it has ended, and only its parent has not noticed
@@ -251,8 +331,11 @@ int read_tasks(struct bpf_iter__task *ctx)
 	if (task->pid == task->tgid) {
 		u.read += task->signal->ioac.read_bytes;
 		u.written += task->signal->ioac.write_bytes;
+		key.start_time = task->start_time;
+		key.tgid = task->tgid;
+		add_requested(&u, &key);
 	}
-	if (!u.read && !u.written)
+	if (!u.read && !u.written && !u.reads && !u.writes)
 		return 0;
 	identify(&u, task);
 	bpf_seq_write(ctx->meta->seq, &u, sizeof(u));

@@ -36,6 +36,13 @@ volatile bool adopted;
 // promscope is its own tgid, as the kernel numbers it: adopt_open learns it.
 volatile __u32 promscope;
 
+// scrapes are the connections whose last request was promscope's, or caused by it, and whose answer has not begun.
+volatile __u64 scrapes;
+
+// later_observers counts the connections that had sent something already when they came to `observers`. Whoever serves one
+// may have looked for it before.
+volatile __u32 later_observers;
+
 // These change with every connection. On a cache line of their own they do not slow down those that
 // read the above.
 __u64 open_connections __attribute__((aligned(64))); // with state
@@ -63,10 +70,12 @@ struct process {
 	__u64 codes[CODE_COLUMNS];
 	__u64 pipelined;  // responses to requests that came while another waited
 	__u64 unasked;    // responses that answer no request that was seen
-	__u64 own;        // requests by promscope; no other field has them
+	__u64 own;        // requests by promscope, or caused by it; no other counter has them
 	__u64 unanswered; // requests whose connection ended first
 	__u64 withdrawn;  // requests that another process took over, or that were not HTTP
 	__u64 exited;     // nanoseconds of the monotonic clock; 0 while it lives
+	__u64 scrape;     // address of the socket whose `own` request the process read last, until it begins to answer; else 0
+	__u64 foreign;    // 1 if it serves TLS or HTTP/2, too
 	char comm[16];
 };
 
@@ -113,14 +122,10 @@ struct connection {
 	__u64 last_began; // and of that which waits the shortest
 	__u64 heads;      // a bit for each request that waits: it is a HEAD; the oldest is the lowest
 	struct owner owner; // whose requests those are
-	union {
-		struct {
-			struct scanner requests;
-			struct scanner responses; // LOST while it does not matter where they end
-		};
-		struct ends ends; // of promscope's own end: a socket has lost them when it is destroyed
-	};
+	struct scanner requests;
+	struct scanner responses; // LOST while it does not matter where they end
 	__u32 first_seq;  // of the first byte received; 0 if not known yet. It tells one socket from the next at its address
+	__u32 looked;     // a server's: later_observers, when it was looked up in `observers`; or EACH_REQUEST
 	__u16 waiting;    // requests that wait for their responses
 	__u8 role;
 	bool requests_written; // `requests` is of what it writes
@@ -130,9 +135,12 @@ struct connection {
 	bool tunnel;      // the last request is a CONNECT
 	bool open_before; // this collector
 	bool no_request;  // what came begins no request, while the role is unknown
-	bool of_promscope; // promscope's own end
-	bool observed;    // promscope is at the other end
+	bool noted;       // its ends are in `observers`
+	bool own;         // its last request is promscope's, or caused by it
+	bool scrape;      // and is one of `scrapes`
 };
+
+#define EACH_REQUEST (~0U)
 
 // With typed programs the state lies in the socket itself.
 struct {
@@ -150,13 +158,23 @@ struct {
 	__type(value, struct connection);
 } addresses SEC(".maps");
 
-// promscope's own connections. The kernel gives a port to several connections at a time, to different servers. One has its entry before promscope writes, and up to its end.
+// observers are the connections of promscope, and those by which an exporter asks its server during a scrape. The value tells
+// whether the last request was promscope's, or caused by it. The kernel gives a port to several connections at a time, to
+// different servers. A connection has its entry before that is sent, and up to its end.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct ends);
 	__type(value, __u8);
 } observers SEC(".maps");
+
+// noted_ends are the keys of `observers` by the address of the client's socket, which has lost them when it is destroyed.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct ends);
+} noted_ends SEC(".maps");
 
 static __always_inline const struct tcp_sock *typed_tcp_sk(const struct sock *sk)
 {
@@ -231,6 +249,26 @@ static __always_inline struct process *owner_of(const struct connection *c)
 	return bpf_map_lookup_elem(&processes, &c->owner);
 }
 
+// current_leader returns the first thread of the current process.
+static __always_inline const struct task_struct *current_leader(void)
+{
+	// The cast saves half of the time that loading takes: for each pointer that is loaded from one that it trusts, the
+	// verifier searches all types of the kernel four times, and it comes by here 300 times.
+	if (typed)
+		return ((struct task_struct *)bpf_rdonly_cast(bpf_get_current_task_btf(), bpf_core_type_id_kernel(struct task_struct)))->group_leader;
+	return BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), group_leader);
+}
+
+// current_server returns the counters of the current process as a server, if it has any.
+static __always_inline struct process *current_server(void)
+{
+	struct owner owner = {.tgid = current_tgid(), .role = SERVER};
+	const struct task_struct *leader = current_leader();
+
+	owner.start_time = field(leader, start_time);
+	return bpf_map_lookup_elem(&processes, &owner);
+}
+
 // bind makes the current process the owner of the connection, and returns its counters.
 static __noinline struct process *bind(struct connection *c, __u32 tgid)
 {
@@ -239,12 +277,7 @@ static __noinline struct process *bind(struct connection *c, __u32 tgid)
 
 	if (!c)
 		return NULL;
-	// The cast saves half of the time that loading takes: for each pointer that is loaded from one that it trusts, the
-	// verifier searches all types of the kernel four times, and it comes by here 300 times.
-	if (typed)
-		leader = ((struct task_struct *)bpf_rdonly_cast(bpf_get_current_task_btf(), bpf_core_type_id_kernel(struct task_struct)))->group_leader;
-	else
-		leader = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), group_leader);
+	leader = current_leader();
 	c->owner.tgid = tgid;
 	c->owner.role = c->role;
 	c->owner.start_time = field(leader, start_time);
@@ -296,12 +329,65 @@ static __always_inline __u32 first_received(const struct sock *sk)
 	return field(tp, rcv_nxt) - (__u32)field(tp, bytes_received);
 }
 
-static __noinline int connection_ends(struct connection *c)
+// scrape_begins notes that the process has read a request that is promscope's, or caused by it.
+static __noinline int scrape_begins(struct sock *sk, struct connection *c)
 {
 	struct process *process;
 
-	if (!c)
+	if (!sk || !c)
 		return 0;
+	process = owner_of(c);
+	if (process)
+		process->scrape = (__u64)sk;
+	if (!c->scrape)
+		count(scrapes);
+	c->scrape = true;
+	return 0;
+}
+
+// scrape_ends notes that the answer to that request begins, or is not to come.
+static __noinline int scrape_ends(struct sock *sk, struct connection *c)
+{
+	struct process *process;
+
+	if (!sk || !c || !c->scrape)
+		return 0;
+	c->scrape = false;
+	count_down(scrapes);
+	process = owner_of(c);
+	if (process && process->scrape == (__u64)sk)
+		process->scrape = 0;
+	return 0;
+}
+
+// being_scraped reports whether what the current process asks for is caused by promscope: it has read promscope's request, has
+// not begun to answer, and has served nobody else. When promscope gives up, it closes the connection.
+static __noinline int being_scraped(void)
+{
+	struct process *process = current_server();
+	const struct sock *sk;
+
+	if (!process || !process->scrape || process->started || process->unasked || process->foreign)
+		return false;
+	sk = (void *)process->scrape;
+	return BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_ESTABLISHED;
+}
+
+static __noinline int connection_ends(struct sock *sk, struct connection *c)
+{
+	__u64 address = (__u64)sk;
+	struct process *process;
+	struct ends *ends;
+
+	if (!sk || !c)
+		return 0;
+	scrape_ends(sk, c);
+	if (c->noted) {
+		ends = bpf_map_lookup_elem(&noted_ends, &address);
+		if (ends)
+			bpf_map_delete_elem(&observers, ends);
+		bpf_map_delete_elem(&noted_ends, &address);
+	}
 	if (c->waiting) {
 		process = owner_of(c);
 		if (process)
@@ -336,7 +422,7 @@ static __noinline struct connection *of_address(struct sock *sk)
 		c->first_seq = first_seq;
 	if (likely(c->first_seq == first_seq))
 		return c;
-	connection_ends(c);
+	connection_ends(sk, c);
 	forget(sk);
 	return NULL;
 }
@@ -384,20 +470,51 @@ static __noinline struct connection *track(struct sock *sk)
 	return c;
 }
 
+// note has a client's socket in `observers`.
+static __noinline int note(struct sock *sk, struct connection *c)
+{
+	__u64 address = (__u64)sk;
+	struct ends ends;
+	__u8 own = true;
+
+	if (!sk || !c)
+		return 0;
+	ends = ends_of(sk, true);
+	if (bpf_map_update_elem(&noted_ends, &address, &ends, 0))
+		return 0;
+	c->noted = true;
+	bpf_map_update_elem(&observers, &ends, &own, 0);
+	if (field(tcp_sk(sk), bytes_sent))
+		count(later_observers);
+	return 0;
+}
+
+// note_again keeps current whether a socket's last request is caused by promscope.
+static __noinline int note_again(struct sock *sk, __u8 own)
+{
+	__u64 address = (__u64)sk;
+	struct ends *ends;
+
+	if (!sk)
+		return 0;
+	ends = bpf_map_lookup_elem(&noted_ends, &address);
+	if (ends)
+		bpf_map_update_elem(&observers, ends, &own, 0);
+	return 0;
+}
+
 // observer gives a socket of promscope its state, and notes its ends.
 static __noinline int observer(struct sock *sk)
 {
 	struct connection *c;
-	__u8 one = 1;
 
 	if (!sk)
 		return 0;
 	c = track(sk);
 	if (!c)
 		return 0;
-	c->leave = c->of_promscope = true;
-	c->ends = ends_of(sk, true);
-	bpf_map_update_elem(&observers, &c->ends, &one, 0);
+	c->leave = true;
+	note(sk, c);
 	return 0;
 }
 
@@ -426,19 +543,46 @@ static __always_inline void adopt(struct sock *sk, bool of_promscope)
 
 // ---- requests and responses ----
 
-// serves makes the connection one of a server, and looks once who is at the other end.
-static __noinline int serves(struct sock *sk, struct connection *c)
+// look finds out whether a server's request is promscope's, or caused by it. A connection that is none of `observers` is not
+// looked up again before one comes to these that has been in use. Where the other end has closed the connection meanwhile, it is
+// taken for what it was.
+static __noinline int look(struct sock *sk, struct connection *c)
 {
 	struct ends ends;
+	__u8 *own;
 
 	if (!sk || !c)
 		return 0;
-	c->role = SERVER;
+	c->looked = later_observers;
 	if (own_requests)
 		return 0;
 	ends = ends_of(sk, false);
-	if (bpf_map_lookup_elem(&observers, &ends))
-		c->observed = true;
+	own = bpf_map_lookup_elem(&observers, &ends);
+	if (own) {
+		c->looked = EACH_REQUEST;
+		c->own = *own && !c->waiting;
+	}
+	return 0;
+}
+
+// serves makes the connection one of a server.
+static __always_inline void serves(struct sock *sk, struct connection *c)
+{
+	c->role = SERVER;
+	look(sk, c);
+}
+
+// serves_foreign notes that the current process serves others by TLS or HTTP/2: what these ask is not seen.
+static __noinline int serves_foreign(struct sock *sk)
+{
+	struct process *process = current_server();
+	struct ends ends;
+
+	if (!sk || !process || process->foreign)
+		return 0;
+	ends = ends_of(sk, false);
+	if (!bpf_map_lookup_elem(&observers, &ends))
+		process->foreign = true;
 	return 0;
 }
 
@@ -461,7 +605,7 @@ static __always_inline void ask(struct connection *c, __u32 n, __u64 heads, __u6
 	struct process *process = owner_now(c);
 	__u32 waiting = c->waiting;
 
-	if (unlikely(c->observed)) {
+	if (unlikely(c->own)) {
 		if (process)
 			add(process->own, n);
 		return;

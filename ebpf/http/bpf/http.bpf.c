@@ -142,8 +142,12 @@ static __noinline int asked(struct sock *sk, struct connection *c, const struct 
 		} else {
 			serves(sk, c);
 		}
+	} else if (c->role == SERVER && c->looked != later_observers) {
+		look(sk, c);
 	}
 	requests(c, scan->messages, scan->heads, scan->first_began, scan->last_began);
+	if (c->own)
+		scrape_begins(sk, c);
 	c->tunnel = scan->s.flags & IS_CONNECT;
 	return 0;
 }
@@ -163,21 +167,30 @@ static __noinline int answered(struct connection *c, const struct scan *scan)
 	return 0;
 }
 
-// fresh gives a socket its state if what it reads or writes first may begin with a request.
-static __noinline struct connection *fresh(struct sock *sk, const struct piece *p, __u32 direction)
+// begins_request reports whether a piece may begin with a request.
+static __noinline int begins_request(struct sock *sk, const struct piece *p, __u32 direction)
 {
 	struct scan *scan = bpf_map_lookup_elem(&scans, &direction);
-	struct connection *c;
 
 	if (!sk || !p || !scan)
-		return NULL;
+		return false;
 	__builtin_memset(&scan->s, 0, sizeof(scan->s));
 	scan->s.stage = START;
 	scan->span = p->span;
 	scan->offset = 0;
 	scan_begins(scan);
 	scan_part(scan, p->skb, direction);
-	if (scan->s.stage == LOST && !scan->messages)
+	if (scan->foreign && direction == RECEIVE)
+		serves_foreign(sk);
+	return scan->s.stage != LOST || scan->messages;
+}
+
+// fresh gives a socket its state if what it reads or writes first may begin with a request.
+static __noinline struct connection *fresh(struct sock *sk, const struct piece *p, __u32 direction)
+{
+	struct connection *c;
+
+	if (!sk || !p || !begins_request(sk, p, direction))
 		return NULL;
 	c = track(sk);
 	if (c) {
@@ -248,8 +261,11 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 		c->no_request |= s->stage == LOST;
 		if (scan->messages)
 			asked(sk, c, scan, direction);
-		else if (scan->foreign && !c->waiting)
+		else if (scan->foreign && !c->waiting) {
 			c->leave = true;
+			if (direction == RECEIVE)
+				serves_foreign(sk);
+		}
 	} else {
 		c->responses = *s;
 		if (scan->messages || scan->continued)
@@ -316,6 +332,8 @@ static __noinline int received(struct sock *sk, struct connection *c, struct pie
 	}
 	if (clients && c->role == CLIENT)
 		return answers_in(sk, c, p, RECEIVE);
+	if (c->noted)
+		return 0; // a client's
 	reads_on(c);
 	return follow(sk, c, p, RECEIVE, true);
 }
@@ -383,7 +401,7 @@ int BPF_PROG(on_receive, struct sk_buff *skb)
 	offset = typed_tcp_sk(sk)->copied_seq - skb_seq(skb);
 	if (unlikely(offset >= skb->len))
 		return 0;
-	if (likely(c && c->role == SERVER && !c->waiting && c->requests.stage == START && !c->observed) && likely(asks(skb, c, offset)))
+	if (likely(c && c->role == SERVER && !c->waiting && c->requests.stage == START && c->looked == later_observers) && likely(asks(skb, c, offset)))
 		return 0;
 	return segment(sk, skb, c, offset);
 }
@@ -528,8 +546,21 @@ int fentry_getsockopt(void *ctx)
 
 // ---- send ----
 
-// first_written looks at the first write of a connection that has no state: of promscope's, or of a server that answers
-// what was no request.
+// has_sent reports whether a socket without state has sent something: a server reads a request before, and a client's first
+// write was looked at.
+static __always_inline bool has_sent(const struct sock *sk)
+{
+	return adopted && field(tcp_sk(sk), bytes_sent);
+}
+
+// no_interest reports whether nothing matters of what the socket writes.
+static __always_inline bool no_interest(const struct sock *sk, const struct connection *c)
+{
+	return c ? c->leave : has_sent(sk) && likely(!scrapes || !being_scraped());
+}
+
+// first_written looks at a write of a connection that has no state. That is promscope's first, that of a server that answers
+// what was no request, or one that a scrape causes.
 static __noinline struct connection *first_written(struct sock *sk, const struct piece *p)
 {
 	struct connection *c;
@@ -540,6 +571,10 @@ static __noinline struct connection *first_written(struct sock *sk, const struct
 		observer(sk);
 		return NULL;
 	}
+	if (scrapes && being_scraped() && begins_request(sk, p, SEND))
+		return track(sk);
+	if (has_sent(sk))
+		return NULL;
 	if (!port_excluded(local_port(sk)) && code_at_start(p, 0) > 0) {
 		if (open_connections >= max_connections)
 			return NULL; // which was counted when a request was read
@@ -549,6 +584,21 @@ static __noinline struct connection *first_written(struct sock *sk, const struct
 		return c;
 	}
 	return clients && !port_excluded(remote_port(sk)) ? fresh(sk, p, SEND) : NULL;
+}
+
+// asks_in_turn notes a client's connection that carries what a scrape causes, or used to.
+static __noinline int asks_in_turn(struct sock *sk, struct connection *c, const struct piece *p)
+{
+	int own;
+
+	if (!sk || !c || !p)
+		return 0;
+	own = being_scraped();
+	if (c->noted)
+		note_again(sk, own);
+	else if (own && begins_request(sk, p, SEND))
+		note(sk, c);
+	return 0;
 }
 
 // written looks at a write.
@@ -563,24 +613,21 @@ static __always_inline int written(struct sock *sk, struct connection *c, struct
 	}
 	if (c->role == UNKNOWN && code_at_start(p, 0) > 0) {
 		serves(sk, c); // what this answers was not seen
-		if (c->observed)
-			return 0;
 		c->responses.next_seq = p->span.seq;
+	}
+	if (c->own) {
+		scrape_ends(sk, c);
+		return 0;
 	}
 	if (c->role == SERVER)
 		return answers_in(sk, c, p, SEND);
+	if (scrapes || c->noted)
+		asks_in_turn(sk, c, p);
 	if (clients && (c->role == CLIENT || !port_excluded(remote_port(sk))))
 		follow(sk, c, p, SEND, true);
-	if (c->role == UNKNOWN && c->no_request && c->requests.stage == LOST)
+	if (c->role == UNKNOWN && c->no_request && c->requests.stage == LOST && !c->noted)
 		forget(sk); // it reads no requests, and writes neither responses nor requests
 	return 0;
-}
-
-// no_interest reports whether nothing matters of what the socket writes. One without state is looked at before it has
-// sent something.
-static __always_inline bool no_interest(const struct sock *sk, const struct connection *c)
-{
-	return c ? c->leave || c->observed : adopted && field(tcp_sk(sk), bytes_sent);
 }
 
 // sends looks at what a writer hands over. The kernel comes by here for each part of a long write, and
@@ -687,9 +734,7 @@ static __always_inline int destroyed(struct sock *sk)
 		c = bpf_map_lookup_elem(&addresses, &address);
 	if (!c)
 		return 0;
-	if (c->of_promscope)
-		bpf_map_delete_elem(&observers, &c->ends);
-	connection_ends(c);
+	connection_ends(sk, c);
 	if (typed)
 		count_down(open_connections); // the kernel frees what lies in the socket
 	else

@@ -97,7 +97,6 @@ struct bpf_iter__bpf_map {
 #pragma clang attribute pop
 
 enum {
-	TCP_ESTABLISHED = 1,
 	TCP_SYN_SENT = 2,
 	TCP_SYN_RECV = 3,
 	TCP_FIN_WAIT1 = 4,
