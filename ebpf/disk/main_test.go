@@ -174,5 +174,5 @@ func impossible(t *testing.T, err error) {
 func openCollector(tb testing.TB) *load.Collector {
 	tb.Helper()
 	c, err := (&Options{MaxProcesses: 1024}).open(loadtest.Environment(time.Second))
-	return loadtest.Started(tb, c, err)
+	return loadtest.Started(tb, "", c, err)
 }

@@ -226,7 +226,7 @@ func testLost(t *testing.T, g *place) {
 	c, err := load.Start("exits", o, loadtest.Environment(time.Second), func(p *load.Programs) (load.Reader, error) {
 		return newReader(p, 10, slog.New(slog.DiscardHandler)), nil
 	})
-	loadtest.Started(t, c, err)
+	loadtest.Started(t, "", c, err)
 	before := ofHost(t, c)["SIGUSR1"]
 	for range ended {
 		g.start(t, "sleep", "600").killed(t, unix.SIGUSR1)

@@ -280,5 +280,5 @@ func (c *child) killed(t *testing.T, signal syscall.Signal) {
 func openCollector(t *testing.T) *load.Collector {
 	t.Helper()
 	c, err := defaultOptions().open(loadtest.Environment(time.Second))
-	return loadtest.Started(t, c, err)
+	return loadtest.Started(t, "", c, err)
 }

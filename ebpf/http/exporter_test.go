@@ -216,7 +216,7 @@ func expect(t *testing.T, what string, got counts, requests, own int) {
 func newObserver(t *testing.T, hookSet string) *load.Collector {
 	t.Helper()
 	c, err := openAs(time.Second, Options{hookSet: hookSet})
-	loadtest.Require(t, required(hookSet), err)
+	loadtest.Require(t, loadtest.Required(hookSet), err)
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Error(err)

@@ -55,14 +55,6 @@ func eachHookSet(t *testing.T, test func(t *testing.T, hookSet string)) {
 	}
 }
 
-// required reports whether the environment says that the hook set, or any, must work here.
-func required(hookSet string) bool {
-	if hookSet == "" {
-		return os.Getenv("PROMSCOPE_REQUIRE_BPF") == "1"
-	}
-	return slices.Contains(strings.Split(os.Getenv("PROMSCOPE_REQUIRE_HOOKS"), ","), hookSet)
-}
-
 // scaled returns fewer of n where PROMSCOPE_TEST_SCALE says so, as "0.1" for an emulated CPU: a multiple
 // of 10, and 10 at least.
 func scaled(n int) int {
@@ -117,7 +109,7 @@ func missed(tb testing.TB, c *load.Collector) int {
 func newCollectorEvery(tb testing.TB, interval time.Duration, o Options) *load.Collector {
 	tb.Helper()
 	c, err := openEvery(interval, o)
-	loadtest.Require(tb, required(o.hookSet), err)
+	loadtest.Require(tb, loadtest.Required(o.hookSet), err)
 	tb.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			tb.Error(err)

@@ -40,7 +40,7 @@ func TestObserver(t *testing.T) {
 				request(t, before, "/200")
 
 				c, err := openAs(time.Second, Options{hookSet: hookSet, MaxProcesses: 100, MaxConnections: 1000, Ports: only(t, address)})
-				loadtest.Require(t, required(hookSet), err)
+				loadtest.Require(t, loadtest.Required(hookSet), err)
 				defer c.Close()
 				request(t, before, "/200")
 				later := dial(t, address)
@@ -80,7 +80,7 @@ func TestObserverEnds(t *testing.T) {
 		address := freeAddress(t)
 		pid := startGo(t, address)
 		c, err := openAs(time.Second, Options{hookSet: hookSet, MaxProcesses: 100, MaxConnections: 1000, Ports: only(t, address)})
-		loadtest.Require(t, required(hookSet), err)
+		loadtest.Require(t, loadtest.Required(hookSet), err)
 		defer c.Close()
 		conn := dial(t, address)
 		from := portOf(conn.LocalAddr().String())
@@ -111,7 +111,7 @@ func TestObserverPort(t *testing.T) {
 		asked, other := freeAddress(t), freeAddress(t)
 		own, foreign := startGo(t, asked), startGo(t, other)
 		c, err := openAs(time.Second, Options{hookSet: hookSet, MaxProcesses: 100, MaxConnections: 1000, Ports: only(t, asked, other)})
-		loadtest.Require(t, required(hookSet), err)
+		loadtest.Require(t, loadtest.Required(hookSet), err)
 		defer c.Close()
 		dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 			if controlErr := raw.Control(func(fd uintptr) {

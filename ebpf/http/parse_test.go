@@ -55,7 +55,7 @@ func newParser(t testing.TB) func(text string) (status int32, err error) {
 	if errors.Is(err, unix.EINVAL) {
 		t.Skip("this kernel runs no programs for tests: SEC(\"syscall\") is of 5.14:", err)
 	}
-	loadtest.Require(t, required(""), err)
+	loadtest.Require(t, loadtest.Required(""), err)
 	t.Cleanup(func() { collection.Close() })
 	return func(text string) (int32, error) {
 		var out parseContext

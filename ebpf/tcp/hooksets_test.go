@@ -64,42 +64,46 @@ func figuresOf(all map[string][]*dto.Metric, pid string) figures {
 // expect gathers until each process has these figures.
 func expect(t *testing.T, c *load.Collector, want map[*child]figures) map[string][]*dto.Metric {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		all := loadtest.Gather(t, c)
-		wrong := ""
+	return expectAll(t, c, func(all map[string][]*dto.Metric) (wrong string) {
 		for child, want := range want {
 			if diff := cmp.Diff(want, figuresOf(all, child.pid())); diff != "" {
 				wrong += fmt.Sprintf("process %s: (-want +got)\n%s", child.pid(), diff)
 			}
 		}
+		return wrong
+	})
+}
+
+// expectAll gathers until nothing is wrong.
+func expectAll(t *testing.T, c *load.Collector, check func(map[string][]*dto.Metric) string) map[string][]*dto.Metric {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		all := loadtest.Gather(t, c)
+		wrong := check(all)
 		if wrong == "" {
 			return all
 		}
 		if time.Now().After(deadline) {
-			t.Fatal(wrong)
+			t.Fatalf("%s\nmissed: %v", wrong, all[prefix+"hook_runs_missed_total"])
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }
 
 // expectRetransmits gathers until the processes, who have a network namespace for themselves, have retransmitted what the
 // kernel says, and returns that. Its count also has what listeners do, and what could not be sent.
-func expectRetransmits(t *testing.T, c *load.Collector, children ...*child) int {
+func expectRetransmits(t *testing.T, c *load.Collector, children ...*child) (want int) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		before := children[0].do("counter", "snmp", "Tcp", "RetransSegs")
-		all := loadtest.Gather(t, c)[prefix+"retransmits_total"]
-		want, got := children[0].do("counter", "snmp", "Tcp", "RetransSegs"), 0
+	expectAll(t, c, func(all map[string][]*dto.Metric) string {
+		got := 0
 		for _, child := range children {
-			got += int(loadtest.Find(all, "pid", child.pid()).GetCounter().GetValue())
+			got += int(loadtest.Find(all[prefix+"retransmits_total"], "pid", child.pid()).GetCounter().GetValue())
 		}
-		if got == want && want == before {
-			return want
+		if want = children[0].do("counter", "snmp", "Tcp", "RetransSegs"); got != want {
+			return fmt.Sprintf("%d segments were sent again, the kernel says %d", got, want)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d segments were sent again, the kernel says %d", got, want)
-		}
-	}
+		return ""
+	})
+	return want
 }
 
 // plus returns the sum of figures.
@@ -236,12 +240,12 @@ func testWorkers(t *testing.T, c *load.Collector) {
 	client.do("connect", port, 2, 0, "reset")
 	worker.done()
 	want[client] = plus(want[client], figures{"connections out": 2, "resets out": 2})
-	got := expect(t, c, map[*child]figures{client: want[client]})
+	expect(t, c, map[*child]figures{client: want[client]})
 	// It may have been reset before it was accepted: then it is the listener's.
-	both := plus(figuresOf(got, worker.pid()), figuresOf(got, server.pid()))
-	if diff := cmp.Diff(plus(want[worker], want[server], figures{"connections in": 2, "resets in": 2}), both); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
+	both := plus(want[worker], want[server], figures{"connections in": 2, "resets in": 2})
+	expectAll(t, c, func(all map[string][]*dto.Metric) string {
+		return cmp.Diff(both, plus(figuresOf(all, worker.pid()), figuresOf(all, server.pid())))
+	})
 }
 
 // before has connections that were open before the collector.

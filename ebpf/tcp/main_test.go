@@ -413,5 +413,5 @@ func start(tb testing.TB, hookSet string) *load.Collector {
 	o := defaultOptions()
 	o.hookSet = hookSet
 	c, err := o.open(loadtest.Environment(time.Second))
-	return loadtest.Started(tb, c, err)
+	return loadtest.Started(tb, hookSet, c, err)
 }

@@ -328,7 +328,7 @@ func look(file *os.File) (s schedstat, at time.Time, err error) {
 func newCollector(tb testing.TB) *load.Collector {
 	tb.Helper()
 	c, err := defaultOptions().open(loadtest.Environment(time.Second))
-	return loadtest.Started(tb, c, err)
+	return loadtest.Started(tb, "", c, err)
 }
 
 const (

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,11 +24,20 @@ func Environment(interval time.Duration) collector.Environment {
 	return collector.Environment{Interval: interval, Logger: slog.New(slog.DiscardHandler)}
 }
 
-// Started returns the collector that was started, and closes it when the test ends. Where the machine does not allow it,
-// the test skips, unless PROMSCOPE_REQUIRE_BPF is 1.
-func Started(tb testing.TB, c *load.Collector, err error) *load.Collector {
+// Required reports whether the environment says that the hook set, or with "" any, must work here: PROMSCOPE_REQUIRE_HOOKS
+// names some, with commas between, and PROMSCOPE_REQUIRE_BPF is 1.
+func Required(hookSet string) bool {
+	if hookSet == "" {
+		return os.Getenv("PROMSCOPE_REQUIRE_BPF") == "1"
+	}
+	return slices.Contains(strings.Split(os.Getenv("PROMSCOPE_REQUIRE_HOOKS"), ","), hookSet)
+}
+
+// Started returns the collector that was started with a hook set, or with "" any, and closes it when the test ends. Where the
+// machine does not allow it, the test skips, unless it is Required.
+func Started(tb testing.TB, hookSet string, c *load.Collector, err error) *load.Collector {
 	tb.Helper()
-	Require(tb, os.Getenv("PROMSCOPE_REQUIRE_BPF") == "1", err)
+	Require(tb, Required(hookSet), err)
 	tb.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			tb.Error(err)
