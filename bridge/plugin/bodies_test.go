@@ -67,25 +67,24 @@ func (b *bodies) publish() {
 		}
 	}
 	b.report.Apply(mapping.Result{At: at, Points: points})
+	b.mu.Lock() // whoever has read this publication finds it among the candidates
+	defer b.mu.Unlock()
 	b.report.Publish(at)
-	b.mu.Lock()
 	b.kept[n%bodiesKept] = b.report.published.Load()
-	b.mu.Unlock()
 	b.last.Store(n)
 }
 
-// candidates are the publications that a poll may have got that began after the first of the numbers, and
-// ended before the last; false if they are not kept any more.
-func (b *bodies) candidates(first, last int64) ([]*published, bool) {
+// candidates are the publications that a poll may have got that began after the one of that number, and has
+// ended; false if they are not kept any more.
+func (b *bodies) candidates(first int64) ([]*published, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	last := b.last.Load()
 	var all []*published
-	for n := first; n <= last; n++ {
-		if p := b.kept[n%bodiesKept]; p != nil {
-			all = append(all, p)
-		}
+	for n := max(first, last-bodiesKept+1); n <= last; n++ {
+		all = append(all, b.kept[n%bodiesKept])
 	}
-	return all, b.last.Load()-first < bodiesKept
+	return all, last-first < bodiesKept
 }
 
 // wasPublished tells whether a body is one that was published, or the beginning of one.
@@ -123,8 +122,7 @@ func (b *bodies) poll(ctx context.Context, c *bodiesClient) {
 	within, cancel := context.WithTimeout(ctx, c.deadline)
 	defer cancel()
 	body, length, err := c.get(within)
-	// A publication may be in force a moment before its number is.
-	all, kept := b.candidates(first, b.last.Load()+1)
+	all, kept := b.candidates(first)
 	b.read.Add(int64(len(body)))
 	// On a machine that is busy the server ends connections whose request comes late.
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) && !errors.Is(err, os.ErrDeadlineExceeded) {
