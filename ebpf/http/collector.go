@@ -105,5 +105,14 @@ func (r *reader) Report(status *collector.Status) error {
 		name := strings.ToUpper(f.fact[:1]) + f.fact[1:]
 		status.Facts = append(status.Facts, collector.Fact{Name: name, Value: strconv.FormatUint(own[f.source], 10)})
 	}
+	for _, w := range []struct{ source, what, remedy string }{
+		{varLostRequests, "requests were not counted: more processes serve than max_processes", "raise max_processes"},
+		{varLostConnectionsLimit, "connections were not counted: more are open than max_connections", "raise max_connections"},
+		{varLostConnectionsMemory, "connections were not counted: the kernel had no memory for them", "give the machine more memory"},
+	} {
+		if n := own[w.source]; n > 0 {
+			status.Warnings = append(status.Warnings, collector.Warning{Reason: fmt.Sprintf("%d %s", n, w.what), Remedy: w.remedy})
+		}
+	}
 	return nil
 }

@@ -270,11 +270,23 @@ func TestConnectionLimit(t *testing.T) {
 		if got := own(t, c, "promscope_http_connections_lost_total"); got != 7 {
 			t.Errorf("%v connections lost", got)
 		}
+		warned(t, c, "7 connections were not counted", "raise max_connections")
 		for _, conn := range conns {
 			conn.Close()
 		}
 		eventually(t, 5*time.Second, func() bool { return own(t, c, "promscope_http_connections") == 0 }, "connections are not released")
 	})
+}
+
+// warned tests that the page and doctor warn, and say what helps.
+func warned(t *testing.T, c *load.Collector, reason, remedy string) {
+	t.Helper()
+	warnings := c.Status().Warnings
+	if !slices.ContainsFunc(warnings, func(w collector.Warning) bool {
+		return strings.HasPrefix(w.Reason, reason) && w.Remedy == remedy
+	}) {
+		t.Errorf("warnings: %+v", warnings)
+	}
 }
 
 // TestProcessLimit has more servers than slots: those without requests make room.
@@ -291,6 +303,7 @@ func TestProcessLimit(t *testing.T) {
 	if got := own(t, c, "promscope_http_requests_lost_total"); got != 1 {
 		t.Fatalf("%v requests lost", got)
 	}
+	warned(t, c, "1 requests were not counted", "raise max_processes")
 	last := dial(t, addresses[2])
 	eventually(t, 5*time.Second, func() bool {
 		request(t, last, "/200")
