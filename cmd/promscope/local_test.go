@@ -251,7 +251,7 @@ func terminate(t *testing.T, p *process) {
 	}
 }
 
-func awaitListener(t testing.TB, address string) {
+func awaitListener(t *testing.T, address string) {
 	t.Helper()
 	eventually(t, 20*time.Second, "listening on "+address, func() error {
 		conn, err := net.Dial("tcp", address)
@@ -263,7 +263,7 @@ func awaitListener(t testing.TB, address string) {
 }
 
 // startNginx runs nginx with a page and stub_status.
-func startNginx(t testing.TB, address string) *process {
+func startNginx(t *testing.T, address string) *process {
 	t.Helper()
 	path := program(t, "nginx", "nginx")
 	dir := t.TempDir()
