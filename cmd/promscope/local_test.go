@@ -241,7 +241,7 @@ func within(t *testing.T, client *probetest.Client, began time.Time, limit time.
 }
 
 // terminate ends a program as an operator does.
-func terminate(t *testing.T, p *process) {
+func terminate(t testing.TB, p *process) {
 	t.Helper()
 	_ = p.Process.Signal(syscall.SIGTERM)
 	select {
@@ -251,7 +251,7 @@ func terminate(t *testing.T, p *process) {
 	}
 }
 
-func awaitListener(t *testing.T, address string) {
+func awaitListener(t testing.TB, address string) {
 	t.Helper()
 	eventually(t, 20*time.Second, "listening on "+address, func() error {
 		conn, err := net.Dial("tcp", address)
@@ -263,7 +263,7 @@ func awaitListener(t *testing.T, address string) {
 }
 
 // startNginx runs nginx with a page and stub_status.
-func startNginx(t *testing.T, address string) *process {
+func startNginx(t testing.TB, address string) *process {
 	t.Helper()
 	path := program(t, "nginx", "nginx")
 	dir := t.TempDir()

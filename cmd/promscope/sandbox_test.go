@@ -93,7 +93,7 @@ func furnish() error {
 
 // unmet skips the test for want of something, or fails it where everything has to
 // be there.
-func unmet(t *testing.T, format string, args ...any) {
+func unmet(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv(requireServers) == "1" {
 		t.Fatalf(format, args...)
@@ -103,7 +103,7 @@ func unmet(t *testing.T, format string, args ...any) {
 
 // program returns the path of the first of the programs that is installed, or
 // else what Debian calls it.
-func program(t *testing.T, pkg string, names ...string) string {
+func program(t testing.TB, pkg string, names ...string) string {
 	t.Helper()
 	for _, name := range names {
 		for _, path := range []string{name, "/usr/sbin/" + name} {
