@@ -129,7 +129,8 @@ func BenchmarkEvaluateFixed(b *testing.B) {
 	}
 }
 
-// BenchmarkParse is a configuration with the presets of the default. It tells what their rules keep of the heap.
+// BenchmarkParse is a configuration with the presets of the default. It tells what their rules
+// keep of the heap.
 func BenchmarkParse(b *testing.B) {
 	parse := func() (set *Set) {
 		var rules []*Rule

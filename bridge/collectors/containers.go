@@ -16,7 +16,8 @@ import (
 	"github.com/promscope/promscope/mapping/cgroup"
 )
 
-// The labels by which collectors name processes, and cgroups: by their path below the root of the hierarchy.
+// The labels by which collectors name processes, and cgroups: by their path below the root of
+// the hierarchy.
 const (
 	labelPID    = "pid"
 	labelCgroup = "cgroup"

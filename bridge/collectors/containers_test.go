@@ -45,7 +45,8 @@ requests{pid="none",zone="a"} 3
 	}
 }
 
-// What is counted of a cgroup belongs to the container and the pod that its path names, also where pids name nothing.
+// What is counted of a cgroup belongs to the container and the pod that its path names, also
+// where pids name nothing.
 func TestContainerGathererCgroup(t *testing.T) {
 	id := strings.Repeat("1234abcd", 8)
 	const pod = "0b21f5f0-6d1b-4d5e-9f3c-0a2b5e0e9d11"

@@ -15,11 +15,12 @@ import (
 	"github.com/promscope/promscope/bridge/plugin/probetest"
 )
 
-// What the built-in collectors take, all together and each alone: of a build, of processes that come and go, of a web server
-// that has all the load that it can take, and of a machine that does nothing. Each turn has one run with them and one
-// without any, in changing order, and the figure is the median of the turns' ratios. What counts is CPU time, for other
-// programs disturb it less than they do the clock: that of the work, with what the programs in the kernel take in its
-// context.
+// What the built-in collectors take, all together and each alone: of a build, of processes that
+// come and go, of a web server that has all the load that it can take, and of a machine that
+// does nothing. Each turn has one run with them and one without any, in changing order, and the
+// figure is the median of the turns' ratios. What counts is CPU time, for other programs
+// disturb it less than they do the clock: that of the work, with what the programs in the
+// kernel take in its context.
 //
 //	go test ./cmd/promscope -run '^$' -bench Collectors -benchtime 5x -timeout 60m
 func BenchmarkCollectors(b *testing.B) {
@@ -160,7 +161,8 @@ func requestCost(b *testing.B, address string, master int) float64 {
 	return (servers() - before + cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds() / n
 }
 
-// idleCosts reports what promscope takes of a CPU, with a poll each second, while nothing is asked of the machine.
+// idleCosts reports what promscope takes of a CPU, with a poll each second, while nothing is
+// asked of the machine.
 func idleCosts(b *testing.B) {
 	share := func(names ...string) float64 {
 		p := startPlugin(b, costConfig(names...))

@@ -53,10 +53,10 @@ type expectation struct {
 	value func(says account, from, to time.Time) (least, greatest float64)
 }
 
-// TestEverything runs at once, with the presets and the discovery of no configuration, all servers and exporters of
-// the presets that are installed, under a steady load. Each metric of each node is what
-// the server itself says: nothing is missing, nothing is on another node, and nothing is
-// there that nobody knows the truth of.
+// TestEverything runs at once, with the presets and the discovery of no configuration, all
+// servers and exporters of the presets that are installed, under a steady load. Each metric of
+// each node is what the server itself says: nothing is missing, nothing is on another node, and
+// nothing is there that nobody knows the truth of.
 func TestEverything(t *testing.T) {
 	t.Parallel()
 	if !inSandbox(t, ownNetwork|ownProcesses, nodeExporter) {

@@ -84,8 +84,9 @@ controls { };
 	awaitListener(t, address)
 }
 
-// TestOwnRequests scrapes exporters that ask their servers over HTTP. While nobody else asks, neither the host nor a process has
-// HTTP metrics, and `explain` says why. When somebody asks one of the servers, that one has them, and the host.
+// TestOwnRequests scrapes exporters that ask their servers over HTTP. While nobody else asks,
+// neither the host nor a process has HTTP metrics, and `explain` says why. When somebody asks
+// one of the servers, that one has them, and the host.
 func TestOwnRequests(t *testing.T) {
 	t.Parallel()
 	servers := map[string]string{} // addresses by name

@@ -61,8 +61,8 @@ type Collector interface {
 
 // InKernel is a Collector whose programs run in the kernel.
 type InKernel interface {
-	// KernelTime returns the CPU time that the programs have taken, as far as the kernel counts it: it does while the
-	// sysctl kernel.bpf_stats_enabled is 1.
+	// KernelTime returns the CPU time that the programs have taken, as far as the kernel counts
+	// it: it does while the sysctl kernel.bpf_stats_enabled is 1.
 	KernelTime() time.Duration
 }
 

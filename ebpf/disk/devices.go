@@ -14,7 +14,8 @@ import (
 
 const bucketBounds = 31
 
-// bounds returns the upper bounds of the histogram's buckets, ascending: five a decade (ISO 3: R5), from 10 µs to 10 s.
+// bounds returns the upper bounds of the histogram's buckets, ascending: five a decade (ISO 3:
+// R5), from 10 µs to 10 s.
 func bounds() [bucketBounds]time.Duration {
 	var out [bucketBounds]time.Duration
 	for i := range out {
@@ -70,7 +71,8 @@ func newDevices() (*devices, error) {
 	return d, nil
 }
 
-// gather returns the series. What has none yet has counted since the time given. A device that is gone is forgotten.
+// gather returns the series. What has none yet has counted since the time given. A device that
+// is gone is forgotten.
 func (d *devices) gather(m *ebpf.Map, since time.Time) ([]prometheus.Metric, error) {
 	all, err := d.stats.ProcDiskstats()
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
-// TestHookSets compares what is counted of a device and of a process with what was asked of them, and with what the
-// kernel says of them in /proc/diskstats and /proc/PID/io.
+// TestHookSets compares what is counted of a device and of a process with what was asked of
+// them, and with what the kernel says of them in /proc/diskstats and /proc/PID/io.
 func TestHookSets(t *testing.T) {
 	for _, set := range hookSets() {
 		t.Run(set.Name, testCounts)
@@ -87,7 +87,8 @@ func testCounts(t *testing.T) {
 		t.Errorf("in flight on an idle device: %v", m)
 	}
 
-	// What a process does last is counted when it has ended, and all of what one does that was not there before.
+	// What a process does last is counted when it has ended, and all of what one does that was
+	// not there before.
 	p.do("write", path, 5)
 	p.end()
 	q := startChild(t)

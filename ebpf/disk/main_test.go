@@ -120,8 +120,8 @@ func (c *child) end() {
 	}
 }
 
-// device returns a block device that nothing else uses, and its name: the one that PROMSCOPE_TEST_DISK names, whose content
-// is overwritten, or else a loop device.
+// device returns a block device that nothing else uses, and its name: the one that
+// PROMSCOPE_TEST_DISK names, whose content is overwritten, or else a loop device.
 func device(t *testing.T) (path, name string) {
 	t.Helper()
 	if path = os.Getenv("PROMSCOPE_TEST_DISK"); path != "" {

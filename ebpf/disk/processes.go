@@ -16,8 +16,8 @@ import (
 const (
 	// keepAtLeast is for how long a process is exposed after its end.
 	keepAtLeast = 2 * time.Second
-	// quietAfter is for how long a process is exposed after it last read or wrote. Nearly all processes have read
-	// something once: their own program.
+	// quietAfter is for how long a process is exposed after it last read or wrote. Nearly all
+	// processes have read something once: their own program.
 	quietAfter = 5 * time.Minute
 )
 
@@ -52,8 +52,8 @@ type counter struct {
 	moved time.Time // when the total was last seen to have grown
 }
 
-// grow takes in a total that was read at the time now, and last at the other time. It falls short where a thread ends just
-// then: its bytes are in neither sum.
+// grow takes in a total that was read at the time now, and last at the other time. It falls
+// short where a thread ends just then: its bytes are in neither sum.
 func (c *counter) grow(total uint64, now, last time.Time) {
 	if total <= c.total {
 		return
@@ -94,8 +94,8 @@ func (p *process) moved() (last time.Time) {
 	return last
 }
 
-// processes knows the processes of the machine that have read or written. It exposes what they do from the first gathering
-// on, so that a counter begins with 0.
+// processes knows the processes of the machine that have read or written. It exposes what they
+// do from the first gathering on, so that a counter begins with 0.
 type processes struct {
 	most    int           // that are exposed
 	keep    time.Duration // that a process is exposed after its end
@@ -104,7 +104,8 @@ type processes struct {
 	leftOut int       // of the last gathering
 }
 
-// update takes in what was read at the time now. What processes did that have ended comes after the living ones.
+// update takes in what was read at the time now. What processes did that have ended comes after
+// the living ones.
 func (p *processes) update(now time.Time, living, ended []usage) {
 	sums := make(map[owner]*usage, len(living))
 	for i := range living {
@@ -160,8 +161,8 @@ func (p *processes) take(now time.Time, u *usage) *process {
 	return known
 }
 
-// exposed returns the processes that have series: those that did something last. Of those that had the same pid one after
-// the other, it is the last.
+// exposed returns the processes that have series: those that did something last. Of those that
+// had the same pid one after the other, it is the last.
 func (p *processes) exposed() []*process {
 	latest := make(map[uint64]*process, len(p.all))
 	for _, known := range p.all {

@@ -6,7 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// keepFor is for how long a cgroup has series after the last process that a signal ended there. It is more than rules look back.
+// keepFor is for how long a cgroup has series after the last process that a signal ended there.
+// It is more than rules look back.
 const keepFor = 10 * time.Minute
 
 // counter is a counter and its birth.

@@ -101,7 +101,8 @@ func TestCgroups(t *testing.T) {
 	}
 }
 
-// The log names the first one at once, and then the last one of each ten seconds with how many more there were.
+// The log names the first one at once, and then the last one of each ten seconds with how many
+// more there were.
 func TestNews(t *testing.T) {
 	start := time.Unix(1_700_000_000, 0)
 	var (
@@ -122,7 +123,8 @@ func TestNews(t *testing.T) {
 	}
 }
 
-// All signals that end a process by default have a series from the start (signal(7)); others once they have ended one.
+// All signals that end a process by default have a series from the start (signal(7)); others
+// once they have ended one.
 func TestBySignal(t *testing.T) {
 	counts := make([]uint64, 128)
 	counts[9], counts[34], counts[64] = 4, 1, 2

@@ -21,8 +21,9 @@ import (
 	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
-// TestHookSets compares what is counted with what wait(2) says of each process, and with what the kernel counts of
-// those that it kills out of memory. Other processes of the machine may end meanwhile: exact are the counts of a cgroup.
+// TestHookSets compares what is counted with what wait(2) says of each process, and with what
+// the kernel counts of those that it kills out of memory. Other processes of the machine may
+// end meanwhile: exact are the counts of a cgroup.
 func TestHookSets(t *testing.T) {
 	for _, set := range hookSets() {
 		t.Run(set.Name, func(t *testing.T) {
@@ -158,7 +159,8 @@ func awaitState(t *testing.T, pid int, state string) {
 	t.Fatalf("process %d does not become %s", pid, state)
 }
 
-// testMemory has the kernel kill a process that takes more memory than its cgroup has. One that is killed otherwise is none.
+// testMemory has the kernel kill a process that takes more memory than its cgroup has. One that
+// is killed otherwise is none.
 func testMemory(t *testing.T, c *load.Collector, g *place) {
 	limit, events := "memory.max", "memory.events"
 	if g.version == 1 {

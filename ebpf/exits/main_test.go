@@ -83,7 +83,8 @@ func threads() int {
 	return len(tasks)
 }
 
-// endFirst ends the first thread of the process, be it this one or one that runs goroutines. The runtime goes on without.
+// endFirst ends the first thread of the process, be it this one or one that runs goroutines.
+// The runtime goes on without.
 func endFirst() {
 	try := func() {
 		runtime.LockOSThread()
@@ -113,8 +114,8 @@ type place struct {
 	version int
 }
 
-// hierarchies returns where a test can make cgroups that the collector tells: where the memory controller is, and the one of
-// version 2.
+// hierarchies returns where a test can make cgroups that the collector tells: where the memory
+// controller is, and the one of version 2.
 func hierarchies(t *testing.T) (memory, unified *procfs.MountInfo) {
 	t.Helper()
 	mounts, err := procfs.GetMounts()

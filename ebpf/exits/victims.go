@@ -65,8 +65,8 @@ func signalName(number uint32) string {
 	return unix.SignalName(syscall.Signal(number))
 }
 
-// bySignal names what is counted for each signal. A signal that a process survives by default has no name while it has
-// ended none (signal(7)).
+// bySignal names what is counted for each signal. A signal that a process survives by default
+// has no name while it has ended none (signal(7)).
 func bySignal(counts []uint64) map[string]uint64 {
 	named := make(map[string]uint64, realTime)
 	for number, n := range counts[1:] {

@@ -6,8 +6,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// births knows since when each series counts: since the gathering before the first that has it, which saw that
-// nothing was counted. A counter is not exposed while it is 0.
+// births knows since when each series counts: since the gathering before the first that has it,
+// which saw that nothing was counted. A counter is not exposed while it is 0.
 type births struct {
 	last   *timestamppb.Timestamp // when the last gathering began, or the collector
 	before map[birth]*timestamppb.Timestamp

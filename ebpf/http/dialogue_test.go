@@ -30,13 +30,14 @@ const (
 
 func code(n int) string { return fmt.Sprintf("HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n", n) }
 
-// dialogue is what the two sides of a connection send, write by write, and what of it counts for the server.
+// dialogue is what the two sides of a connection send, write by write, and what of it counts
+// for the server.
 type dialogue struct {
 	name  string
 	steps []step
 	want  map[string]int // responses that answer a request, by code
-	// unanswered requests at the end of the connection, requests answered that came while another waited, and responses
-	// that answer nothing
+	// unanswered requests at the end of the connection, requests answered that came while
+	// another waited, and responses that answer nothing
 	unanswered, pipelined, unasked int
 }
 

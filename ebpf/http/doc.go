@@ -7,7 +7,8 @@
 //
 // Three sets of hooks serve, see hookSets. They share the state machine (bpf/connection.h).
 //
-// What is counted, and where its edges are, is in docs/collectors-http.md. In short: a request line begins a request, its
-// framing tells where it ends (bpf/scan.h), and a status line answers the one that has waited the longest. Responses that
-// no request waits for, and requests that promscope itself makes, are counted apart.
+// What is counted, and where its edges are, is in docs/collectors-http.md. In short: a request
+// line begins a request, its framing tells where it ends (bpf/scan.h), and a status line
+// answers the one that has waited the longest. Responses that no request waits for, and
+// requests that promscope itself makes, are counted apart.
 package http

@@ -228,8 +228,9 @@ func newObserver(t *testing.T, hookSet string) *load.Collector {
 	return c
 }
 
-// TestExporter has exporters that ask a server while they are asked themselves: by the collector's own process, by another one,
-// and by both. Each has a connection to its server that it used before.
+// TestExporter has exporters that ask a server while they are asked themselves: by the
+// collector's own process, by another one, and by both. Each has a connection to its server
+// that it used before.
 func TestExporter(t *testing.T) {
 	eachHookSet(t, func(t *testing.T, hookSet string) {
 		type scene struct {
@@ -322,7 +323,8 @@ func TestExporterHeld(t *testing.T) {
 	})
 }
 
-// TestWorker scrapes processes that ask a server all the time. All counts but what they ask during a scrape.
+// TestWorker scrapes processes that ask a server all the time. All counts but what they ask
+// during a scrape.
 func TestWorker(t *testing.T) {
 	eachHookSet(t, func(t *testing.T, hookSet string) {
 		for _, works := range []string{"keep", "close"} {

@@ -73,8 +73,8 @@ func patience(d time.Duration) time.Duration {
 	return d
 }
 
-// openWith opens a collector with defaults for what the options leave out. It counts what this process asks: most tests are
-// client and collector in one.
+// openWith opens a collector with defaults for what the options leave out. It counts what this
+// process asks: most tests are client and collector in one.
 func openWith(o Options) (*load.Collector, error) { return openEvery(time.Second, o) }
 
 func openEvery(interval time.Duration, o Options) (*load.Collector, error) {

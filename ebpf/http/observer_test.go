@@ -16,8 +16,9 @@ import (
 	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
-// TestObserver asks a server from the collector's own process and from another. Only the other's requests are traffic, on
-// connections from before the collector and later, over IPv4, IPv6, and IPv4 on a socket of IPv6.
+// TestObserver asks a server from the collector's own process and from another. Only the
+// other's requests are traffic, on connections from before the collector and later, over IPv4,
+// IPv6, and IPv4 on a socket of IPv6.
 func TestObserver(t *testing.T) {
 	curl, err := exec.LookPath("curl")
 	if err != nil {
@@ -100,8 +101,9 @@ func TestObserverEnds(t *testing.T) {
 	})
 }
 
-// TestObserverPort asks two servers from one port at a time: one from the collector's own process, one from another.
-// The kernel gives a port to several connections where it runs short of them.
+// TestObserverPort asks two servers from one port at a time: one from the collector's own
+// process, one from another. The kernel gives a port to several connections where it runs short
+// of them.
 func TestObserverPort(t *testing.T) {
 	socat, err := exec.LookPath("socat")
 	if err != nil {

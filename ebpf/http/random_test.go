@@ -21,9 +21,9 @@ var (
 	sequences = flag.Int("sequences", 10_000, "that TestRandom plays")
 )
 
-// TestRandom plays sequences of valid messages, cut anywhere into writes and reads, and compares what is counted after
-// each step with what was generated: codes, requests in flight, requests that were pipelined, responses that answer
-// nothing, and the sum of the latencies.
+// TestRandom plays sequences of valid messages, cut anywhere into writes and reads, and
+// compares what is counted after each step with what was generated: codes, requests in flight,
+// requests that were pipelined, responses that answer nothing, and the sum of the latencies.
 //
 // These it leaves out, which are inexact by design (docs/collectors-http.md):
 //   - "a body like a response": parts of a response's body that begin with a status line, when no request waits

@@ -19,8 +19,8 @@ var (
 	update = flag.Bool("update", false, "write the tables of the documentation")
 )
 
-// Which tests run in a guest: these functions, of every package under ebpf/ that has some of them. Each of a collector's
-// has a subtest for every hook set that it is about, by its name.
+// Which tests run in a guest: these functions, of every package under ebpf/ that has some of
+// them. Each of a collector's has a subtest for every hook set that it is about, by its name.
 const (
 	everywhere = `^(TestHookSets|TestBeside)$`
 	preempted  = `^TestPaced$`
@@ -78,8 +78,8 @@ func (g guest) name(r run) string {
 	return name
 }
 
-// TestMatrix boots every guest, as many at a time as -test.parallel says, and compares what the tests in them say with
-// the tables of the documentation.
+// TestMatrix boots every guest, as many at a time as -test.parallel says, and compares what the
+// tests in them say with the tables of the documentation.
 func TestMatrix(t *testing.T) {
 	if *cache == "" {
 		t.Skip("make kernels boots kernels in virtual machines")
@@ -161,7 +161,8 @@ func testsOf(t *testing.T, dir, pattern string) []string {
 	return tests
 }
 
-// build makes what a guest runs, and returns the files: the tests of the packages under ebpf/, promscope and node_exporter.
+// build makes what a guest runs, and returns the files: the tests of the packages under ebpf/,
+// promscope and node_exporter.
 func build(t *testing.T, architecture string) []string {
 	t.Helper()
 	out := filepath.Join(*cache, "build-"+architecture)
@@ -205,7 +206,8 @@ func nodeExporter(t *testing.T, out, architecture string) string {
 	return path
 }
 
-// boot runs the guest's tests in it and returns what they say of each hook set. A test that fails there fails here.
+// boot runs the guest's tests in it and returns what they say of each hook set. A test that
+// fails there fails here.
 func boot(t *testing.T, g guest, files []string) []row {
 	t.Helper()
 	script := []string{"echo \"release $(uname -r)\""}

@@ -21,8 +21,8 @@ import (
 
 const exporterAddress = "127.0.0.1:9100"
 
-// startNodeExporter runs node_exporter until the test ends and returns its pid. Only the guests of TestMatrix have the
-// binaries beside the tests.
+// startNodeExporter runs node_exporter until the test ends and returns its pid. Only the guests
+// of TestMatrix have the binaries beside the tests.
 func startNodeExporter(t *testing.T) int {
 	t.Helper()
 	for _, name := range []string{"./promscope", "./node_exporter"} {
@@ -67,8 +67,8 @@ func runPromscope(t *testing.T, arguments ...string) []byte {
 	return stdout.Bytes()
 }
 
-// TestBeside runs the doctor and makes a report beside a node_exporter: one after the other, for on an emulated CPU the
-// start of either takes seconds.
+// TestBeside runs the doctor and makes a report beside a node_exporter: one after the other,
+// for on an emulated CPU the start of either takes seconds.
 func TestBeside(t *testing.T) {
 	pid := startNodeExporter(t)
 	t.Run("doctor", testDoctor)
@@ -227,7 +227,8 @@ func waitForDisk(t *testing.T) {
 	})
 }
 
-// testReport compares a report with what node_exporter, whose pid is given, and the kernel said while it was made.
+// testReport compares a report with what node_exporter, whose pid is given, and the kernel said
+// while it was made.
 func testReport(t *testing.T, pid int) {
 	waitForDisk(t)
 	config := filepath.Join(t.TempDir(), "promscope.yml")
@@ -275,8 +276,8 @@ presets: {include: [http, client_golang, client_golang/full, process, node_expor
 	if err != nil {
 		t.Fatal(err)
 	}
-	// checkMean compares the mean of the last n samples. Rates of a collector are of one second each: five of them are
-	// the rate of five seconds, which a slow guest's samples can tell.
+	// checkMean compares the mean of the last n samples. Rates of a collector are of one second
+	// each: five of them are the rate of five seconds, which a slow guest's samples can tell.
 	checkMean := func(topology nodes, id, metric string, n int, want bounds, tolerance float64) {
 		t.Helper()
 		samples := topology.Nodes[id].Metrics[metric].Samples

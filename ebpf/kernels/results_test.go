@@ -124,8 +124,9 @@ func rowsOf(guest, release, collector string, results []result) []row {
 	return rows
 }
 
-// summarize says what the tests of one hook set come to, and how many instructions the verifier read for its programs.
-// A test goes by the name of its part below the hook set, where it has parts, and else by its own.
+// summarize says what the tests of one hook set come to, and how many instructions the verifier
+// read for its programs. A test goes by the name of its part below the hook set, where it has
+// parts, and else by its own.
 func summarize(results []result) (outcome, verified string) {
 	var bad, passes []string
 	reason, total, largest, name := "", 0, 0, ""
@@ -182,8 +183,8 @@ func summarize(results []result) (outcome, verified string) {
 // servingLine is what the doctor says of a collector that runs, as TestBeside logs it.
 var servingLine = regexp.MustCompile(`ok collector (\w+): .*, by (\w+)`)
 
-// markServing notes in the rows which hook set promscope chooses in a guest, in the kernel's own mode of preemption: as
-// the doctor there says.
+// markServing notes in the rows which hook set promscope chooses in a guest, in the kernel's
+// own mode of preemption: as the doctor there says.
 func markServing(rows []row, console string) {
 	for _, match := range servingLine.FindAllStringSubmatch(console, -1) {
 		for i, r := range rows {
@@ -250,7 +251,8 @@ func table(text string) (before string, rows []row, after string, err error) {
 	return before + begin, rows, end + after, nil
 }
 
-// compare says in what the documented rows differ from those that were found. Of a run that is not complete, only the guests that ran count.
+// compare says in what the documented rows differ from those that were found. Of a run that is
+// not complete, only the guests that ran count.
 func compare(documented, found []row, complete bool) []string {
 	settled := func(rows []row) []string {
 		var lines []string
@@ -346,7 +348,8 @@ func TestResults(t *testing.T) {
 	}
 }
 
-// TestCompare changes a documented table and expects to be told, but for what each release of a kernel changes.
+// TestCompare changes a documented table and expects to be told, but for what each release of a
+// kernel changes.
 func TestCompare(t *testing.T) {
 	found := []row{
 		{guest: "5.10 amd64", release: "5.10.0-46", hooks: "one", result: "passes", verified: "42"},

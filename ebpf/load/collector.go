@@ -12,8 +12,8 @@ import (
 	"github.com/promscope/promscope/ebpf/collector"
 )
 
-// Reader makes series of what programs have counted. No two of its methods run at a time, and none after the
-// programs are closed; Describe may be called at any time.
+// Reader makes series of what programs have counted. No two of its methods run at a time, and
+// none after the programs are closed; Describe may be called at any time.
 type Reader interface {
 	// Describe sends the descriptions of the series.
 	Describe(ch chan<- *prometheus.Desc)
@@ -36,9 +36,9 @@ type Collector struct {
 	closed bool
 }
 
-// Start loads and attaches the programs of the collector with that name, and makes their reader. It says in the
-// log which hook set serves, and why a better one does not. The error is a *collector.Error where the machine does
-// not allow it.
+// Start loads and attaches the programs of the collector with that name, and makes their
+// reader. It says in the log which hook set serves, and why a better one does not. The error is
+// a *collector.Error where the machine does not allow it.
 func Start(name string, o Object, env collector.Environment, read func(*Programs) (Reader, error)) (*Collector, error) {
 	p, err := Open(o)
 	if err != nil {

@@ -43,8 +43,8 @@ func (k *Kernel) AllocatesOnDemand() bool {
 	return k.btf.TypeByName("bpf_mem_alloc", &s) == nil
 }
 
-// Parameter returns the place of a function's parameter, from 1 on. It is 0 when there is no such function, or when
-// that has no such parameter.
+// Parameter returns the place of a function's parameter, from 1 on. It is 0 when there is no
+// such function, or when that has no such parameter.
 func (k *Kernel) Parameter(function, name string) int {
 	var f *btf.Func
 	if k.btf.TypeByName(function, &f) != nil {
@@ -57,8 +57,9 @@ func (k *Kernel) Parameter(function, name string) int {
 	return 1 + slices.IndexFunc(proto.Params, func(p btf.FuncParam) bool { return p.Name == name })
 }
 
-// Argument returns the place of a tracepoint's argument that points to a struct of that name, from 0 on. It is negative when
-// there is no such tracepoint, or when that has no such argument.
+// Argument returns the place of a tracepoint's argument that points to a struct of that name,
+// from 0 on. It is negative when there is no such tracepoint, or when that has no such
+// argument.
 func (k *Kernel) Argument(tracepoint, structure string) int {
 	var t *btf.Typedef
 	if k.btf.TypeByName("btf_trace_"+tracepoint, &t) != nil {

@@ -64,7 +64,8 @@ func Open(o Object) (*Programs, error) {
 	return o.choose(k, spec)
 }
 
-// thisKernel looks at the kernel that runs. It is an error if promscope lacks the capabilities to load programs.
+// thisKernel looks at the kernel that runs. It is an error if promscope lacks the capabilities
+// to load programs.
 func thisKernel() (*Kernel, error) {
 	missing, err := MissingCapabilities()
 	if err == nil && len(missing) > 0 {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadMap calls each with the entries of a hash map, which it reads in batches. The value is each's to keep. An entry
-// that is added or deleted meanwhile may be left out.
+// ReadMap calls each with the entries of a hash map, which it reads in batches. The value is
+// each's to keep. An entry that is added or deleted meanwhile may be left out.
 func ReadMap[K, V any](m *ebpf.Map, each func(K, *V)) error {
 	// The kernel, too, allocates room for a batch: 64 of the largest values are 43 kB.
 	const batch = 64

@@ -83,8 +83,8 @@ func newReader(p *load.Programs, most int, keep time.Duration) (*reader, error) 
 func (r *reader) update() error {
 	now := time.Now()
 	totals := map[owner]*total{}
-	// Before the sockets: what one has counted that is closed in between is missed until the next time, and never there
-	// twice.
+	// Before the sockets: what one has counted that is closed in between is missed until the
+	// next time, and never there twice.
 	if err := load.ReadMap(r.programs.Collection.Maps[mapProcesses], func(o owner, c *counted) {
 		totals[o] = &total{counts: c.Counts, comm: c.Comm}
 	}); err != nil {

@@ -48,7 +48,8 @@ func connections(b *testing.B) {
 	}
 }
 
-// BenchmarkGather gathers beside as many connections more as PROMSCOPE_TEST_CONNECTIONS says; each has two sockets.
+// BenchmarkGather gathers beside as many connections more as PROMSCOPE_TEST_CONNECTIONS says;
+// each has two sockets.
 func BenchmarkGather(b *testing.B) {
 	c := start(b, "")
 	n, _ := strconv.Atoi(os.Getenv("PROMSCOPE_TEST_CONNECTIONS")) // none if it says nothing

@@ -13,8 +13,8 @@ import (
 	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
-// TestHookSets has processes do so many things of each kind, and compares what is counted of each of them, and what the
-// kernel counts of their network namespace.
+// TestHookSets has processes do so many things of each kind, and compares what is counted of
+// each of them, and what the kernel counts of their network namespace.
 func TestHookSets(t *testing.T) {
 	for _, set := range hookSets() {
 		t.Run(set.Name, func(t *testing.T) {
@@ -38,8 +38,8 @@ func TestHookSets(t *testing.T) {
 // figures are what is counted of a process, by the name of the series and the value of its third label.
 type figures map[string]float64
 
-// figuresOf returns what is counted of a process, but for what it sends again: on a busy machine that is anything. What is 0
-// is not there.
+// figuresOf returns what is counted of a process, but for what it sends again: on a busy
+// machine that is anything. What is 0 is not there.
 func figuresOf(all map[string][]*dto.Metric, pid string) figures {
 	f := figures{}
 	for name, series := range all {
@@ -89,8 +89,9 @@ func expectAll(t *testing.T, c *load.Collector, check func(map[string][]*dto.Met
 	}
 }
 
-// expectRetransmits gathers until the processes, who have a network namespace for themselves, have retransmitted what the
-// kernel says, and returns that. Its count also has what listeners do, and what could not be sent.
+// expectRetransmits gathers until the processes, who have a network namespace for themselves,
+// have retransmitted what the kernel says, and returns that. Its count also has what listeners
+// do, and what could not be sent.
 func expectRetransmits(t *testing.T, c *load.Collector, children ...*child) (want int) {
 	t.Helper()
 	expectAll(t, c, func(all map[string][]*dto.Metric) string {
@@ -142,7 +143,8 @@ func testConnections(t *testing.T, c *load.Collector) {
 		}
 	}
 
-	// Of what is sent before a reset the server's end may have received all, or nothing: so nothing is sent.
+	// Of what is sent before a reset the server's end may have received all, or nothing: so
+	// nothing is sent.
 	server.begin("accept", 7, "serve")
 	client.do("connect", port, 7, 0, "reset")
 	server.done()
@@ -180,7 +182,8 @@ func testConnections(t *testing.T, c *load.Collector) {
 	}
 }
 
-// testFailures has connects that fail, and a listener whose queue is full: what comes is dropped, and sent again.
+// testFailures has connects that fail, and a listener whose queue is full: what comes is
+// dropped, and sent again.
 func testFailures(t *testing.T, c *load.Collector) {
 	server := startChild(t, nil)
 	client := startChild(t, server)

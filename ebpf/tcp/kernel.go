@@ -90,7 +90,8 @@ type credentials struct {
 	of map[owner]uint64
 }
 
-// update takes in the processes that live. One that there is no room for owns what it accepts only once it closes that.
+// update takes in the processes that live. One that there is no room for owns what it accepts
+// only once it closes that.
 func (c *credentials) update(all map[owner]*living) error {
 	// First those that are gone: another process may have credentials where theirs were.
 	var gone []uint64

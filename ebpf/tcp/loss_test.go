@@ -6,8 +6,9 @@ import (
 	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
-// TestLoss sends more than lo is made to take: what is sent again of each connection, what each process is said to have sent
-// again, and what the kernel counts of their network namespace is one figure.
+// TestLoss sends more than lo is made to take: what is sent again of each connection, what each
+// process is said to have sent again, and what the kernel counts of their network namespace is
+// one figure.
 func TestLoss(t *testing.T) {
 	c := start(t, "")
 	server := startChild(t, nil)

@@ -20,8 +20,8 @@ import (
 	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
-// childVariable tells the binary that it is a process whose connections are counted: "new", or the pid of the process whose
-// network namespace it joins.
+// childVariable tells the binary that it is a process whose connections are counted: "new", or
+// the pid of the process whose network namespace it joins.
 const childVariable = "PROMSCOPE_TCP_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -183,7 +183,8 @@ func loopback(port int) unix.Sockaddr {
 	return &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}
 }
 
-// accept accepts n connections. It holds them, resets them, or serves them: then it returns the bytes that it was sent.
+// accept accepts n connections. It holds them, resets them, or serves them: then it returns the
+// bytes that it was sent.
 func (a *actor) accept(n int, how string) (int, error) {
 	sum := 0
 	for range n {
@@ -215,8 +216,8 @@ func (a *actor) accept(n int, how string) (int, error) {
 	return sum, nil
 }
 
-// connect makes a connection, writes on it, and ends it: with a close, when the server has answered, or a reset. Or it holds
-// it; and so if the server resets it.
+// connect makes a connection, writes on it, and ends it: with a close, when the server has
+// answered, or a reset. Or it holds it; and so if the server resets it.
 func (a *actor) connect(port, bytes int, how string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -22,8 +22,8 @@ const (
 type Options struct {
 	// MaxProcesses that have series at a time. What more do is the host's alone.
 	MaxProcesses int `yaml:"max_processes"`
-	// MaxConnections that are tracked at a time, and listeners. Those beyond are not counted. 0 is as many as the kernel
-	// holds in a few megabytes.
+	// MaxConnections that are tracked at a time, and listeners. Those beyond are not counted. 0
+	// is as many as the kernel holds in a few megabytes.
 	MaxConnections int `yaml:"max_connections"`
 
 	hookSet string // the only one to try, for tests
@@ -45,8 +45,8 @@ func Definition() collector.Definition {
 
 func defaultOptions() *Options { return &Options{MaxProcesses: 1024} }
 
-// hookSets returns the ways of seeing how the states of sockets change, best first. What was there before comes after the
-// hooks: so nothing is missed in between.
+// hookSets returns the ways of seeing how the states of sockets change, best first. What was
+// there before comes after the hooks: so nothing is missed in between.
 func hookSets() []collector.HookSet {
 	littleEndian := []string{"amd64", "arm64", "loong64", "ppc64le", "riscv64"}
 	return []collector.HookSet{
@@ -61,8 +61,8 @@ func hookSets() []collector.HookSet {
 			Programs:      []string{"kprobe_store_state", "kprobe_set_state", "on_reset", "on_synack", "adopt_open", programSockets, programProcesses},
 			Kernel:        "5.13",
 			Architectures: []string{"amd64", "arm64"},
-			// A task can be preempted in on_reset while it aborts a connection. Only another reset at that very time is
-			// lost, and is seen as one missed.
+			// A task can be preempted in on_reset while it aborts a connection. Only another
+			// reset at that very time is lost, and is seen as one missed.
 			Unpreempted: true,
 		},
 		{

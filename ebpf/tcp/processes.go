@@ -47,8 +47,8 @@ type total struct {
 	open   bool // it has sockets
 }
 
-// table has the processes of which something was counted. What is counted is exposed once: with the process, or else with
-// the host.
+// table has the processes of which something was counted. What is counted is exposed once: with
+// the process, or else with the host.
 type table struct {
 	most int           // processes that have series
 	keep time.Duration // for which a process has series after its end
@@ -68,8 +68,8 @@ func newTable(most int, keep time.Duration, began time.Time) *table {
 	return t
 }
 
-// grow takes in what was counted in all, and returns what that is more than before. It may be less: of a socket that is
-// just being closed.
+// grow takes in what was counted in all, and returns what that is more than before. It may be
+// less: of a socket that is just being closed.
 func (c *counts) grow(total *counts) (grown counts) {
 	for i, n := range total {
 		if n > c[i] {
@@ -79,8 +79,8 @@ func (c *counts) grow(total *counts) (grown counts) {
 	return grown
 }
 
-// update takes in what was counted of everybody by the time now, and which processes live. It returns those that are
-// forgotten.
+// update takes in what was counted of everybody by the time now, and which processes live. It
+// returns those that are forgotten.
 func (t *table) update(now time.Time, totals map[owner]*total, lives map[owner]*living) (gone []owner) {
 	var candidates []candidate
 	latest := map[uint64]owner{} // of those that had the same pid one after the other

@@ -76,7 +76,8 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestOnce has processes come, go and count at random: what was counted is in the host's series or in one process's, once.
+// TestOnce has processes come, go and count at random: what was counted is in the host's series
+// or in one process's, once.
 func TestOnce(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	table := newTable(3, 2*time.Second, began())

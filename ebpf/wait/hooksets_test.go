@@ -30,9 +30,10 @@ func TestHookSets(t *testing.T) {
 	}
 }
 
-// testSpinners has three processes share a CPU: each waits two thirds of the time. They are stopped when they are
-// looked at, so that no wait is half over, and the kernel's own count for each is what the collector has to say.
-// So is its count for all threads of the machine what the histogram has, where no thread has exited meanwhile.
+// testSpinners has three processes share a CPU: each waits two thirds of the time. They are
+// stopped when they are looked at, so that no wait is half over, and the kernel's own count for
+// each is what the collector has to say. So is its count for all threads of the machine what
+// the histogram has, where no thread has exited meanwhile.
 func testSpinners(t *testing.T, c *load.Collector) {
 	const n = 3
 	var (
@@ -116,7 +117,8 @@ func histogramOf(t *testing.T, families map[string][]*dto.Metric) (s summary) {
 	return s
 }
 
-// change is what the kernel has counted of all threads in a time, how many of them have exited, and how many are new.
+// change is what the kernel has counted of all threads in a time, how many of them have exited,
+// and how many are new.
 type change struct{ waited, times, exited, started float64 }
 
 func since(before, now map[string]schedstat) (c change) {
@@ -135,7 +137,8 @@ func since(before, now map[string]schedstat) (c change) {
 	return c
 }
 
-// threadsStarted returns how many threads the machine has started since it booted: "processes" of /proc/stat.
+// threadsStarted returns how many threads the machine has started since it booted: "processes"
+// of /proc/stat.
 func threadsStarted(t *testing.T) float64 {
 	t.Helper()
 	content, err := os.ReadFile("/proc/stat")
@@ -198,11 +201,12 @@ func awaitExit(t *testing.T, c *child, tid string) {
 	t.Fatalf("thread %s does not exit", tid)
 }
 
-// testReads has a process wait for a disk. It times its reads itself, less the time for which it ran or waited for a CPU.
-// The kernel has a count of its own where delay accounting is on, as it always is before 5.14.
+// testReads has a process wait for a disk. It times its reads itself, less the time for which
+// it ran or waited for a CPU. The kernel has a count of its own where delay accounting is on,
+// as it always is before 5.14.
 func testReads(t *testing.T, c *load.Collector) {
-	// Of a guest: QEMU makes the disk slow. What else the process waits for is in its own count: pages of its memory, the file's
-	// lock. That is little in a guest.
+	// Of a guest: QEMU makes the disk slow. What else the process waits for is in its own
+	// count: pages of its memory, the file's lock. That is little in a guest.
 	path, least, most := "/dev/vda", 0.98, 1.02
 	if os.Getenv("PROMSCOPE_TEST_SCALE") == "" {
 		least, most = 0.75, 1.05
@@ -232,7 +236,8 @@ func testReads(t *testing.T, c *load.Collector) {
 	}
 }
 
-// blkioDelay returns field 42 of /proc/PID/task/TID/stat, summed over the threads, in seconds: 0 where it is not counted.
+// blkioDelay returns field 42 of /proc/PID/task/TID/stat, summed over the threads, in seconds:
+// 0 where it is not counted.
 func blkioDelay(t *testing.T, pid int) (sum float64) {
 	t.Helper()
 	for _, path := range matches(t, "/proc/"+strconv.Itoa(pid)+"/task/*/stat") {

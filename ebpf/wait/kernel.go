@@ -43,8 +43,9 @@ type latency struct {
 	Buckets [buckets]uint64
 }
 
-// bounds returns the upper bounds of the histogram's buckets, in seconds, but for the last one, which has none. Four share
-// an octave, so a quantile that is interpolated in one is off by 12 % at most.
+// bounds returns the upper bounds of the histogram's buckets, in seconds, but for the last one,
+// which has none. Four share an octave, so a quantile that is interpolated in one is off by 12
+// % at most.
 func bounds() (b [buckets - 1]float64) {
 	for i := range b {
 		b[i] = time.Duration(uint64(4+i%4) << (firstBound - 2 + i/4)).Seconds()
@@ -59,8 +60,8 @@ func hookSets() []collector.HookSet {
 		Programs:      []string{"on_exit", "on_switch", programThreads},
 		Kernel:        "5.10",
 		Architectures: []string{"amd64", "arm64", "loong64", "ppc64le", "riscv64"},
-		// Of on_exit, too, a run that is skipped would be seen as one missed. It keeps what a thread that exits has
-		// waited, and no more.
+		// Of on_exit, too, a run that is skipped would be seen as one missed. It keeps what a
+		// thread that exits has waited, and no more.
 		Unpreempted: true,
 	}}
 }

@@ -204,7 +204,8 @@ func startPinned(t *testing.T, role string) *child {
 	return c
 }
 
-// threads has three threads that share a CPU and exit. It says which, and what the kernel has counted of their waits.
+// threads has three threads that share a CPU and exit. It says which, and what the kernel has
+// counted of their waits.
 func threads() error {
 	runtime.LockOSThread() // the first thread, which never exits
 	if err := awaitLine(); err != nil {
@@ -250,8 +251,9 @@ func threads() error {
 	return awaitLine()
 }
 
-// read reads from a file around the kernel's cache, from four threads. It says how long the reads took, without the time
-// that the threads ran or waited for a CPU: all that is left is the disk.
+// read reads from a file around the kernel's cache, from four threads. It says how long the
+// reads took, without the time that the threads ran or waited for a CPU: all that is left is
+// the disk.
 func read(path string) error {
 	if err := awaitLine(); err != nil {
 		return err

@@ -15,8 +15,9 @@ const (
 	kinds
 )
 
-// A process has a series from the first interval on of which it waits this share, until it has not for so long. On a
-// host with thousands of processes few wait that long. Of all others it is known that they wait less.
+// A process has a series from the first interval on of which it waits this share, until it has
+// not for so long. On a host with thousands of processes few wait that long. Of all others it
+// is known that they wait less.
 const (
 	tellingShare = 0.001
 	keepQuiet    = time.Minute
@@ -82,7 +83,8 @@ func (t *table) update(totals map[owner]total, at time.Time) {
 		p.comm = now.comm
 		for kind := range p.waits {
 			w := &p.waits[kind]
-			// What a thread that exits has waited is missing for a moment: it is told to have waited no longer.
+			// What a thread that exits has waited is missing for a moment: it is told to have
+			// waited no longer.
 			before := w.last
 			w.last = max(w.last, now.waits[kind])
 			switch by := w.last - before; {

@@ -43,7 +43,8 @@ func play(t *testing.T, most int, steps []step) *table {
 
 const second = time.Second
 
-// A series counts from the gathering before the first that has it, whatever the process had waited until then.
+// A series counts from the gathering before the first that has it, whatever the process had
+// waited until then.
 func TestBegins(t *testing.T) {
 	tb := play(t, 10, []step{
 		{0, map[int]uint64{1: 5000, 2: 7}, nil},
@@ -56,8 +57,8 @@ func TestBegins(t *testing.T) {
 	}
 }
 
-// One millisecond in a second is telling, less is not. What has not been telling for a minute is told no more, and
-// counts anew.
+// One millisecond in a second is telling, less is not. What has not been telling for a minute
+// is told no more, and counts anew.
 func TestQuiet(t *testing.T) {
 	play(t, 10, []step{
 		{0, map[int]uint64{1: 0, 2: 0}, nil},

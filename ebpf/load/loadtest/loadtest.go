@@ -1,4 +1,5 @@
-// Package loadtest starts collectors whose programs run in the kernel, for tests, and looks at what they serve.
+// Package loadtest starts collectors whose programs run in the kernel, for tests, and looks at
+// what they serve.
 package loadtest
 
 import (
@@ -24,8 +25,9 @@ func Environment(interval time.Duration) collector.Environment {
 	return collector.Environment{Interval: interval, Logger: slog.New(slog.DiscardHandler)}
 }
 
-// Required reports whether the environment says that the hook set, or with "" any, must work here: PROMSCOPE_REQUIRE_HOOKS
-// names some, with commas between, and PROMSCOPE_REQUIRE_BPF is 1.
+// Required reports whether the environment says that the hook set, or with "" any, must work
+// here: PROMSCOPE_REQUIRE_HOOKS names some, with commas between, and PROMSCOPE_REQUIRE_BPF is
+// 1.
 func Required(hookSet string) bool {
 	if hookSet == "" {
 		return os.Getenv("PROMSCOPE_REQUIRE_BPF") == "1"
@@ -33,8 +35,9 @@ func Required(hookSet string) bool {
 	return slices.Contains(strings.Split(os.Getenv("PROMSCOPE_REQUIRE_HOOKS"), ","), hookSet)
 }
 
-// Started returns the collector that was started with a hook set, or with "" any, and closes it when the test ends. Where the
-// machine does not allow it, the test skips, unless it is Required.
+// Started returns the collector that was started with a hook set, or with "" any, and closes it
+// when the test ends. Where the machine does not allow it, the test skips, unless it is
+// Required.
 func Started(tb testing.TB, hookSet string, c *load.Collector, err error) *load.Collector {
 	tb.Helper()
 	Require(tb, Required(hookSet), err)
@@ -46,8 +49,9 @@ func Started(tb testing.TB, hookSet string, c *load.Collector, err error) *load.
 	return c
 }
 
-// Require goes on without an error. With one that says that the machine does not allow something the test skips, unless
-// that is required. Any other fails the test, and so does what the verifier says of a program.
+// Require goes on without an error. With one that says that the machine does not allow
+// something the test skips, unless that is required. Any other fails the test, and so does what
+// the verifier says of a program.
 func Require(tb testing.TB, required bool, err error) {
 	tb.Helper()
 	var (
@@ -103,8 +107,8 @@ func Label(m *dto.Metric, name string) string {
 	return ""
 }
 
-// Verified reports what the verifier and the compiler make of the programs. The test fails if the verifier goes through
-// more instructions of one than most: it gives up after a million.
+// Verified reports what the verifier and the compiler make of the programs. The test fails if
+// the verifier goes through more instructions of one than most: it gives up after a million.
 func Verified(t *testing.T, c *load.Collector, most uint32) {
 	t.Helper()
 	for name, program := range c.Programs.Collection.Programs {
