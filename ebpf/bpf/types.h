@@ -32,7 +32,6 @@ enum bpf_map_type {
 
 enum {
 	BPF_NOEXIST = 1, // flag of bpf_map_update_elem
-	EEXIST = 17,	 // what that returns, negative, for a key that is there
 	BPF_F_NO_PREALLOC = 1U << 0,
 	BPF_SK_STORAGE_GET_F_CREATE = 1U << 0,
 };

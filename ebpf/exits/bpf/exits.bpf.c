@@ -183,7 +183,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		return 0;
 	owner.start_time = leader->start_time;
 	owner.tgid = task->tgid;
-	if (bpf_map_update_elem(&counted, &owner, &here, BPF_NOEXIST) == -EEXIST)
+	if (bpf_map_update_elem(&counted, &owner, &here, BPF_NOEXIST)) // not the first, or amid the first
 		return 0;
 	count(ends[status]);
 	oom = status == SIGKILL && signal->oom_mm;
