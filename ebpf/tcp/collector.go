@@ -18,7 +18,8 @@ const prefix = "promscope_tcp_"
 
 // reader makes series of what is counted.
 type reader struct {
-	descs [counters]counterDesc
+	descs     [counters]counterDesc // of those that are a series of their own
+	roundTrip *prometheus.Desc
 
 	tracked, processes, leftOut, lostConnections, lostProcesses, lostEnds *prometheus.Desc
 
@@ -61,6 +62,7 @@ func newReader(p *load.Programs, most int, keep time.Duration) (*reader, error) 
 			bytesReceived:     {desc("received_bytes_total", "Bytes that connections of the process have received.", "pid", "comm"), nil},
 			bytesSent:         {desc("sent_bytes_total", "Bytes that connections of the process have sent, once each.", "pid", "comm"), nil},
 		},
+		roundTrip:       desc("round_trip_seconds", "Round-trip time of connections of the process, one observation for each connection and gathering in which the peer acknowledged something.", "pid", "comm"),
 		tracked:         desc("sockets", "Sockets that are tracked: connections and listeners."),
 		processes:       desc("processes", "Processes of which something was counted."),
 		leftOut:         desc("processes_left_out", "Processes that have no series because there are too many: what they do is counted for the host."),
@@ -135,9 +137,11 @@ func (r *reader) readSockets(totals map[owner]*total) error {
 // Describe implements load.Reader.
 func (r *reader) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range r.descs {
-		ch <- d.Desc
+		if d.Desc != nil {
+			ch <- d.Desc
+		}
 	}
-	for _, d := range []*prometheus.Desc{r.tracked, r.processes, r.leftOut, r.lostConnections, r.lostProcesses, r.lostEnds} {
+	for _, d := range []*prometheus.Desc{r.roundTrip, r.tracked, r.processes, r.leftOut, r.lostConnections, r.lostProcesses, r.lostEnds} {
 		ch <- d
 	}
 }
@@ -170,11 +174,15 @@ func (r *reader) Read() ([]prometheus.Metric, error) {
 // series appends the series of a process, or of the host.
 func (r *reader) series(to []prometheus.Metric, s *series, pid, comm string) []prometheus.Metric {
 	for i, d := range r.descs {
-		if s.born[i].IsZero() {
+		if d.Desc == nil || s.born[i].IsZero() {
 			continue
 		}
 		labels := append([]string{pid, comm}, d.labels...)
 		to = append(to, prometheus.MustNewConstMetricWithCreatedTimestamp(d.Desc, prometheus.CounterValue, float64(s.values[i]), s.born[i], labels...))
+	}
+	if born := s.born[roundTrips]; !born.IsZero() {
+		seconds := float64(s.values[roundTripMicroseconds]) / 1e6
+		to = append(to, prometheus.MustNewConstSummaryWithCreatedTimestamp(r.roundTrip, s.values[roundTrips], seconds, nil, born, pid, comm))
 	}
 	return to
 }

@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ func TestHookSets(t *testing.T) {
 			t.Run("connections", func(t *testing.T) { testConnections(t, c) })
 			t.Run("failures", func(t *testing.T) { testFailures(t, c) })
 			t.Run("workers", func(t *testing.T) { testWorkers(t, c) })
+			t.Run("round trips", func(t *testing.T) { testRoundTrips(t, c) })
 			if lost := loadtest.Gather(t, c)[prefix+"socket_ends_lost_total"][0].Counter.GetValue(); lost != 0 {
 				t.Errorf("%v ends were missed", lost)
 			}
@@ -253,6 +255,48 @@ func testWorkers(t *testing.T, c *load.Collector) {
 	both := plus(want[worker], want[server], figures{"connections in": 2, "resets in": 2})
 	expectAll(t, c, func(all map[string][]*dto.Metric) string {
 		return cmp.Diff(both, plus(figuresOf(all, worker.pid()), figuresOf(all, server.pid())))
+	})
+}
+
+// testRoundTrips compares round-trip times with what TCP_INFO says of the same sockets.
+func testRoundTrips(t *testing.T, c *load.Collector) {
+	server := startChild(t, nil)
+	client := startChild(t, server)
+	const connections = 3
+	port := server.do("listen", 128)
+	client.do("connect", port, connections, 0, "hold")
+	server.do("accept", connections, "hold")
+	observed := func() (count uint64, microseconds int) {
+		loadtest.Gather(t, c) // what is observed in one gathering is in the next
+		s := loadtest.Find(loadtest.Gather(t, c)[prefix+"round_trip_seconds"], "pid", client.pid()).GetSummary()
+		return s.GetSampleCount(), int(math.Round(s.GetSampleSum() * 1e6))
+	}
+
+	beforeCount, before := observed()
+	if beforeCount != connections { // the handshake's
+		t.Errorf("%d observations of %d connections", beforeCount, connections)
+	}
+	client.do("write", 100)
+	server.do("drain", 100)
+	want := client.do("roundtrips")
+	count, after := observed()
+	if count != beforeCount+connections || after-before != want {
+		t.Errorf("%d observations of %d us, want %d of %d us", count-beforeCount, after-before, connections, want)
+	}
+	if again, _ := observed(); again != count {
+		t.Errorf("%d observations more, while nothing is sent", again-count)
+	}
+	// What is closed before the next gathering counts, too.
+	client.do("connect", port, 1, 0, "hold")
+	server.do("accept", 1, "hold")
+	client.do("close")
+	server.do("close")
+	expectAll(t, c, func(all map[string][]*dto.Metric) string {
+		s := loadtest.Find(all[prefix+"round_trip_seconds"], "pid", client.pid()).GetSummary()
+		if got := s.GetSampleCount(); got <= count+connections {
+			return fmt.Sprintf("%d observations, and %d before connections ended", got, count)
+		}
+		return ""
 	})
 }
 

@@ -29,6 +29,8 @@ const (
 	listenDrops
 	bytesReceived
 	bytesSent
+	roundTrips
+	roundTripMicroseconds
 	counters
 )
 

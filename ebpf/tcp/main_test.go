@@ -147,6 +147,22 @@ func (a *actor) act(words []string) (int, error) {
 			sum += int(info.Total_retrans)
 		}
 		return sum, nil
+	case "roundtrips": // of the sockets that it holds, in microseconds, once all is acknowledged
+		sum := 0
+		for _, fd := range a.held {
+			for {
+				info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+				if err != nil {
+					return 0, err
+				}
+				if info.Unacked == 0 {
+					sum += int(info.Rtt)
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+		return sum, nil
 	case "counter": // FILE GROUP NAME of /proc/net, in its namespace
 		return counter(words[1], words[2], words[3])
 	case "slow": // makes lo drop most of what comes fast

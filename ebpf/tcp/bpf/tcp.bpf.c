@@ -61,6 +61,7 @@ struct tcp_sock___tcp {
 	__u32 total_retrans; // segments
 	__u64 bytes_received;
 	__u64 bytes_acked;
+	__u32 srtt_us; // smoothed round-trip time, in 2^-3 us; 0 before the first
 	__u32 snd_una;	 // the first that is not acknowledged
 	__u32 snd_nxt;	 // the next to be sent
 	__u32 write_seq; // the next to be written
@@ -126,6 +127,8 @@ enum counter {
 	LISTEN_DROPS,
 	BYTES_RECEIVED,
 	BYTES_SENT,
+	ROUND_TRIPS,
+	ROUND_TRIP_MICROSECONDS,
 	COUNTERS,
 };
 
@@ -225,6 +228,7 @@ struct connection {
 	__u64 visited;	     // the last generation in which it was looked at
 	__u64 last_received; // what it had counted then
 	__u64 last_sent;
+	__u64 last_acked; // of the socket's own count
 	__u32 last_retransmits;
 	__u32 last_drops;
 	__u8 role;
@@ -406,6 +410,22 @@ static __always_inline void add_to(struct process *p, enum counter counter, __u6
 		add(p->counters[counter], n);
 }
 
+// round_trip counts how long the peer takes to acknowledge, if it has acknowledged anything since the last time. The
+// kernel keeps the mean of the last few measurements (tcp_rtt_estimator). What is counted while user space reads, is in
+// what it reads next.
+static __always_inline void round_trip(const struct sock___tcp *sk, struct connection *c, struct process *p)
+{
+	const struct tcp_sock___tcp *tp = (const void *)sk;
+	__u64 acked = BPF_CORE_READ(tp, bytes_acked);
+	__u32 srtt_us = BPF_CORE_READ(tp, srtt_us);
+
+	if (acked == c->last_acked || !srtt_us)
+		return;
+	c->last_acked = acked;
+	count(p->counters[ROUND_TRIPS]);
+	add(p->counters[ROUND_TRIP_MICROSECONDS], srtt_us >> 3);
+}
+
 static __always_inline void ends(const struct sock___tcp *sk, struct connection *c, int old)
 {
 	bool down = field(sk, sk_shutdown) == SHUTDOWN_MASK;
@@ -445,6 +465,7 @@ static __always_inline void ends(const struct sock___tcp *sk, struct connection 
 		count(p->counters[RESETS_RECEIVED]);
 	add_to(p, BYTES_RECEIVED, since(c->base_received, bytes_received(sk)));
 	add_to(p, BYTES_SENT, since(c->base_sent, bytes_sent(sk, c->role)));
+	round_trip(sk, c, p);
 out:
 	bpf_map_delete_elem(&connections, &address);
 }
@@ -647,6 +668,9 @@ static __noinline int visit(struct connection *c, __u64 address)
 		c->last_retransmits = since(c->base_retransmits, retransmits(sk));
 		c->last_received = since(c->base_received, bytes_received(sk));
 		c->last_sent = since(c->base_sent, bytes_sent(sk, c->role));
+		p = counts_of(c->owner);
+		if (p)
+			round_trip(sk, c, p);
 	}
 	sum = sum_of(c->owner);
 	if (!sum)
@@ -745,6 +769,7 @@ int adopt_open(struct bpf_iter__task_file *ctx)
 		c.base_retransmits = retransmits(sk);
 		c.base_received = bytes_received(sk);
 		c.base_sent = bytes_sent(sk, c.role);
+		c.last_acked = BPF_CORE_READ((const struct tcp_sock___tcp *)sk, bytes_acked);
 	}
 	// A process that was forked has the socket, too. The first one is who made it, or close to it.
 	address = (__u64)sk;
