@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 	libcap "kernel.org/pub/linux/libs/security/libcap/cap"
 
@@ -31,7 +32,7 @@ func newKernel() kernel {
 	return kernel{
 		uname: unix.Uname,
 		spec: func() error {
-			_, err := load.KernelTypes()
+			_, err := load.KernelTypes(btf.NewCache())
 			return err
 		},
 		lockdownFile: "/sys/kernel/security/lockdown",

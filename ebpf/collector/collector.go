@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -50,6 +51,8 @@ type Environment struct {
 	// Interval at which it is gathered.
 	Interval time.Duration
 	Logger   *slog.Logger
+	// Types of the kernel. Collectors that are opened together share them.
+	Types *btf.Cache
 }
 
 // Collector is a collector at work.

@@ -40,7 +40,7 @@ type Collector struct {
 // reader. It says in the log which hook set serves, and why a better one does not. The error is
 // a *collector.Error where the machine does not allow it.
 func Start(name string, o Object, env collector.Environment, read func(*Programs) (Reader, error)) (*Collector, error) {
-	p, err := Open(o)
+	p, err := Open(o, env.Types)
 	if err != nil {
 		return nil, fmt.Errorf("collector %s: %w", name, err)
 	}

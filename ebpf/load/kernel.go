@@ -23,9 +23,9 @@ type Kernel struct {
 	memlockErr  error  // of raising RLIMIT_MEMLOCK, where the kernel counts maps by it
 }
 
-// KernelTypes reads the running kernel's BTF.
-func KernelTypes() (*btf.Spec, error) {
-	spec, err := btf.LoadKernelSpec()
+// KernelTypes returns the running kernel's BTF. Nothing reads it again from the same cache.
+func KernelTypes(cache *btf.Cache) (*btf.Spec, error) {
+	spec, err := cache.Kernel()
 	if err != nil {
 		return nil, &collector.Error{
 			Reason: "the kernel does not describe its types (no BTF in /sys/kernel/btf/vmlinux)",

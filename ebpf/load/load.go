@@ -52,8 +52,8 @@ type hook struct {
 
 // Open loads and attaches the first hook set that works here. Sets whose programs can be preempted, and
 // so lose events, come after all others. The error is a *collector.Error.
-func Open(o Object) (*Programs, error) {
-	k, err := thisKernel()
+func Open(o Object, types *btf.Cache) (*Programs, error) {
+	k, err := thisKernel(types)
 	if err != nil {
 		return nil, err
 	}
@@ -66,18 +66,18 @@ func Open(o Object) (*Programs, error) {
 
 // thisKernel looks at the kernel that runs. It is an error if promscope lacks the capabilities
 // to load programs.
-func thisKernel() (*Kernel, error) {
+func thisKernel(cache *btf.Cache) (*Kernel, error) {
 	missing, err := MissingCapabilities()
 	if err == nil && len(missing) > 0 {
 		return nil, noCapabilities(missing)
 	}
-	types, err := KernelTypes()
+	types, err := KernelTypes(cache)
 	if err != nil {
 		return nil, err
 	}
 	k := &Kernel{
 		btf:          types,
-		cache:        btf.NewCache(),
+		cache:        cache,
 		architecture: runtime.GOARCH,
 		kprobes:      exists("/sys/bus/event_source/devices/kprobe/type"),
 		lockdown:     readLockdown("/sys/kernel/security/lockdown"),

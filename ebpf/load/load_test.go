@@ -23,7 +23,7 @@ func kernelTypes(t *testing.T) *btf.Spec {
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
 		t.Skip(err)
 	}
-	types, err := KernelTypes()
+	types, err := KernelTypes(btf.NewCache())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestOpen(t *testing.T) {
 			{Name: "third", Programs: []string{"third"}},
 		},
 	}
-	k, err := thisKernel()
+	k, err := thisKernel(btf.NewCache())
 	if err != nil {
 		if os.Getenv("PROMSCOPE_REQUIRE_BPF") == "1" {
 			t.Fatal(err)

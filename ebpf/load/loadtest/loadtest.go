@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ import (
 
 // Environment is what a collector is given that is gathered at that interval.
 func Environment(interval time.Duration) collector.Environment {
-	return collector.Environment{Interval: interval, Logger: slog.New(slog.DiscardHandler)}
+	return collector.Environment{Interval: interval, Logger: slog.New(slog.DiscardHandler), Types: btf.NewCache()}
 }
 
 // Required reports whether the environment says that the hook set, or with "" any, must work
