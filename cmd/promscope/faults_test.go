@@ -190,7 +190,7 @@ func TestSocket(t *testing.T) {
 	third := &plugin{socket: p.socket}
 	third.process = start(t, path, "--scope.plugins-root="+root, "--scope.host="+hostName, "--web.listen-address=")
 	client := probe(t, third)
-	eventually(t, 10*time.Second, "the third instance", func() error {
+	eventually(t, 30*time.Second, "the third instance", func() error {
 		_, err := client.Poll(t.Context())
 		return err
 	})

@@ -253,7 +253,7 @@ func terminate(t testing.TB, p *process) {
 
 func awaitListener(t testing.TB, address string) {
 	t.Helper()
-	eventually(t, 20*time.Second, "listening on "+address, func() error {
+	eventually(t, time.Minute, "listening on "+address, func() error {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
