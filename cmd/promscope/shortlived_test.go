@@ -29,10 +29,11 @@ func TestShortLived(t *testing.T) {
 		return
 	}
 	s := newSoak(t, shortLivedGather)
-	// The rule's processes only: each that has a node is watched, by a descriptor.
+	// The rule's processes only: each that has a node is watched, by a descriptor. And the servers of
+	// this test only: promscope finds those of other namespaces, too.
 	s.p = startPlugin(t, noPresets+`
 global: {scrape_interval: 1s}
-scrape_configs: [{job_name: local, listener_sd_configs: [{ports: [10000-19999], interval: 1s}]}]
+scrape_configs: [{job_name: local, listener_sd_configs: [{ports: [10000-19999], exe: {include: ["`+s.server+`"]}, interval: 1s}]}]
 collectors:
   http: {interval: `+shortLivedGather.String()+`, max_processes: 8192, cpu_budget_percent: 0, ports: {include: [10000-19999]}}
   wait: {cpu_budget_percent: 0}

@@ -231,19 +231,27 @@ func (l *ledger) wrongly(pid int, a *childCount) {
 func (l *ledger) request(pid int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.accounts[pid].made++
+	if a := l.accounts[pid]; a != nil { // else it was counted wrongly, which was said
+		a.made++
+	}
 }
 
+// made returns how many requests the process has served, or -1 if it was counted wrongly.
 func (l *ledger) made(pid int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.accounts[pid].made
+	if a := l.accounts[pid]; a != nil {
+		return a.made
+	}
+	return -1
 }
 
 func (l *ledger) end(pid int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.accounts[pid].ended = time.Now()
+	if a := l.accounts[pid]; a != nil {
+		a.ended = time.Now()
+	}
 }
 
 // atMost checks that no more were counted than there were. A process without an account
