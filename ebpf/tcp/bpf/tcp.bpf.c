@@ -165,11 +165,14 @@ struct {
 	__type(value, struct living);
 } creds SEC(".maps");
 
+static __always_inline __u64 owner_id(__u64 start, __u32 tgid)
+{
+	return start >> START_SHIFT << OWNER_BITS | tgid;
+}
+
 static __always_inline __u64 owner_of(const struct task_struct___tcp *task)
 {
-	__u64 start = BPF_CORE_READ(task, group_leader, start_time);
-
-	return start >> START_SHIFT << OWNER_BITS | (__u32)BPF_CORE_READ(task, tgid);
+	return owner_id(BPF_CORE_READ(task, group_leader, start_time), BPF_CORE_READ(task, tgid));
 }
 
 // known makes sure that what the process does can be counted.
@@ -732,7 +735,7 @@ int each_process(struct bpf_iter__task *ctx)
 
 	if (!task || task->pid != task->tgid || !task->signal->live.counter)
 		return 0;
-	l.owner = owner_of(task);
+	l.owner = owner_id(task->start_time, task->tgid);
 	l.cred = (__u64)task->real_cred;
 	bpf_probe_read_kernel(l.comm, sizeof(l.comm), &task->comm);
 	bpf_seq_write(ctx->meta->seq, &l, sizeof(l));
