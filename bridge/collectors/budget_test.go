@@ -24,6 +24,7 @@ type costly struct {
 	opened int
 	open   bool
 	fails  bool
+	broken error // of a gathering
 }
 
 func newCostly() *costly {
@@ -43,6 +44,9 @@ func (c *costly) Open(collector.Environment) (collector.Collector, error) {
 func (c *costly) Collect(ch chan<- prometheus.Metric) {
 	c.spent += c.each
 	c.Collector.Collect(ch)
+	if c.broken != nil {
+		ch <- prometheus.NewInvalidMetric(prometheus.NewDesc("broken", "What is not there.", nil, nil), c.broken)
+	}
 }
 
 func (c *costly) KernelTime() time.Duration { return c.spent }
@@ -82,6 +86,20 @@ func openCostly(t *testing.T, o *costly, budget float64) (*Collector, *prometheu
 		machine.Close()
 	})
 	return all[0], registry
+}
+
+// The error of a gathering is the collector's own, in as many words, and what it has is there.
+func TestFailedGathering(t *testing.T) {
+	o := newCostly()
+	c, _ := openCostly(t, o, 1)
+	o.broken = errors.New("no such map")
+	families, err := c.Gather()
+	if err == nil || err.Error() != "no such map" || len(families) != 1 {
+		t.Errorf("%d families and %v", len(families), err)
+	}
+	if n := c.Failures(); n != 1 {
+		t.Errorf("%d failures, want 1", n)
+	}
 }
 
 func TestBudget(t *testing.T) {

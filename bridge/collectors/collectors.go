@@ -3,6 +3,7 @@
 package collectors
 
 import (
+	"errors"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -145,7 +146,22 @@ func (c *Collector) Gather() ([]*dto.MetricFamily, error) {
 		c.failures.Add(1)
 	}
 	c.judge()
-	return families, err
+	return families, causes(err)
+}
+
+// causes returns what a collector says went wrong. The registry puts the description of the
+// metric before it, which is longer than what a log line has room for.
+func causes(err error) error {
+	if all := prometheus.MultiError(nil); errors.As(err, &all) {
+		for i := range all {
+			all[i] = causes(all[i])
+		}
+		return all
+	}
+	if cause := errors.Unwrap(err); cause != nil {
+		return cause
+	}
+	return err
 }
 
 // awake reports whether the collector runs, and starts it when its rest is over.

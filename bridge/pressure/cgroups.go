@@ -34,7 +34,8 @@ func cgroupRoot() string {
 }
 
 // findCgroups returns the cgroups of the containers and pods below a root. What is within
-// a container belongs to it.
+// a container belongs to it. What is in a directory that promscope may not read is not
+// found.
 func findCgroups(root string) ([]found, error) {
 	var all []found
 	err := walk(root, "/", cgroup.Cgroup{}, func(c found) { all = append(all, c) })
@@ -47,8 +48,8 @@ func findCgroups(root string) ([]found, error) {
 func walk(root, dir string, of cgroup.Cgroup, each func(found)) error {
 	entries, err := os.ReadDir(root + dir)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it ended meanwhile
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && dir != "/" {
+			return nil // it ended meanwhile, or is another user's
 		}
 		return err
 	}

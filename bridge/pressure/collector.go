@@ -188,8 +188,9 @@ func (c *Collector) find() error {
 		}
 		g, openErr := openGroup(func(resource string) string { return c.root + f.path + "/" + resource + ".pressure" })
 		if openErr != nil {
-			// It ended meanwhile, or its PSI is switched off (cgroup.pressure, since 6.1).
-			if !errors.Is(openErr, fs.ErrNotExist) && !errors.Is(openErr, syscall.ENODEV) {
+			// It ended meanwhile, its PSI is switched off (cgroup.pressure, since 6.1), or it is
+			// another user's.
+			if !errors.Is(openErr, fs.ErrNotExist) && !errors.Is(openErr, syscall.ENODEV) && !errors.Is(openErr, fs.ErrPermission) {
 				err = errors.Join(err, openErr)
 			}
 			continue

@@ -190,6 +190,42 @@ func TestFindCgroups(t *testing.T) {
 	}
 }
 
+// What another user keeps to himself costs nothing else.
+func TestNotReadable(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to become another user")
+	}
+	const nobody = 65534
+	dir, root := t.TempDir(), t.TempDir()
+	write(t, dir, "", psi(1, 0), psi(1, 0), psi(1, 0))
+	ours, withoutIO, private := "/docker/"+idA, "/docker/"+idB, "/private"
+	for _, path := range []string{ours, withoutIO, private + "/docker/" + strings.Repeat("d", 64)} {
+		write(t, root+path, ".pressure", psi(1, 0), psi(1, 0), psi(1, 0))
+	}
+	for _, path := range []string{"", "/docker", ours, ours + "/cpu.pressure", ours + "/memory.pressure", ours + "/io.pressure", withoutIO} {
+		if err := os.Chown(root+path, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := newCollector(t, dir, root, 256)
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocks it: the thread ends with its user
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), nobody, ^uintptr(0)); errno != 0 {
+			done <- errno
+			return
+		}
+		_, err := c.gather()
+		done <- err
+	}()
+	if err := <-done; err != nil || len(c.cgroups) != 1 || c.cgroups[ours] == nil {
+		t.Errorf("reads %v, with the error %v", c.cgroups, err)
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	for _, content := range []string{"", "full avg10=0.00 total=1\n", "some avg10=0.00 total=many\n", psi(1, -1), "some\n"} {
 		if s, err := parse([]byte(content)); err == nil {

@@ -257,6 +257,7 @@ func TestRefusedAfterReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.logged(t, `msg="A collector is off" collector=http`, 1)
+	p.logged(t, "was loaded anew", 1) // only then /metrics has the new collectors
 	if !strings.Contains(p.metrics(t), `promscope_collector_running{collector="http"} 0`) {
 		t.Error("promscope_collector_running does not say so")
 	}
