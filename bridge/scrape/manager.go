@@ -108,14 +108,16 @@ func (m *Manager) Run(ctx context.Context, sets <-chan map[string][]*targetgroup
 		l.takeOver(m.left.claim(l))
 		wg.Go(func() { l.run(ctx, ctx) })
 	}
-	grace := time.NewTimer(leftGrace)
+	grace := time.NewTimer(m.endLeft(time.Now()))
 	defer grace.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-grace.C:
-			m.endLeft(now)
+			if next := m.endLeft(now); len(m.left) > 0 {
+				grace.Reset(next)
+			}
 		case set, ok := <-sets:
 			if !ok {
 				sets = nil

@@ -67,6 +67,12 @@ func (l *logs) String() string {
 // scrapes real sockets.
 func start(t testing.TB, n *network, jobs []*job.Config, opts scrape.Options, selectors ...string) *rig {
 	t.Helper()
+	return follow(t, nil, n, jobs, opts, selectors...)
+}
+
+// follow stops a manager and starts one that goes on where it has ended.
+func follow(t testing.TB, old *rig, n *network, jobs []*job.Config, opts scrape.Options, selectors ...string) *rig {
+	t.Helper()
 	var list []store.Selector
 	for i, s := range selectors {
 		ms, err := parser.NewParser(parser.Options{}).ParseMetricSelector(s)
@@ -85,7 +91,13 @@ func start(t testing.TB, n *network, jobs []*job.Config, opts scrape.Options, se
 		sets: make(chan map[string][]*targetgroup.Group, 1),
 		logs: &logs{},
 	}
-	r.store = store.New(sel, store.Options{}, r.reg)
+	if old == nil {
+		r.store = store.New(sel, store.Options{}, r.reg)
+	} else {
+		old.stop()
+		r.store = old.store
+		r.store.Reconfigure(sel, store.Options{})
+	}
 	for _, job := range jobs {
 		if err := job.Validate(); err != nil {
 			t.Fatal(err)
@@ -96,6 +108,9 @@ func start(t testing.TB, n *network, jobs []*job.Config, opts scrape.Options, se
 		t.Fatal(err)
 	}
 	r.Manager = m
+	if old != nil {
+		m.TakeOver(old.Manager)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -1,13 +1,20 @@
 package scrape
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"time"
 )
 
-// leftLoops are the loops of a manager that has ended, by targetID.
-type leftLoops map[string]*loop
+// leftLoops are the loops of managers that have ended, by targetID.
+type leftLoops map[string]leftLoop
+
+// leftLoop is a loop whose place another one may take until a time.
+type leftLoop struct {
+	*loop
+	until time.Time
+}
 
 // targetID tells targets apart: by the job's name, and what makes a target.
 func targetID(l *loop) string {
@@ -20,19 +27,19 @@ func targetID(l *loop) string {
 // settings are the same, the target's series go on too. The series of targets that are
 // gone go stale after leftGrace. It is called at most once, before Run.
 func (m *Manager) TakeOver(old *Manager) {
-	m.left = leftLoops{}
+	// Those that the old one had not come to yet keep their time: managers may follow each other
+	// faster than that.
+	m.left = maps.Clone(old.left)
+	if m.left == nil {
+		m.left = leftLoops{}
+	}
+	until := time.Now().Add(leftGrace)
 	for _, l := range old.inside {
-		m.left[targetID(l)] = l
+		m.left[targetID(l)] = leftLoop{l, until}
 	}
 	for _, p := range old.pools {
 		for _, l := range p.loops {
-			m.left[targetID(l)] = l
-		}
-	}
-	// Those that the old one had not come to yet.
-	for id, l := range old.left {
-		if m.left[id] == nil {
-			m.left[id] = l
+			m.left[targetID(l)] = leftLoop{l, until}
 		}
 	}
 }
@@ -40,12 +47,19 @@ func (m *Manager) TakeOver(old *Manager) {
 // leftGrace is how long targets of another manager may take to be discovered anew.
 const leftGrace = 5 * time.Second
 
-// endLeft marks the series of targets stale that were not taken over.
-func (m *Manager) endLeft(now time.Time) {
-	for _, l := range m.left {
+// endLeft marks the series of targets stale that were not taken over in time. It returns how
+// long the next one has.
+func (m *Manager) endLeft(now time.Time) time.Duration {
+	next := leftGrace
+	for id, l := range m.left {
+		if left := l.until.Sub(now); left > 0 {
+			next = min(next, left)
+			continue
+		}
 		l.end(now)
+		delete(m.left, id)
 	}
-	m.left = nil
+	return next
 }
 
 // claim returns the loop whose place another one takes, nil if there is none.
@@ -53,7 +67,7 @@ func (left leftLoops) claim(l *loop) *loop {
 	id := targetID(l)
 	old := left[id]
 	delete(left, id)
-	return old
+	return old.loop
 }
 
 // takeOver goes on where another loop has ended.
