@@ -24,7 +24,7 @@ func Definition() collector.Definition {
 	return collector.Definition{
 		Name:         "disk",
 		Help:         "Latency of disks by operation, and bytes that each process reads and writes, from the kernel.",
-		Interval:     time.Second,
+		Interval:     5 * time.Second, // it looks at all threads
 		Prefixes:     []string{prefix},
 		Capabilities: load.Capabilities(),
 		Kernel:       "5.10",

@@ -21,14 +21,27 @@ type reader struct {
 	descs     [counters]counterDesc // of those that are a series of their own
 	roundTrip *prometheus.Desc
 
-	tracked, processes, leftOut, lostConnections, lostProcesses, lostEnds *prometheus.Desc
+	listenerDrops, tracked, processes, leftOut, lostConnections, lostProcesses, lostEnds *prometheus.Desc
 
-	programs *load.Programs
-	creds    credentials
-	table    *table
-	sockets  string // the program that looks at them
-	readings uint64
-	open     uint64 // sockets at the last reading
+	programs  *load.Programs
+	creds     credentials
+	lives     map[owner]*living // the processes when they were last looked at
+	livedAt   time.Time
+	table     *table
+	listeners map[listener]*drops // that have dropped something
+	sockets   string              // the program that looks at them
+	readings  uint64
+	open      uint64 // sockets at the last reading
+}
+
+// lookEvery is how often the processes are looked at while nobody is missed. Beside thousands of
+// them that is most of what a reading costs.
+const lookEvery = 5 * time.Second
+
+// drops is what the sockets of a listener have dropped that are open.
+type drops struct {
+	n    uint64
+	born time.Time // since when it counts
 }
 
 // counterDesc describes the series of a counter, which may have a label besides the process's.
@@ -63,6 +76,7 @@ func newReader(p *load.Programs, most int, keep time.Duration) (*reader, error) 
 			bytesSent:         {desc("sent_bytes_total", "Bytes that connections of the process have sent, once each.", "pid", "comm"), nil},
 		},
 		roundTrip:       desc("round_trip_seconds", "Round-trip time of connections of the process, one observation for each connection and gathering in which the peer acknowledged something.", "pid", "comm"),
+		listenerDrops:   desc("listener_drops_total", "Connections that listeners of the process on a port dropped, of those that are open.", "pid", "comm", "port"),
 		tracked:         desc("sockets", "Sockets that are tracked: connections and listeners."),
 		processes:       desc("processes", "Processes of which something was counted."),
 		leftOut:         desc("processes_left_out", "Processes that have no series because there are too many: what they do is counted for the host."),
@@ -72,6 +86,7 @@ func newReader(p *load.Programs, most int, keep time.Duration) (*reader, error) 
 		programs:        p,
 		creds:           credentials{m: p.Collection.Maps[mapCreds], of: map[owner]uint64{}},
 		table:           newTable(most, keep, time.Now()),
+		listeners:       map[listener]*drops{},
 		sockets:         programSockets,
 	}
 	if slices.Contains(p.HookSet.Programs, programFiles) {
@@ -92,17 +107,34 @@ func (r *reader) update() error {
 	}); err != nil {
 		return err
 	}
-	lives, err := readLiving(r.programs)
-	if err != nil {
-		return err
-	}
-	if err := r.creds.update(lives); err != nil {
+	if err := r.look(now, totals); err != nil {
 		return err
 	}
 	if err := r.readSockets(totals); err != nil {
 		return err
 	}
-	return load.Drop(r.programs.Collection.Maps[mapProcesses], r.table.update(now, totals, lives))
+	if err := r.readListeners(); err != nil {
+		return err
+	}
+	return load.Drop(r.programs.Collection.Maps[mapProcesses], r.table.update(now, totals, r.lives))
+}
+
+// look looks which processes live if somebody is missed: who accepts a connection, or who did
+// something for the first time.
+func (r *reader) look(now time.Time, totals map[owner]*total) error {
+	unownedIn, err := r.programs.Counter(varUnownedIn)
+	if err != nil {
+		return err
+	}
+	if unownedIn < r.readings && now.Sub(r.livedAt) < lookEvery && !r.table.missed(totals, r.lives) {
+		return nil
+	}
+	lives, err := readLiving(r.programs)
+	if err != nil {
+		return err
+	}
+	r.lives, r.livedAt = lives, now
+	return r.creds.update(lives)
 }
 
 // readSockets adds what the sockets have counted that are open.
@@ -134,6 +166,26 @@ func (r *reader) readSockets(totals map[owner]*total) error {
 	return load.Drop(r.programs.Collection.Maps[mapSums], none)
 }
 
+// readListeners takes in what each listener has dropped.
+func (r *reader) readListeners() error {
+	var closed []listener
+	err := load.ReadMap(r.programs.Collection.Maps[mapListeners], func(l listener, d *dropped) {
+		switch known := r.listeners[l]; {
+		case d.Generation != r.readings:
+			closed = append(closed, l)
+			delete(r.listeners, l)
+		case known == nil:
+			r.listeners[l] = &drops{d.Drops, r.table.last}
+		default:
+			known.n = d.Drops
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return load.Drop(r.programs.Collection.Maps[mapListeners], closed)
+}
+
 // Describe implements load.Reader.
 func (r *reader) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range r.descs {
@@ -141,7 +193,7 @@ func (r *reader) Describe(ch chan<- *prometheus.Desc) {
 			ch <- d.Desc
 		}
 	}
-	for _, d := range []*prometheus.Desc{r.roundTrip, r.tracked, r.processes, r.leftOut, r.lostConnections, r.lostProcesses, r.lostEnds} {
+	for _, d := range []*prometheus.Desc{r.roundTrip, r.listenerDrops, r.tracked, r.processes, r.leftOut, r.lostConnections, r.lostProcesses, r.lostEnds} {
 		ch <- d
 	}
 }
@@ -155,6 +207,12 @@ func (r *reader) Read() ([]prometheus.Metric, error) {
 	for o, p := range r.table.all {
 		if p.shown != nil {
 			metrics = r.series(metrics, p.shown, strconv.FormatUint(o.tgid(), 10), p.comm)
+		}
+	}
+	for l, d := range r.listeners {
+		if p := r.table.all[l.Owner]; p != nil && p.shown != nil {
+			metrics = append(metrics, prometheus.MustNewConstMetricWithCreatedTimestamp(r.listenerDrops, prometheus.CounterValue, float64(d.n), d.born,
+				strconv.FormatUint(l.Owner.tgid(), 10), p.comm, strconv.FormatUint(l.Port, 10)))
 		}
 	}
 	metrics = append(metrics,

@@ -20,8 +20,10 @@ const (
 	mapCreds       = "creds"
 	mapConnections = "connections"
 	mapSums        = "sums"
+	mapListeners   = "listeners"
 
 	varGeneration      = "generation"
+	varUnownedIn       = "unowned_in"
 	varLostConnections = "lost_connections"
 	varLostEnds        = "lost_ends"
 	varLostProcesses   = "lost_processes"

@@ -3,6 +3,7 @@ package tcp
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func figuresOf(all map[string][]*dto.Metric, pid string) figures {
 				continue
 			}
 			key := strings.TrimSuffix(strings.TrimPrefix(name, prefix), "_total")
-			for _, label := range []string{"direction", "reason"} {
+			for _, label := range []string{"direction", "reason", "port"} {
 				if value := loadtest.Label(m, label); value != "" {
 					key += " " + value
 				}
@@ -207,7 +208,8 @@ func testFailures(t *testing.T, c *load.Collector) {
 		"connections out": 1, "connects_failed refused": 5, "connects_failed abandoned": 2, "connects_failed timeout": 1,
 	}
 	served := figures{"listen_drops": float64(dropped)}
-	expect(t, c, map[*child]figures{client: asked, server: served})
+	open := figures{"listener_drops " + strconv.Itoa(full): float64(dropped)}
+	expect(t, c, map[*child]figures{client: asked, server: plus(served, open)})
 
 	// The connection that nobody has accepted ends with the listener.
 	server.do("unlisten")

@@ -63,6 +63,15 @@ type sum struct {
 	Counts              counts
 }
 
+// listener is a port on which a process listens.
+type listener struct {
+	Owner owner
+	Port  uint64
+}
+
+// dropped is what the open sockets of a listener have dropped.
+type dropped struct{ Generation, Drops uint64 }
+
 // living is a process that lives.
 type living struct {
 	Owner owner

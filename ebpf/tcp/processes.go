@@ -138,6 +138,16 @@ func (t *table) update(now time.Time, totals map[owner]*total, lives map[owner]*
 	return gone
 }
 
+// missed reports whether somebody did something of whom it is not known whether he lives.
+func (t *table) missed(totals map[owner]*total, lives map[owner]*living) bool {
+	for o := range totals {
+		if o != nobody && lives[o] == nil && (t.all[o] == nil || t.all[o].ended.IsZero()) {
+			return true
+		}
+	}
+	return false
+}
+
 // candidate is a process that has no series and of which something was counted.
 type candidate struct {
 	owner owner

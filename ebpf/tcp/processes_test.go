@@ -130,3 +130,22 @@ func TestOnce(t *testing.T) {
 		}
 	}
 }
+
+// Somebody is missed until it is known whether he lives.
+func TestMissed(t *testing.T) {
+	table := newTable(2, time.Second, began())
+	totals := map[owner]*total{nobody: {}, 7: {}}
+	if table.missed(map[owner]*total{nobody: {}}, nil) {
+		t.Error("nobody is missed")
+	}
+	if !table.missed(totals, nil) {
+		t.Error("a process that did something is not missed")
+	}
+	if table.missed(totals, map[owner]*living{7: {}}) {
+		t.Error("a process that lives is missed")
+	}
+	table.update(began(), totals, nil)
+	if table.missed(totals, nil) {
+		t.Error("a process that has ended is missed")
+	}
+}

@@ -21,7 +21,7 @@ func Definition() collector.Definition {
 	return collector.Definition{
 		Name:         "wait",
 		Help:         "Time for which processes wait for a CPU and for I/O, and the host's run queue latency, from the kernel.",
-		Interval:     time.Second,
+		Interval:     5 * time.Second, // it looks at all threads
 		Prefixes:     []string{prefix, "promscope_runqueue_"},
 		Capabilities: load.Capabilities(),
 		Kernel:       "5.10",

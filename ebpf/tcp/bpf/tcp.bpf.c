@@ -214,6 +214,19 @@ static __always_inline struct process *counts_of(__u64 owner)
 
 // ---- sockets ----
 
+// generation is of what is added up. User space counts it up each time.
+volatile __u64 generation;
+
+// unowned_in is the last generation in which a connection came, or was looked at, of which it was not known who accepts
+// it: then user space looks who there is.
+volatile __u64 unowned_in;
+
+static __always_inline void unowned(void)
+{
+	if (unowned_in != generation)
+		unowned_in = generation;
+}
+
 enum role {
 	LISTENER,
 	INCOMING,
@@ -360,6 +373,7 @@ static __always_inline void arrives(const struct sock___tcp *sk)
 
 	if (listener)
 		c.owner = listener->owner;
+	unowned();
 	put(sk, &c);
 }
 
@@ -589,9 +603,6 @@ int on_synack(__u64 *ctx)
 
 // ---- what user space asks for ----
 
-// generation is of what is added up. User space counts it up each time.
-volatile __u64 generation;
-
 __u64 lost_ends; // sockets whose end was missed
 
 // sum is what the open sockets of an owner have counted.
@@ -619,6 +630,42 @@ static __always_inline struct sum *sum_of(__u64 owner)
 	if (bpf_map_update_elem(&sums, &owner, &fresh, 0))
 		count(lost_processes);
 	return bpf_map_lookup_elem(&sums, &owner);
+}
+
+// listener is a port on which a process listens, be it with several sockets.
+struct listener {
+	__u64 owner;
+	__u64 port;
+};
+
+// dropped is what the open sockets of a listener have dropped.
+struct dropped {
+	__u64 generation;
+	__u64 drops;
+};
+
+// listeners has those that have dropped something. Of those that there is no room for, only what the process has dropped
+// is told.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct listener);
+	__type(value, struct dropped);
+} listeners SEC(".maps");
+
+static __always_inline void listens(__u64 owner, __u16 port, __u64 drops)
+{
+	struct listener key = {.owner = owner, .port = port};
+	struct dropped fresh = {.generation = generation, .drops = drops};
+	struct dropped *d;
+
+	if (!drops)
+		return;
+	d = bpf_map_lookup_elem(&listeners, &key);
+	if (d && d->generation == fresh.generation)
+		d->drops += drops;
+	else
+		bpf_map_update_elem(&listeners, &key, &fresh, 0);
 }
 
 // is_gone reports whether the socket is closed, or another's by now: the program at its end runs just now, or was skipped.
@@ -663,10 +710,13 @@ static __noinline int visit(struct connection *c, __u64 address)
 		return 0;
 	}
 	c->gone = false;
-	if (!c->certain && !accepted(sk, c))
+	if (!c->certain && !accepted(sk, c)) {
+		unowned();
 		return 0;
+	}
 	if (c->role == LISTENER) {
 		c->last_drops = since(c->base_drops, drops(sk));
+		listens(c->owner, BPF_CORE_READ(sk, __sk_common.skc_num), c->last_drops);
 	} else {
 		c->last_retransmits = since(c->base_retransmits, retransmits(sk));
 		c->last_received = since(c->base_received, bytes_received(sk));
