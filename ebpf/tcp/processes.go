@@ -138,10 +138,14 @@ func (t *table) update(now time.Time, totals map[owner]*total, lives map[owner]*
 	return gone
 }
 
-// missed reports whether somebody did something of whom it is not known whether he lives.
+// missed reports whether somebody did something for the first time, or is not known to live or to
+// have ended.
 func (t *table) missed(totals map[owner]*total, lives map[owner]*living) bool {
 	for o := range totals {
-		if o != nobody && lives[o] == nil && (t.all[o] == nil || t.all[o].ended.IsZero()) {
+		if o == nobody {
+			continue
+		}
+		if p := t.all[o]; p == nil || p.ended.IsZero() && lives[o] == nil {
 			return true
 		}
 	}

@@ -131,18 +131,23 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-// Somebody is missed until it is known whether he lives.
+// Who does something for the first time is looked for, and whoever is not known to live.
 func TestMissed(t *testing.T) {
 	table := newTable(2, time.Second, began())
 	totals := map[owner]*total{nobody: {}, 7: {}}
+	lives := map[owner]*living{7: {}}
 	if table.missed(map[owner]*total{nobody: {}}, nil) {
 		t.Error("nobody is missed")
 	}
-	if !table.missed(totals, nil) {
-		t.Error("a process that did something is not missed")
+	if !table.missed(totals, lives) {
+		t.Error("a process that does something for the first time is not missed")
 	}
-	if table.missed(totals, map[owner]*living{7: {}}) {
+	table.update(began(), totals, lives)
+	if table.missed(totals, lives) {
 		t.Error("a process that lives is missed")
+	}
+	if !table.missed(totals, nil) {
+		t.Error("a process of which it is not known whether it lives is not missed")
 	}
 	table.update(began(), totals, nil)
 	if table.missed(totals, nil) {

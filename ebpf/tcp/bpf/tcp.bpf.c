@@ -653,7 +653,7 @@ struct {
 	__type(value, struct dropped);
 } listeners SEC(".maps");
 
-static __always_inline void listens(__u64 owner, __u16 port, __u64 drops)
+static __always_inline void note_drops(__u64 owner, __u16 port, __u64 drops)
 {
 	struct listener key = {.owner = owner, .port = port};
 	struct dropped fresh = {.generation = generation, .drops = drops};
@@ -716,7 +716,7 @@ static __noinline int visit(struct connection *c, __u64 address)
 	}
 	if (c->role == LISTENER) {
 		c->last_drops = since(c->base_drops, drops(sk));
-		listens(c->owner, BPF_CORE_READ(sk, __sk_common.skc_num), c->last_drops);
+		note_drops(c->owner, BPF_CORE_READ(sk, __sk_common.skc_num), c->last_drops);
 	} else {
 		c->last_retransmits = since(c->base_retransmits, retransmits(sk));
 		c->last_received = since(c->base_received, bytes_received(sk));
