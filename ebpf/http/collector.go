@@ -62,7 +62,7 @@ func (r *reader) Read() ([]prometheus.Metric, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := now()
+	at := load.Monotonic()
 	r.series.births.begin()
 	metrics, err := r.series.processes(r.retention.reported(all, at), func(each func(rareCode, uint64)) error {
 		return rareCodes(maps[mapRareCodes], each)

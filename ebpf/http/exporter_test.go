@@ -55,12 +55,12 @@ func (e *exporter) work(alone bool) {
 	e.works.Store(true)
 	e.done.Go(func() {
 		for e.works.Load() {
-			began := now()
+			began := load.Monotonic()
 			if err := e.ask(alone); err != nil {
 				panic(err)
 			}
 			e.mu.Lock()
-			e.asked = append(e.asked, span{began, now()})
+			e.asked = append(e.asked, span{began, load.Monotonic()})
 			e.mu.Unlock()
 		}
 	})
@@ -337,19 +337,19 @@ func TestWorker(t *testing.T) {
 				var scrapes []span
 				for range 5 {
 					conn := dial(t, address)
-					began := now()
+					began := load.Monotonic()
 					request(t, conn, "/idle")
-					scrapes = append(scrapes, span{began, now()})
+					scrapes = append(scrapes, span{began, load.Monotonic()})
 					time.Sleep(20 * time.Millisecond)
 				}
 				conn := dial(t, address)
-				began := now()
+				began := load.Monotonic()
 				fmt.Fprint(conn, "GET /stop HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 				out, err := io.ReadAll(conn)
 				if err != nil {
 					t.Fatal(err)
 				}
-				scrapes = append(scrapes, span{began, now()})
+				scrapes = append(scrapes, span{began, load.Monotonic()})
 				var asked []span
 				_, body, _ := bytes.Cut(out, []byte("\r\n\r\n"))
 				if err := json.Unmarshal(body[bytes.IndexByte(body, '['):bytes.LastIndexByte(body, ']')+1], &asked); err != nil {

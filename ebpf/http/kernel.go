@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -114,13 +113,4 @@ func dropProcesses(processes, rare *ebpf.Map, gone []owner) error {
 		}
 	})
 	return errors.Join(err, load.Drop(rare, codes), load.Drop(processes, gone))
-}
-
-// now returns the clock of bpf_ktime_get_ns.
-func now() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
-		return 0 // cannot happen: the clock always exists
-	}
-	return time.Duration(t.Nano())
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -47,4 +48,13 @@ func Drop[K any](m *ebpf.Map, keys []K) error {
 // Comm returns the name of a process, as a program has copied it from its task_struct.
 func Comm(raw [16]byte) string {
 	return strings.ToValidUTF8(unix.ByteSliceToString(raw[:]), "\ufffd")
+}
+
+// Monotonic returns the clock of bpf_ktime_get_ns, and of the start_time of a task_struct.
+func Monotonic() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 0 // cannot happen: the clock always exists
+	}
+	return time.Duration(t.Nano())
 }

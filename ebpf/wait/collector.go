@@ -91,7 +91,7 @@ func (o *Options) newReader(p *load.Programs) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.table.update(totals, r.began)
+	r.table.update(totals, r.began, load.Monotonic())
 	return r, nil
 }
 
@@ -104,12 +104,12 @@ func (r *reader) Describe(ch chan<- *prometheus.Desc) {
 
 // Read implements load.Reader.
 func (r *reader) Read() ([]prometheus.Metric, error) {
-	at := time.Now()
+	at, clock := time.Now(), load.Monotonic()
 	totals, err := r.totals()
 	if err != nil {
 		return nil, err
 	}
-	r.table.update(totals, at)
+	r.table.update(totals, at, clock)
 	var metrics []prometheus.Metric
 	for o, p := range r.table.processes {
 		for kind, w := range p.waits {

@@ -51,8 +51,9 @@ type table struct {
 	leftOut   int       // processes that waited long, and have no series for want of room
 }
 
-// update takes over what all processes that live have waited at a time.
-func (t *table) update(totals map[owner]total, at time.Time) {
+// update takes over what all processes that live have waited at a time, given the monotonic
+// clock of that time.
+func (t *table) update(totals map[owner]total, at time.Time, clock time.Duration) {
 	first := t.processes == nil
 	if first {
 		t.processes = make(map[owner]*process, len(totals))
@@ -66,6 +67,7 @@ func (t *table) update(totals map[owner]total, at time.Time) {
 	t.leftOut = 0
 	var shown [kinds]int
 	type candidate struct {
+		owner    owner
 		wait     *wait
 		kind     int
 		from, by uint64
@@ -93,7 +95,7 @@ func (t *table) update(totals map[owner]total, at time.Time) {
 			case !w.told.IsZero() && at.Sub(w.told) >= keepQuiet:
 				w.told = time.Time{}
 			case w.told.IsZero() && by >= telling && by > 0:
-				candidates = append(candidates, candidate{w, kind, before, by})
+				candidates = append(candidates, candidate{o, w, kind, before, by})
 			}
 			if !w.told.IsZero() {
 				shown[kind]++
@@ -101,14 +103,18 @@ func (t *table) update(totals map[owner]total, at time.Time) {
 		}
 	}
 	slices.SortFunc(candidates, func(a, b candidate) int { return cmp.Compare(b.by, a.by) })
-	born := timestamppb.New(t.gathered)
 	for _, c := range candidates {
 		if shown[c.kind] >= t.most {
 			t.leftOut++
 			continue
 		}
 		shown[c.kind]++
-		*c.wait = wait{last: c.wait.last, from: c.from, born: born, told: at}
+		// What a process that is younger than the interval has waited, it has waited since its start.
+		born := t.gathered
+		if started := at.Add(time.Duration(c.owner.Start) - clock); started.After(born) && started.Before(at) {
+			born = started
+		}
+		*c.wait = wait{last: c.wait.last, from: c.from, born: timestamppb.New(born), told: at}
 	}
 	t.gathered = at
 }

@@ -22,7 +22,7 @@ func play(t *testing.T, most int, steps []step) *table {
 		for place, ms := range s.waited {
 			totals[owner{TGID: uint32(place % 100), Start: uint64(place)}] = total{waits: [kinds]uint64{forCPU: ms * 1e6}}
 		}
-		tb.update(totals, start.Add(s.after))
+		tb.update(totals, start.Add(s.after), time.Hour+s.after)
 		got := map[int]float64{}
 		for o, p := range tb.processes {
 			if w := p.waits[forCPU]; !w.told.IsZero() {
@@ -54,6 +54,24 @@ func TestBegins(t *testing.T) {
 	w := tb.processes[owner{TGID: 3, Start: 3}].waits[forCPU]
 	if want := time.Unix(1_700_000_000, 0); !w.born.AsTime().Equal(want) {
 		t.Errorf("counts since %v, want %v", w.born.AsTime(), want)
+	}
+}
+
+// What a process that is younger than the interval has waited counts since its start.
+func TestYoung(t *testing.T) {
+	tb := play(t, 10, []step{{0, nil, nil}})
+	began := time.Unix(1_700_000_000, 0)
+	for start, want := range map[time.Duration]time.Duration{
+		time.Minute:                      0, // it had not waited before
+		time.Hour + 600*time.Millisecond: 600 * time.Millisecond,
+		time.Hour + 5*second:             0, // it was started while the threads were read
+	} {
+		o := owner{TGID: 1, Start: uint64(start)}
+		tb.update(map[owner]total{}, began, time.Hour)
+		tb.update(map[owner]total{o: {waits: [kinds]uint64{forCPU: 300e6}}}, began.Add(5*second), time.Hour+5*second)
+		if got := tb.processes[o].waits[forCPU].born.AsTime().Sub(began); got != want {
+			t.Errorf("a process of %v counts since %v, want %v", start, got, want)
+		}
 	}
 }
 
