@@ -121,6 +121,7 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 		p.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	p.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	p.SysProcAttr.Setpgid = true
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -130,6 +131,7 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	}()
 	t.Cleanup(func() {
 		p.kill()
+		_ = syscall.Kill(-p.Process.Pid, syscall.SIGKILL) // the workers of a server that had no time to end them
 		if strings.Contains(p.output.String(), "WARNING: DATA RACE") {
 			t.Errorf("%s has a data race", filepath.Base(p.Path))
 		}

@@ -206,6 +206,32 @@ func nodeExporter(t *testing.T, out, architecture string) string {
 	return path
 }
 
+// halfPatched is what a kernel dies of when a CPU runs an instruction that is just being patched, and
+// the emulator is not as careful about that as a CPU is: it happens once in some thirty guests.
+const halfPatched = "Oops: int3"
+
+// runIn runs a script in a guest and returns what it printed.
+func runIn(t *testing.T, g guest, script string, files []string) (string, error) {
+	t.Helper()
+	// promscope's report is compared with a disk that is slow, so that there is iowait.
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(disk, nil, 0o600); err != nil {
+		return "", err
+	}
+	if err := os.Truncate(disk, 64<<20); err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(t.Context(), "./boot", append([]string{filepath.Join(*cache, g.kernel), script}, files...)...)
+	cmd.Env = append(os.Environ(), "CPUS="+g.cpus, "TIMEOUT=840",
+		"QEMU=-drive if=virtio,format=raw,throttling.iops-total=20,file="+disk)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("boot: %w\n%s%s", err, end(stdout.String()), stderr.String())
+	}
+	return stdout.String(), nil
+}
+
 // boot runs the guest's tests in it and returns what they say of each hook set. A test that
 // fails there fails here.
 func boot(t *testing.T, g guest, files []string) []row {
@@ -230,24 +256,16 @@ func boot(t *testing.T, g guest, files []string) []row {
 			jobs = append(jobs, job{g.name(r), name})
 		}
 	}
-	// promscope's report is compared with a disk that is slow, so that there is iowait.
-	disk := filepath.Join(t.TempDir(), "disk")
-	if err := os.WriteFile(disk, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(disk, 64<<20); err != nil {
-		t.Fatal(err)
-	}
 	began := time.Now()
-	cmd := exec.CommandContext(t.Context(), "./boot", append([]string{filepath.Join(*cache, g.kernel), strings.Join(script, "\n")}, files...)...)
-	cmd.Env = append(os.Environ(), "CPUS="+g.cpus, "TIMEOUT=840",
-		"QEMU=-drive if=virtio,format=raw,throttling.iops-total=20,file="+disk)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Errorf("boot: %v\n%s%s", err, end(stdout.String()), stderr.String())
+	stdout, err := runIn(t, g, strings.Join(script, "\n"), files)
+	if err != nil && strings.Contains(err.Error(), halfPatched) {
+		t.Logf("once more, for the emulator's fault: %v", err)
+		stdout, err = runIn(t, g, strings.Join(script, "\n"), files)
 	}
-	release, outputs := split(stdout.String())
+	if err != nil {
+		t.Error(err)
+	}
+	release, outputs := split(stdout)
 	rows := []row{} // not nil: this guest was booted
 	byJob := map[job][]result{}
 	var took []string
@@ -279,7 +297,7 @@ func boot(t *testing.T, g guest, files []string) []row {
 			rows = append(rows, rowsOf(j.guest, release, j.collector, byJob[j])...)
 		}
 	}
-	markServing(rows, stdout.String())
+	markServing(rows, stdout)
 	t.Logf("%.0f s: %s", time.Since(began).Seconds(), strings.Join(took, ", "))
 	return rows
 }
