@@ -59,15 +59,15 @@ func (p InProcess) target() (*job.Target, error) {
 // expositions, as protobuf, so that there is no second path.
 type gatherer struct {
 	g       prometheus.Gatherer
-	pending chan gathered // of a Gather that outlasted its scrape
+	pending chan gathered // of a Gather that goes on; nil if none does
 	since   time.Time     // when the last Gather began, whose samples are in the store
 	buf     bytes.Buffer
 }
 
 type gathered struct {
-	began    time.Time
-	families []*dto.MetricFamily
-	err      error
+	began, ended time.Time
+	families     []*dto.MetricFamily
+	err          error
 }
 
 // newGatherer returns the gatherer of a target that was opened an interval ago at most.
@@ -81,22 +81,32 @@ func (*gatherer) note() string { return "" }
 
 func (*gatherer) close() {}
 
+// scrape gathers, within its time. What is gathered later is thrown away: at the time of this
+// scrape or of the next its values would make wrong rates.
 func (g *gatherer) scrape(ctx context.Context, _ url.Values) (answer, error) {
-	// A Gather cannot be cancelled. One that hangs costs its goroutine and no
-	// more: it is waited for again by the next scrapes.
-	if g.pending == nil {
-		g.pending = make(chan gathered, 1)
-		go func(done chan<- gathered) {
-			began := time.Now()
-			families, err := gather(g.g)
-			done <- gathered{began, families, err}
-		}(g.pending)
+	// A Gather cannot be cancelled. One that hangs costs its goroutine and no more.
+	if g.pending != nil {
+		select {
+		case <-g.pending:
+		default:
+			return answer{}, context.DeadlineExceeded
+		}
 	}
+	g.pending = make(chan gathered, 1)
+	go func(done chan<- gathered) {
+		began := time.Now()
+		families, err := gather(g.g)
+		done <- gathered{began, time.Now(), families, err}
+	}(g.pending)
 	select {
 	case <-ctx.Done():
 		return answer{}, ctx.Err()
 	case got := <-g.pending:
 		g.pending = nil
+		// Where this process was stopped, the time may have been over, too.
+		if deadline, ok := ctx.Deadline(); ok && got.ended.After(deadline) {
+			return answer{}, context.DeadlineExceeded
+		}
 		return g.expose(got)
 	}
 }
