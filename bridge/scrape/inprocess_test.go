@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
@@ -45,7 +46,7 @@ func TestLateGather(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer q.Close()
-		set := q.Select(context.Background(), false, nil, labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, "clock"))
+		set := q.Select(context.Background(), false, nil, labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, "clock"))
 		samples := 0
 		for set.Next() {
 			for it := set.At().Iterator(nil); it.Next() != chunkenc.ValNone; {
