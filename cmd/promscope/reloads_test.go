@@ -69,7 +69,7 @@ rules:
 	p := startPlugin(t, "", "--config.file="+file, "--web.enable-lifecycle")
 	client := probe(t, p)
 	await(t, client, "good")
-	one := kernelObjects(t, p)
+	one := openFiles(p.Process.Pid).kernel
 	if one == 0 {
 		unmet(t, "the collector http does not run here:\n%s", p.output)
 	}
@@ -88,7 +88,7 @@ rules:
 		if (resp.StatusCode != http.StatusOK) != step.refused {
 			t.Fatalf("reload %d: %s:\n%s", n, resp.Status, p.output)
 		}
-		if got := kernelObjects(t, p); got != step.running*one {
+		if got := openFiles(p.Process.Pid).kernel; got != step.running*one {
 			t.Fatalf("after reload %d there are %d maps, programs and links, want %d times %d", n, got, step.running, one)
 		}
 		if _, err := client.Poll(t.Context()); err != nil {
@@ -96,15 +96,16 @@ rules:
 		}
 	}
 	type state struct {
-		goroutines, descriptors float64
-		memory                  uint64
+		goroutines  float64
+		descriptors int
+		memory      uint64
 	}
 	now := func() state {
 		status, err := procStatus(p.Process.Pid)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return state{p.gauge(t, "go_goroutines"), p.gauge(t, "process_open_fds"), status.RssAnon}
+		return state{p.gauge(t, "go_goroutines"), openFiles(p.Process.Pid).own(), status.RssAnon}
 	}
 	for n := range 2 * len(steps) { // the first ones fill caches
 		load(n)
@@ -126,13 +127,6 @@ rules:
 	})
 	t.Logf("%d reloads took %s each: %+v, before %+v", *reloads, (time.Since(began) / time.Duration(*reloads)).Round(time.Millisecond), now(), before)
 	await(t, client, "good")
-}
-
-// kernelObjects returns how many maps, programs and links of eBPF promscope holds.
-func kernelObjects(t *testing.T, p *plugin) int {
-	t.Helper()
-	_, n := descriptors(p.Process.Pid)
-	return n
 }
 
 func procStatus(pid int) (procfs.ProcStatus, error) {

@@ -49,8 +49,11 @@ rules:
 	other := &soak{t: t, p: startPlugin(t, nothingToScrape)}
 	client, others := s.probe(), other.probe()
 
-	type state struct{ goroutines, descriptors float64 }
-	left := func() state { return state{s.p.figure(t, "go_goroutines"), s.p.figure(t, "process_open_fds")} }
+	type state struct {
+		goroutines  float64
+		descriptors int
+	}
+	left := func() state { return state{s.p.figure(t, "go_goroutines"), openFiles(s.p.Process.Pid).own()} }
 	s.p.awaitReady(t)
 	before := left()
 

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -447,32 +446,17 @@ func (f *figures) take() {
 		f.s.failf("%v", err)
 		return
 	}
-	all, kernel := descriptors(f.s.p.Process.Pid)
+	files := openFiles(f.s.p.Process.Pid)
 	add := func(name string, v float64) { f.series[name] = append(f.series[name], point{now, v}) }
 	add("anonymous memory (MiB)", float64(status.RssAnon)/(1<<20))
-	add("descriptors", float64(all))
-	add("eBPF maps, programs and links", float64(kernel))
+	add("descriptors", float64(files.all))
+	add("eBPF maps, programs and links", float64(files.kernel))
 	exposition := f.s.p.metrics(f.s.t)
 	for _, figure := range soakFigures {
 		if figure.metric != "" {
 			add(figure.name, value(exposition, figure.metric))
 		}
 	}
-}
-
-// descriptors returns how many descriptors a process has, and how many of them are maps,
-// programs and links of eBPF.
-func descriptors(pid int) (all, kernel int) {
-	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-	for _, path := range paths {
-		if target, err := os.Readlink(path); err == nil {
-			all++
-			if strings.HasPrefix(target, "anon_inode:bpf") || strings.HasPrefix(target, "anon_inode:[perf_event") {
-				kernel++
-			}
-		}
-	}
-	return all, kernel
 }
 
 // last says what the figures are now.
