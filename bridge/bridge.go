@@ -7,7 +7,6 @@ package bridge
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,9 +52,10 @@ type Bridge struct {
 	health   *health
 	web      *web.Server // nil if switched off
 
-	loaded [sha256.Size]byte // the checksum of the configuration's files at the start
-	next   chan swap
-	reload sync.Mutex // one reload at a time
+	next chan swap
+
+	reload sync.Mutex      // one reload at a time
+	loaded config.Checksum // of the configuration's files as the last load read them
 }
 
 // New loads the configuration and takes the plugin's socket and the debug
@@ -65,12 +65,11 @@ func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := cfg.Checksum()
 	runtime, err := pipeline.NewRuntime(cfg, logger)
 	if err != nil {
 		return nil, err
 	}
-	b := &Bridge{opts: opts, logger: logger, runtime: runtime, loaded: sum, next: make(chan swap)}
+	b := &Bridge{opts: opts, logger: logger, runtime: runtime, loaded: cfg.LoadedChecksum(), next: make(chan swap)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
@@ -190,6 +189,11 @@ func (b *Bridge) runPipelines(ctx context.Context) error {
 func (b *Bridge) Reload() error {
 	b.reload.Lock()
 	defer b.reload.Unlock()
+	return b.loadAnew()
+}
+
+// loadAnew is Reload with the lock held.
+func (b *Bridge) loadAnew() error {
 	defer b.health.reloading()()
 	warnings, err := b.tryReload()
 	b.loads.done(warnings, err)
@@ -202,11 +206,13 @@ func (b *Bridge) Reload() error {
 }
 
 func (b *Bridge) tryReload() (document.List, error) {
+	current := b.runtime.Pipeline().Config
+	b.loaded = current.Checksum() // if it fails, it is tried again when a file has changed
 	cfg, warnings, err := loadConfig(b.opts.Flags, b.logger)
 	if err != nil {
 		return nil, err
 	}
-	if old := b.runtime.Pipeline().Config.Scope; old.PluginsRoot != cfg.Scope.PluginsRoot || old.PluginID != cfg.Scope.PluginID {
+	if old := current.Scope; old.PluginsRoot != cfg.Scope.PluginsRoot || old.PluginID != cfg.Scope.PluginID {
 		b.logger.Warn("scope.plugins_root and scope.plugin_id take effect at the next start")
 		cfg.Scope.PluginsRoot, cfg.Scope.PluginID = old.PluginsRoot, old.PluginID
 	}
@@ -219,6 +225,7 @@ func (b *Bridge) tryReload() (document.List, error) {
 	case b.next <- next:
 		// The next reload builds on this pipeline, and not on the one that ends now.
 		<-next.done
+		b.loaded = cfg.LoadedChecksum()
 		return warnings, nil
 	case <-time.After(10 * time.Second):
 		return nil, errors.Join(errors.New("promscope is not running"), p.Close())

@@ -65,21 +65,24 @@ func (l *loads) state() status.Loaded {
 func (b *Bridge) watchFiles(ctx context.Context) error {
 	ticker := time.NewTicker(b.opts.AutoReload)
 	defer ticker.Stop()
-	last := b.loaded
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-		}
-		now := b.runtime.Pipeline().Config.Checksum()
-		if now == last {
-			continue
-		}
-		last = now
-		b.logger.Info("The configuration's files have changed")
-		if b.Reload() == nil { // else it is logged
-			last = b.runtime.Pipeline().Config.Checksum() // it may name other rule files
+			b.reloadChanged()
 		}
 	}
+}
+
+// reloadChanged loads the configuration anew if its files are not as they were when they
+// were read for the last time.
+func (b *Bridge) reloadChanged() {
+	b.reload.Lock()
+	defer b.reload.Unlock()
+	if b.runtime.Pipeline().Config.Checksum() == b.loaded {
+		return
+	}
+	b.logger.Info("The configuration's files have changed")
+	_ = b.loadAnew() // it is logged
 }

@@ -22,6 +22,7 @@ type Config struct {
 	Limits     Limits
 
 	rulePatterns []string // of rule_files, as paths
+	loaded       Checksum
 }
 
 // Scope is how promscope presents itself to Weave Scope.

@@ -4,8 +4,8 @@
 //
 // Scrape jobs are written as in prometheus.yml, so that a block copied from
 // there works. A key that is not supported is refused by name, never ignored.
-// Relative file names are relative to the file that they are written in, and
-// nothing is taken from the environment.
+// Relative file names are relative to the file that they are written in. No
+// variable of the environment is put into a value.
 //
 // docs/configuration.yml is the reference: it holds each key, explained.
 package config

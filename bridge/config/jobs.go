@@ -101,6 +101,8 @@ func (l *loader) checkJob(node *yaml.Node, raw *rawJob) {
 		l.checkTargets(document.Field(node, "static_configs"))
 	}
 	l.checkListeners(document.Field(node, "listener_sd_configs"), raw)
+	l.checkRefreshIntervals(document.Field(node, "file_sd_configs"))
+	l.checkRefreshIntervals(document.Field(node, "http_sd_configs"))
 	l.checkFiles(node)
 }
 
@@ -141,6 +143,22 @@ func (l *loader) checkListeners(list *yaml.Node, raw *rawJob) {
 		}
 		l.report(l.doc.Errorf(entry, "whatever listens on this machine would be sent the job's credentials (%s)", credentials).
 			WithHint("say who may have them: write ports into this entry, or comm or exe with include"))
+	}
+}
+
+// checkRefreshIntervals reports intervals of 0, with which Prometheus's discovery panics.
+func (l *loader) checkRefreshIntervals(list *yaml.Node) {
+	if list == nil {
+		return
+	}
+	for _, entry := range list.Content {
+		interval := document.Field(document.Resolve(entry), "refresh_interval")
+		if interval == nil {
+			continue
+		}
+		if d, err := model.ParseDuration(interval.Value); err == nil && d == 0 {
+			l.report(l.doc.Errorf(interval, "refresh_interval has to be more than 0"))
+		}
 	}
 }
 

@@ -51,12 +51,11 @@ func parse(name string, content []byte, types func(metric string) model.MetricTy
 		}
 		return nil, list
 	}
-	l := &loader{doc: doc, raw: defaults(), types: types}
+	l := &loader{doc: doc, content: content, raw: defaults(), types: types}
 	if name != "" {
 		l.dir = filepath.Dir(name)
 	}
 	c := l.load()
-	c.File = name
 	list := l.found.Sorted()
 	if list.Err() != nil {
 		return nil, list
@@ -66,16 +65,17 @@ func parse(name string, content []byte, types func(metric string) model.MetricTy
 
 // loader turns one document into a Config.
 type loader struct {
-	doc   *document.Document
-	dir   string // of the document's file
-	raw   rawConfig
-	types func(metric string) model.MetricType // nil if they are not known
-	found document.List
+	doc     *document.Document
+	content []byte // of the document's file
+	dir     string // likewise
+	raw     rawConfig
+	types   func(metric string) model.MetricType // nil if they are not known
+	found   document.List
 }
 
 func (l *loader) load() *Config {
 	l.decode(l.doc.Root, &l.raw)
-	c := &Config{Global: l.raw.Global}
+	c := &Config{File: l.doc.Name, Global: l.raw.Global}
 	l.checkGlobal()
 	c.Scope = l.scope()
 	c.Limits = l.limits()

@@ -2,8 +2,10 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,6 +59,9 @@ func (c *Config) redacted() ([]byte, error) {
 	if err := node.Encode(e); err != nil {
 		return nil, fmt.Errorf("rendering the configuration: %w", err)
 	}
+	if err := c.addZeros(&node); err != nil {
+		return nil, fmt.Errorf("rendering the configuration: %w", err)
+	}
 	document.Redact(&node)
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
@@ -65,6 +70,33 @@ func (c *Config) redacted() ([]byte, error) {
 		return nil, fmt.Errorf("rendering the configuration: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// addZeros adds what is zero and means something: a limit of 0 is none.
+func (c *Config) addZeros(node *yaml.Node) error {
+	errs := []error{addOmitted(document.Field(node, "global"), c.Global, defaults().Global)}
+	for i, j := range document.Field(node, "scrape_configs").Content {
+		errs = append(errs, addOmitted(j, *c.Jobs[i].Scrape, job.DefaultConfig(c.Global)))
+	}
+	return errors.Join(errs...)
+}
+
+// addOmitted adds to a struct's mapping the keys that omitempty left out although the
+// struct has something else where they are not there.
+func addOmitted[T any](to *yaml.Node, v, without T) error {
+	is, otherwise := reflect.ValueOf(v), reflect.ValueOf(without)
+	for i := range is.NumField() {
+		key, omits := strings.CutSuffix(is.Type().Field(i).Tag.Get("yaml"), ",omitempty")
+		if !omits || !is.Field(i).IsZero() || otherwise.Field(i).IsZero() {
+			continue
+		}
+		value := new(yaml.Node)
+		if err := value.Encode(is.Field(i).Interface()); err != nil {
+			return err
+		}
+		to.Content = append(to.Content, text(key), value)
+	}
+	return nil
 }
 
 // renderPresets returns the presets as a list, or as changes to the default ones if
@@ -159,21 +191,40 @@ func redactParams(rcs []*relabel.Config) []*relabel.Config {
 }
 
 // renderRule returns a rule as it is evaluated, with the place it comes from
-// as a comment.
+// as a comment. A priority that it did not ask for is left out: it follows from the
+// order of the rules.
 func renderRule(r *mapping.Rule) *yaml.Node {
 	rule := &yaml.Node{Kind: yaml.MappingNode, HeadComment: "# " + r.Position.String()}
 	add := func(to *yaml.Node, key, value string) {
 		to.Content = append(to.Content, text(key), text(value))
 	}
-	add(rule, "metric", r.Metric)
+	addNumber := func(key string, value float64) {
+		rule.Content = append(rule.Content, text(key), number(value))
+	}
+	id := "metric"
+	if r.Row {
+		id = "row"
+	}
+	add(rule, id, r.Metric)
 	add(rule, "label", r.Label)
+	if r.Row {
+		add(rule, "value", r.Text())
+	}
 	if r.Format != mapping.FormatNumber {
 		add(rule, "format", string(r.Format))
 	}
 	if r.Max > 0 {
-		rule.Content = append(rule.Content, text("max"), number(r.Max))
+		addNumber("max", r.Max)
 	}
-	rule.Content = append(rule.Content, text("priority"), number(r.Priority))
+	if priority, asked := r.AskedPriority(); asked {
+		addNumber("priority", priority)
+	}
+	if r.Top > 0 {
+		addNumber("top", float64(r.Top))
+	}
+	if r.Bottom > 0 {
+		addNumber("bottom", float64(r.Bottom))
+	}
 	add(rule, "expr", r.Query)
 	if r.Topology == mapping.Host {
 		add(rule, "node", "host")
@@ -182,7 +233,7 @@ func renderRule(r *mapping.Rule) *yaml.Node {
 	node := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
 	add(node, strings.ToLower(string(r.Topology)), r.NodeLabel)
 	if r.Regex != nil {
-		add(node, "regex", strings.TrimSuffix(strings.TrimPrefix(r.Regex.String(), "^(?s:"), ")$"))
+		add(node, "regex", r.NodeRegex())
 	}
 	rule.Content = append(rule.Content, text("node"), node)
 	return rule
@@ -195,5 +246,5 @@ func text(s string) *yaml.Node {
 }
 
 func number(f float64) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!float", Value: strconv.FormatFloat(f, 'g', -1, 64)}
+	return &yaml.Node{Kind: yaml.ScalarNode, Value: strconv.FormatFloat(f, 'g', -1, 64)}
 }

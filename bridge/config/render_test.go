@@ -9,6 +9,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/prometheus/model/relabel"
+
+	"github.com/promscope/promscope/bridge/scrape/job"
 )
 
 // Everything secret in the files is hunter2.
@@ -48,7 +52,7 @@ func TestSecretsAreRedacted(t *testing.T) {
 
 // What is shown is a configuration that means the same.
 func TestRedactedLoadsAgain(t *testing.T) {
-	for _, path := range []string{"", "testdata/good/prometheus.yml", reference} {
+	for _, path := range []string{"", "testdata/good/prometheus.yml", "testdata/good/rules.yml", "testdata/good/zeros.yml", reference} {
 		c, list := Load(path)
 		if path == "" {
 			c, list = Default()
@@ -60,9 +64,37 @@ func TestRedactedLoadsAgain(t *testing.T) {
 		if err := list.Err(); err != nil {
 			t.Fatalf("%s:\n%s\n%s", path, err, c)
 		}
+		same := c.Rules.Same(again.Rules)
+		for i, r := range c.Rules.Rules() {
+			if j, found := same[i]; !found || again.Rules.Rules()[j].Priority != r.Priority {
+				t.Errorf("%s: %s means something else in\n%s", path, r, c)
+			}
+		}
+		if had, has := len(c.Rules.Rules()), len(again.Rules.Rules()); had != has {
+			t.Errorf("%s: of %d rules there are %d", path, had, has)
+		}
+		if strings.Contains(c.String(), "!!") {
+			t.Errorf("%s is rendered with types:\n%s", path, c)
+		}
+		if diff := cmp.Diff(c.Global, again.Global); diff != "" {
+			t.Errorf("%s: %s", path, diff)
+		}
+		for i, job := range again.ScrapeJobs() {
+			if diff := cmp.Diff(c.Jobs[i].Scrape, job, withoutSecrets()); diff != "" {
+				t.Errorf("%s: %s", path, diff)
+			}
+		}
 		if diff := cmp.Diff(withoutComments(c.String()), withoutComments(again.String())); diff != "" {
 			t.Errorf("%s: %s", path, diff)
 		}
+	}
+}
+
+// withoutSecrets compares jobs but for what may have secrets in it.
+func withoutSecrets() cmp.Option {
+	return cmp.Options{
+		cmpopts.IgnoreFields(job.Config{}, "HTTPClientConfig", "Params"), cmpopts.IgnoreUnexported(job.Config{}),
+		cmp.Comparer(func(a, b relabel.Regexp) bool { return a.String() == b.String() }),
 	}
 }
 

@@ -24,7 +24,10 @@ func (l *loader) loadRules(c *Config) {
 	}
 	rules, list := mapping.Parse(l.doc, document.Field(l.doc.Root, "rules"), opts)
 	l.report(list...)
-	for _, path := range l.ruleFiles(c) {
+	files := l.ruleFiles(c)
+	// A file that is written after this is loaded with the next change.
+	c.loaded = checksum(c.File, l.content, files)
+	for _, path := range files {
 		more, list := mapping.LoadFile(path, opts)
 		l.report(list...)
 		rules = append(rules, more...)

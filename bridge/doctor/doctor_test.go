@@ -5,11 +5,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -212,6 +214,71 @@ func TestProbes(t *testing.T) {
 	}
 	for i, f := range c.probes(probes) {
 		want[i].check(t, f)
+	}
+}
+
+// Linux before 5.6, and seccomp profiles that are as old, have no openat2. The directories
+// are compared without it, unless an absolute symbolic link leads to the probe's.
+func TestProbesWithoutOpenat2(t *testing.T) {
+	tree := hosttest.New(t)
+	m, err := host.New(host.Options{ProcRoot: tree.Root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	c := newPlugins(t.TempDir(), "promscope", m)
+	for pid, root := range map[int]string{102: c.root, 103: "/other", 104: "/missing", 105: "/absolute"} {
+		tree.Add(hosttest.Process{PID: pid, Comm: "scope", StartTicks: uint64(hosttest.Uptime / (10 * time.Millisecond)),
+			Cmdline: []string{"scope-probe", "--probe.plugins.root=" + root}})
+	}
+	root := func(pid string) string { return filepath.Join(tree.Root, pid, "root") }
+	if err := errors.Join(
+		os.RemoveAll(root("102")), os.Symlink("/", root("102")),
+		os.Mkdir(filepath.Join(root("103"), "other"), 0o755),
+		os.Symlink("/other", filepath.Join(root("105"), "absolute")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	var got []Finding
+	withoutOpenat2(t, func() { got = c.probes(c.findProbes()) })
+	want := []expected{
+		{VerdictOK, "looks into the same directory"},
+		{VerdictFail, "(pid 103) looks for plugins in /other, which is another directory"},
+		{VerdictFail, "/missing, which is not there"},
+		{VerdictWarn, "cannot be told: opening /absolute of process 105: openat absolute: path escapes from parent → see to it that both are the same directory"},
+	}
+	if len(got) != len(want) {
+		t.Fatalf("got %+v", got)
+	}
+	for i, f := range got {
+		want[i].check(t, f)
+	}
+}
+
+// withoutOpenat2 calls f on a thread that has no such system call, and ends it.
+func withoutOpenat2(t *testing.T, f func()) {
+	t.Helper()
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the system call
+		{Code: unix.BPF_JMP | unix.BPF_JEQ, K: unix.SYS_OPENAT2, Jf: 1},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // until the goroutine ends, and the thread with it
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		if err == nil {
+			err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
+		}
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Skip("this kernel has no seccomp filters: ", err)
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
+
+	"github.com/promscope/promscope/bridge/format"
 )
 
 // Verdict is what a finding means for promscope.
@@ -69,23 +70,12 @@ func (d Diagnosis) WriteText(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	for _, f := range d.Findings {
 		indent := strings.Repeat(" ", len("ok    ")+width+2)
-		text := strings.ReplaceAll(printable(f.Finding), "\n", "\n"+indent)
+		text := strings.ReplaceAll(format.Printable(f.Finding), "\n", "\n"+indent)
 		// A bufio.Writer keeps its first error for Flush.
 		_, _ = fmt.Fprintf(out, "%-6s%-*s  %s\n", f.Verdict, width, f.Check, text)
 		if f.Remedy != "" {
-			_, _ = fmt.Fprintf(out, "%s→ %s\n", indent, strings.ReplaceAll(printable(f.Remedy), "\n", "\n"+indent+"  "))
+			_, _ = fmt.Fprintf(out, "%s→ %s\n", indent, strings.ReplaceAll(format.Printable(f.Remedy), "\n", "\n"+indent+"  "))
 		}
 	}
 	return out.Flush()
-}
-
-// printable takes out what a terminal would obey: names of processes are
-// anybody's text.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return '\ufffd'
-		}
-		return r
-	}, text)
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -89,9 +91,12 @@ func (c *plugins) probe(p probe) Finding {
 	case errors.Is(err, unix.ENOENT):
 		return failure(check, "make that directory where the probe runs, and restart the probe (Docker: -v "+c.root+":"+p.root+")",
 			"%s looks for plugins in %s, which is not there where it runs", who, p.root)
-	case err != nil:
+	case errors.Is(err, fs.ErrPermission):
 		return warning(check, "run the doctor as root",
 			"%s looks for plugins in %s; whether that is the same directory may not be looked at: %s", who, p.root, err)
+	case err != nil:
+		return warning(check, "see to it that both are the same directory (Docker: -v "+c.root+":"+p.root+" for the probe)",
+			"%s looks for plugins in %s; whether that is promscope's %s cannot be told: %s", who, p.root, c.root, err)
 	case ownErr != nil:
 		return warning(check, "set --scope.plugins-root to the directory that the probe looks into", "%s looks for plugins in %s", who, p.root)
 	case seen != own:
@@ -115,27 +120,19 @@ type directoryID struct {
 // absolute symbolic link, as /var/run is one, leads to where it leads for the process.
 // The process 0 is this one.
 func (c *plugins) statIn(pid int, path string) (id directoryID, born time.Time, err error) {
-	root := "/"
+	const flags = unix.O_PATH | unix.O_DIRECTORY
+	var dir *os.File
 	if pid > 0 {
-		root = c.machine.Path(pid, "root")
+		dir, err = c.machine.OpenInRoot(pid, path, flags)
+	} else {
+		dir, err = os.OpenFile(path, flags, 0)
 	}
-	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return id, born, err
 	}
-	defer func() { _ = unix.Close(dir) }()
-	if !filepath.IsAbs(path) {
-		if path, err = filepath.Abs(path); err != nil {
-			return id, born, err
-		}
-	}
-	fd, err := unix.Openat2(dir, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
-	if err != nil {
-		return id, born, err
-	}
-	defer func() { _ = unix.Close(fd) }()
+	defer func() { _ = dir.Close() }()
 	var stat unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &stat); err != nil {
+	if err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &stat); err != nil {
 		return id, born, err
 	}
 	if stat.Mask&unix.STATX_BTIME != 0 {

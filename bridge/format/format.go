@@ -1,4 +1,4 @@
-// Package format writes numbers, sizes and times for people.
+// Package format writes numbers, sizes, times and the text of others for people.
 package format
 
 import (
@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Float is the number as Prometheus's API writes it.
@@ -135,6 +136,17 @@ func Ago(now, t time.Time) string {
 		return strconv.FormatFloat(age, 'f', 1, 64) + "\u00a0s ago"
 	}
 	return Seconds(age) + " ago"
+}
+
+// Printable is text without what a terminal would obey instead of showing it, but for
+// ends of lines and tabs: names and values of others may be anything.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 // Plural is a number with its noun.

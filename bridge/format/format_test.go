@@ -50,6 +50,8 @@ func TestFormats(t *testing.T) {
 		{Metric("", 1234567), "1.23M"},
 		{Metric("integer", 42), "42"},
 		{Metric("filesize", 2048), "2.0 KiB"},
+		{Printable("a\x1b[2J\r\u009b\tb\nc\u00e9"), "a\ufffd[2J\ufffd\ufffd\tb\nc\u00e9"},
+		{Printable("\u202a\u202e\u2066\u2069\u200f"), "\ufffd\ufffd\ufffd\ufffd\ufffd"},
 		{Plural(1, "series", "series"), "1 series"},
 		{Plural(1200, "rule", "rules"), "1,200 rules"},
 	} {

@@ -44,6 +44,7 @@ type outcome struct {
 	values  map[place]float64
 	rows    map[place]string // of rows; their values are 0
 	rules   map[place]*mapping.Rule
+	failed  []error  // of the rules that could not be evaluated
 	reasons []string // why there may be less than was expected
 }
 
@@ -53,6 +54,9 @@ func (r *runner) compare(ctx context.Context, at time.Time, e *mapping.Evaluator
 	got, err := r.evaluate(ctx, e, at)
 	if err != nil {
 		return err
+	}
+	for _, err := range got.failed {
+		r.complain(r.doc.Errorf(node, "at %s: %v", raw.At, err))
 	}
 	expected := map[place]bool{}
 	r.compareMetrics(got, expected, mapping.Host, "", document.Field(node, "host"))
@@ -82,7 +86,7 @@ func (r *runner) evaluate(ctx context.Context, e *mapping.Evaluator, at time.Tim
 			return got, fmt.Errorf("testing rules: %w", ctx.Err())
 		}
 		if err != nil {
-			got.reasons = append(got.reasons, err.Error())
+			got.failed = append(got.failed, err)
 		}
 		for _, p := range result.Points {
 			at := place{p.Topology, p.ID, p.Template.ID}
@@ -128,7 +132,11 @@ func (r *runner) compareMetrics(got outcome, expected map[place]bool, t mapping.
 			r.complain(list...)
 			continue
 		}
-		if math.Abs(have-want) > tolerance(value.Value, want) {
+		switch {
+		case math.IsNaN(want) || math.IsInf(want, 0):
+			r.complain(r.doc.Errorf(value, "%s is %v", p, have).
+				WithHint("a value of %s is never shown: expect no metric", value.Value))
+		case math.Abs(have-want) > tolerance(value.Value, want):
 			r.complain(r.doc.Errorf(value, "%s is %v", p, have))
 		}
 	}

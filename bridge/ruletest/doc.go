@@ -25,6 +25,7 @@
 //	        host: {load: 0.5}
 //
 // Expectations are complete: a metric that the rules give and the test does not
-// mention is a failure. A value with decimals is compared to as many; one without
-// has to be exact but for rounding errors. All nodes live.
+// mention is a failure, and so is a rule that cannot be evaluated then. A value with
+// decimals is compared to as many; one without has to be exact but for rounding
+// errors. All nodes live.
 package ruletest
