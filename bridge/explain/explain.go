@@ -32,7 +32,7 @@ const (
 	explainedSeries   = 50
 	explainedElements = 100
 	explainedTargets  = 20
-	explainedNodes    = 20
+	explainedNodes    = 20 // also of the elements that one series is part of
 	explainedDrops    = 20
 )
 
@@ -51,9 +51,8 @@ type facts struct {
 	Limits   config.Limits
 	Full     bool // the store keeps as many series as it may
 
-	// Exposed returns the series that targets serve now, rules or not, and a
-	// sentence for each thing that kept it from asking.
-	Exposed func(ctx context.Context, matchers []*labels.Matcher) (series []store.LatestSample, problems []string)
+	// Exposed returns the series that targets serve now, rules or not.
+	Exposed func(ctx context.Context, matchers []*labels.Matcher) exposedAnswer
 
 	// Absent says why a node is not reported; nil if the subject is no node.
 	Absent func(ctx context.Context, subject string) *view.NodeExplanation
@@ -91,7 +90,12 @@ func (f *facts) Explain(ctx context.Context, subject string) (view.Explanation, 
 		}
 	}
 	for i := range f.Nodes {
-		if n := &f.Nodes[i]; namesNode(n, subject) {
+		n := &f.Nodes[i]
+		switch {
+		case !namesNode(n, subject):
+		case len(e.Nodes) == explainedNodes:
+			e.MoreNodes++
+		default:
 			e.Nodes = append(e.Nodes, f.explainNode(ctx, n))
 		}
 	}
@@ -111,7 +115,7 @@ func (f *facts) Explain(ctx context.Context, subject string) (view.Explanation, 
 		f.explainSeries(ctx, &e, matchers)
 	}
 	if !e.Found() {
-		e.Hints = append(e.Hints, f.hints(ctx, subject, matchers)...)
+		e.Hints = append(e.Hints, f.hints(ctx, subject, matchers, e.Partial)...)
 	}
 	return e, nil
 }
@@ -170,8 +174,9 @@ func parseSubject(subject string) ([]*labels.Matcher, error) {
 // target.
 func (f *facts) explainSeries(ctx context.Context, e *view.Explanation, matchers []*labels.Matcher) {
 	kept := store.Latest(ctx, f.Kept, matchers, f.Now.Add(-f.Oldest), f.Now)
-	exposed, problems := f.Exposed(ctx, matchers)
-	all := mergeSeries(kept, exposed)
+	exposed := f.Exposed(ctx, matchers)
+	e.Partial = exposed.partial
+	all := mergeSeries(kept, exposed.series)
 	for i, s := range all {
 		if i == explainedSeries {
 			e.More = len(all) - i
@@ -187,7 +192,7 @@ func (f *facts) explainSeries(ctx context.Context, e *view.Explanation, matchers
 	}
 	// Whoever asked for a rule or a node does not care for targets.
 	if len(all) > 0 || !e.Found() {
-		e.Hints = append(e.Hints, problems...)
+		e.Hints = append(e.Hints, exposed.problems...)
 	}
 }
 
@@ -262,11 +267,10 @@ func (f *facts) follow(ctx context.Context, s *view.Selection, index int, series
 		s.Error = secret.Text(status.Cause(r.err).Error())
 		return
 	}
-	for _, i := range elementsOf(r.elements, series) {
-		if len(s.Elements) == explainedNodes {
-			break
-		}
-		e := f.element(index, &r.elements[i])
+	some, more := someOf(elementsOf(r.elements, series), explainedNodes)
+	s.More = more
+	for _, element := range some {
+		e := f.element(index, element)
 		s.Elements = append(s.Elements, e)
 		if e.Node != "" && !slices.Contains(s.Nodes, e.Node) {
 			s.Nodes = append(s.Nodes, e.Node)
@@ -274,14 +278,15 @@ func (f *facts) follow(ctx context.Context, s *view.Selection, index int, series
 	}
 }
 
-// elementsOf returns the indices of the elements that a series is part of: all labels
-// of theirs are the series's too. If there are none, the expression may have given
-// them others: then those are, of which no label contradicts the series.
-func elementsOf(elements []mapping.Element, series labels.Labels) []int {
-	var own, maybe []int
+// elementsOf returns the elements that a series is part of: all labels of theirs are
+// the series's too. If there are none, the expression may have given them others: then
+// those are, of which no label contradicts the series.
+func elementsOf(elements []mapping.Element, series labels.Labels) []*mapping.Element {
+	var own, maybe []*mapping.Element
 	for i := range elements {
+		element := &elements[i]
 		strange, contrary := false, false
-		elements[i].Labels.Range(func(l labels.Label) {
+		element.Labels.Range(func(l labels.Label) {
 			switch value := series.Get(l.Name); value {
 			case l.Value:
 			case "":
@@ -293,15 +298,34 @@ func elementsOf(elements []mapping.Element, series labels.Labels) []int {
 		switch {
 		case contrary:
 		case strange:
-			maybe = append(maybe, i)
+			maybe = append(maybe, element)
 		default:
-			own = append(own, i)
+			own = append(own, element)
 		}
 	}
 	if len(own) == 0 {
 		return maybe
 	}
 	return own
+}
+
+// someOf returns at most that many elements, and how many it left out. If it leaves
+// some out, it returns both kinds, those on nodes first: what was dropped is the riddle.
+func someOf(elements []*mapping.Element, most int) (some []*mapping.Element, more int) {
+	more = len(elements) - most
+	if more <= 0 {
+		return elements, 0
+	}
+	var shown, dropped []*mapping.Element
+	for _, e := range elements {
+		if e.Dropped == "" {
+			shown = append(shown, e)
+		} else {
+			dropped = append(dropped, e)
+		}
+	}
+	n := min(len(dropped), max(most/2, most-len(shown)))
+	return slices.Concat(shown[:most-n], dropped[:n]), more
 }
 
 // element is an element of a rule's result as the pages show it.
@@ -335,35 +359,16 @@ func (f *facts) explainRule(ctx context.Context, index int) view.RuleExplanation
 		}
 		return x
 	}
-	dropped := 0
+	all := make([]*mapping.Element, len(r.elements))
 	for i := range r.elements {
-		e := f.element(index, &r.elements[i])
-		if e.Dropped != "" {
-			dropped++
-		}
-		x.Results = append(x.Results, e)
+		all[i] = &r.elements[i]
 	}
-	// Of both kinds some, if there are too many: what was dropped is the riddle.
-	if over := len(x.Results) - explainedElements; over > 0 {
-		x.More = over
-		slices.SortStableFunc(x.Results, func(a, b view.Element) int {
-			return boolToInt(a.Dropped == "") - boolToInt(b.Dropped == "")
-		})
-		head := min(dropped, explainedElements/2)
-		tail := explainedElements - head
-		if rest := len(x.Results) - dropped; rest < tail {
-			head, tail = explainedElements-rest, rest
-		}
-		x.Results = slices.Concat(x.Results[dropped:dropped+tail], x.Results[:head])
+	some, more := someOf(all, explainedElements)
+	x.More = more
+	for _, element := range some {
+		x.Results = append(x.Results, f.element(index, element))
 	}
 	return x
-}
-
-func boolToInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // feeders are the targets whose series a rule selects, those that are kept now.
@@ -399,13 +404,19 @@ func (f *facts) explainNode(ctx context.Context, n *view.Node) view.NodeExplanat
 		id = ""
 	}
 	x := view.NodeExplanation{Node: *n, Origins: []view.MetricOrigin{}, Drops: f.dropsOf(ctx, mapping.Topology(n.Topology), id)}
-	for _, m := range n.Metrics {
-		origin := view.MetricOrigin{Metric: m.ID, Rule: m.Rule, Targets: []view.TargetRef{}}
-		if i := slices.IndexFunc(f.Models, func(r view.Rule) bool { return r.Name == m.Rule }); i >= 0 {
+	add := func(metric, rule string) {
+		origin := view.MetricOrigin{Metric: metric, Rule: rule, Targets: []view.TargetRef{}}
+		if i := slices.IndexFunc(f.Models, func(r view.Rule) bool { return r.Name == rule }); i >= 0 {
 			origin.Expr = f.Models[i].Expr
 			origin.Targets = f.behind(ctx, i, id)
 		}
 		x.Origins = append(x.Origins, origin)
+	}
+	for _, m := range n.Metrics {
+		add(m.ID, m.Rule)
+	}
+	for _, row := range n.Rows {
+		add(row.ID, row.Rule)
 	}
 	return x
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/scrape"
@@ -36,6 +38,9 @@ const (
 	// askPatience is how long a question waits for its turn to ask the targets.
 	askPatience = 15 * time.Second
 
+	// restTime is what the rest of an explanation takes, after the targets were asked.
+	restTime = time.Second
+
 	// askSeries bounds an answer.
 	askSeries = 5000
 )
@@ -46,18 +51,35 @@ const (
 type exposed struct {
 	mu       sync.Mutex // held while asking: one at a time
 	pipeline *pipeline.Pipeline
-	answers  map[string]exposedAnswer
+	answers  map[exposedQuestion]exposedAnswer
 	asked    time.Time // when targets were asked last, whatever for
+	keep     time.Time // until when answers are good, however old
+}
+
+type exposedQuestion struct {
+	selector  string
+	asExposed bool // without metric_relabel_configs
+}
+
+// exposedAnswer is what the targets that are up serve of what matchers select.
+type exposedAnswer struct {
+	series   []store.LatestSample
+	problems []string // a sentence for each thing that may be why a series is missing
+	partial  bool     // some of the targets were not asked, or did not answer
+	at       time.Time
 }
 
 // turn waits until targets may be asked. They are asked at most once in the longest
 // scrape interval, whatever the questions: who asks in a loop costs them no more than
-// twice what scraping costs. It returns a sentence if that takes too long.
+// twice what scraping costs. It returns a sentence if that takes too long. The answers
+// to the questions before are then good until it is worth asking again.
 func (x *exposed) turn(ctx context.Context, interval time.Duration) (problem string) {
-	wait := interval - time.Since(x.asked)
-	if wait > askPatience {
-		return fmt.Sprintf("The targets were asked for something else %s ago, and are asked at most once in %s. Whether they expose more series is not known: ask again in %s.",
-			time.Since(x.asked).Round(time.Second), interval, wait.Round(time.Second))
+	wait := max(0, interval-time.Since(x.asked))
+	deadline, bounded := ctx.Deadline()
+	if wait > askPatience || bounded && time.Until(deadline) < wait+askTime+restTime {
+		x.keep = time.Now().Add(wait + askKept)
+		return fmt.Sprintf("The targets are asked at most once in %s, and were asked for something else. Whether they expose more series is not known: ask again in %s.",
+			interval, max(wait, time.Second).Round(time.Second))
 	}
 	select {
 	case <-time.After(wait):
@@ -68,48 +90,45 @@ func (x *exposed) turn(ctx context.Context, interval time.Duration) (problem str
 	return ""
 }
 
-type exposedAnswer struct {
-	at       time.Time
-	series   []store.LatestSample
-	problems []string
-}
-
-// ask returns the series that targets expose now and the matchers select, and a
-// sentence for each thing that may be why one is missing.
-func (x *exposed) ask(ctx context.Context, r *pipeline.Runtime, p *pipeline.Pipeline, matchers []*labels.Matcher) ([]store.LatestSample, []string) {
+// ask returns the series that targets expose now and the matchers select.
+func (x *exposed) ask(ctx context.Context, r *pipeline.Runtime, p *pipeline.Pipeline, matchers []*labels.Matcher) exposedAnswer {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	answer := x.answer(ctx, r, p, matchers, false)
+	if len(answer.series) == 0 && relabelsMetrics(p.Config.ScrapeJobs()) {
+		before := x.answer(ctx, r, p, matchers, true)
+		answer.problems = append(answer.problems, before.problems...)
+		for _, s := range before.series {
+			answer.problems = append(answer.problems, relabelledAway(s.Labels))
+		}
+		slices.Sort(answer.problems)
+		answer.problems = slices.Compact(answer.problems)
+		answer.partial = answer.partial || before.partial
+	}
+	return answer
+}
+
+// answer returns what is known already, or asks the targets when it is their turn.
+func (x *exposed) answer(ctx context.Context, r *pipeline.Runtime, p *pipeline.Pipeline, matchers []*labels.Matcher, asExposed bool) exposedAnswer {
 	if x.pipeline != p || x.answers == nil {
-		x.pipeline, x.answers = p, make(map[string]exposedAnswer)
+		x.pipeline, x.answers = p, make(map[exposedQuestion]exposedAnswer)
 	}
-	for key, a := range x.answers {
-		if time.Since(a.at) > askKept {
-			delete(x.answers, key)
-		}
+	if now := time.Now(); now.After(x.keep) {
+		maps.DeleteFunc(x.answers, func(_ exposedQuestion, a exposedAnswer) bool { return now.Sub(a.at) > askKept })
 	}
-	key := status.SelectorText(matchers)
-	answer, found := x.answers[key]
+	question := exposedQuestion{selector: status.SelectorText(matchers), asExposed: asExposed}
+	answer, found := x.answers[question]
 	if !found {
-		interval := p.Config.LongestInterval()
-		if problem := x.turn(ctx, interval); problem != "" {
-			return nil, []string{problem}
+		if problem := x.turn(ctx, p.Config.LongestInterval()); problem != "" {
+			return exposedAnswer{problems: []string{problem}, partial: true}
 		}
-		answer = askTargets(ctx, r, p, matchers, false)
-		if len(answer.series) == 0 && relabelsMetrics(p.Config.ScrapeJobs()) {
-			if problem := x.turn(ctx, interval); problem != "" {
-				return nil, append(answer.problems, problem)
-			}
-			for _, s := range askTargets(ctx, r, p, matchers, true).series {
-				answer.problems = append(answer.problems, relabelledAway(s.Labels))
-			}
-			slices.Sort(answer.problems)
-			answer.problems = slices.Compact(answer.problems)
-		}
+		answer = askTargets(ctx, r, p, matchers, asExposed)
 		if ctx.Err() == nil {
-			x.answers[key] = answer
+			x.answers[question] = answer
 		}
 	}
-	return slices.Clone(answer.series), slices.Clone(answer.problems)
+	answer.series, answer.problems = slices.Clone(answer.series), slices.Clone(answer.problems)
+	return answer
 }
 
 func relabelsMetrics(jobs []*job.Config) bool {
@@ -137,34 +156,43 @@ func askTargets(ctx context.Context, r *pipeline.Runtime, p *pipeline.Pipeline, 
 	}
 	manager, err := scrape.NewManager(jobs, st, selection, opts, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
+		answer.partial = true
 		answer.problems = append(answer.problems, "The targets could not be asked: "+err.Error()+".")
 		return answer
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	asking, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
 	done := make(chan struct{})
 	groups := make(chan map[string][]*targetgroup.Group, 1)
 	groups <- sets
 	go func() {
 		defer close(done)
-		_ = manager.Run(ctx, groups) // ends with ctx, and without an error
+		_ = manager.Run(asking, groups) // ends with its context, and without an error
 	}()
-	defer func() {
-		cancel()
-		<-done
-	}()
-	awaitReady(ctx, manager)
-	for _, t := range manager.Targets() {
-		if t.Health == scrape.HealthUp || t.URL == "" {
-			continue
-		}
-		reason := secret.Text(t.LastError)
-		if t.Health == scrape.HealthUnknown {
-			reason = fmt.Sprintf("no answer within %s", askTime)
-		}
-		answer.problems = append(answer.problems, fmt.Sprintf("Target %s could not be asked what it serves: %s.", status.TargetRef(&t), reason))
+	awaitReady(asking, manager)
+	unknown := func(target, reason string) {
+		answer.partial = true
+		answer.problems = append(answer.problems, fmt.Sprintf("Target %s could not be asked what it serves: %s.", target, reason))
 	}
+	for _, t := range manager.Targets() {
+		switch {
+		case t.Health == scrape.HealthUp || t.URL == "":
+		case t.Health == scrape.HealthUnknown:
+			unknown(status.TargetRef(&t).String(), fmt.Sprintf("no answer within %s", askTime))
+		default:
+			unknown(status.TargetRef(&t).String(), secret.Text(t.LastError))
+		}
+	}
+	for _, d := range manager.Dropped() {
+		if t := status.Dropped(&d); d.Error != "" {
+			unknown(t.Job+" "+t.Instance(), t.Error)
+		}
+	}
+	cancel()
+	<-done
 	now := time.Now()
-	answer.series = store.Latest(ctx, st, matchers, now.Add(-time.Minute), now.Add(time.Minute))
+	// What came in time counts, also where time is over by now.
+	answer.series = store.Latest(context.WithoutCancel(asking), st, matchers, now.Add(-time.Minute), now.Add(time.Minute))
 	return answer
 }
 
@@ -184,10 +212,13 @@ func awaitReady(ctx context.Context, m *scrape.Manager) {
 // askJobs are the jobs of the pipeline with their present targets, to be scraped
 // soon. Those that are down are left alone: asking them takes the whole time.
 func askJobs(p *pipeline.Pipeline, targets []scrape.TargetStatus, asExposed bool) ([]*job.Config, map[string][]*targetgroup.Group) {
+	soon := model.Duration(askInterval).String()
 	var jobs []*job.Config
 	for _, job := range p.Config.ScrapeJobs() {
 		c := *job
-		c.ScrapeInterval, c.ScrapeTimeout = model.Duration(askInterval), model.Duration(askInterval)
+		// The last word, for relabel_configs may set these too.
+		c.RelabelConfigs = slices.Concat(c.RelabelConfigs,
+			[]*relabel.Config{setLabel(model.ScrapeIntervalLabel, soon), setLabel(model.ScrapeTimeoutLabel, soon)})
 		c.Narrow = false // to know all that is there
 		if asExposed {
 			c.MetricRelabelConfigs = nil
@@ -201,9 +232,14 @@ func askJobs(p *pipeline.Pipeline, targets []scrape.TargetStatus, asExposed bool
 		}
 		set := model.LabelSet{}
 		t.Discovered.Range(func(l labels.Label) { set[model.LabelName(l.Name)] = model.LabelValue(l.Value) })
-		set[model.ScrapeIntervalLabel] = model.LabelValue(model.Duration(askInterval).String())
-		set[model.ScrapeTimeoutLabel] = set[model.ScrapeIntervalLabel]
 		sets[t.Job] = append(sets[t.Job], &targetgroup.Group{Targets: []model.LabelSet{set}})
 	}
 	return jobs, sets
+}
+
+// setLabel is the relabelling that sets a label.
+func setLabel(name, value string) *relabel.Config {
+	c := relabel.DefaultRelabelConfig
+	c.TargetLabel, c.Replacement, c.NameValidationScheme = name, value, model.UTF8Validation
+	return &c
 }

@@ -27,13 +27,18 @@ const (
 	hintedValues = 5
 )
 
-// hints say what to try for a subject that nothing goes by.
-func (f *facts) hints(ctx context.Context, subject string, matchers []*labels.Matcher) []string {
+// hints say what to try for a subject that nothing goes by. partial tells that not all
+// targets said whether they serve it.
+func (f *facts) hints(ctx context.Context, subject string, matchers []*labels.Matcher, partial bool) []string {
 	var hints []string
 	for i, r := range f.Set.Rules() {
 		for _, v := range f.Set.Selectors() {
 			if v.Rule == i && metricOf(matchers) != "" && metricOf(matchers) == metricOf(v.Matchers) {
-				hints = append(hints, fmt.Sprintf("Rule %s asks for it, by %s: no target serves it.", r, status.SelectorText(v.Matchers)))
+				hint := fmt.Sprintf("Rule %s asks for it, by %s", r, status.SelectorText(v.Matchers))
+				if !partial {
+					hint += ": no target that is up serves it"
+				}
+				hints = append(hints, hint+".")
 			}
 		}
 	}
@@ -42,8 +47,8 @@ func (f *facts) hints(ctx context.Context, subject string, matchers []*labels.Ma
 	}
 	if len(matchers) > 1 {
 		if name := nameMatcher(matchers); name != nil {
-			series, _ := f.Exposed(ctx, []*labels.Matcher{name}) // the problems are known already
-			hints = append(hints, f.refusals(matchers, series)...)
+			// The problems are known already.
+			hints = append(hints, f.refusals(matchers, f.Exposed(ctx, []*labels.Matcher{name}).series)...)
 		}
 	}
 	word := metricOf(matchers)
@@ -91,17 +96,20 @@ func (f *facts) missing(ctx context.Context, rule int) []string {
 	if err != nil {
 		return hints
 	}
-	exposed, problems := f.Exposed(ctx, []*labels.Matcher{like}) // once for all: each asking takes a second
-	others := downTargets(f.Targets)                             // also those of jobs that the rule does not ask
-	add(slices.DeleteFunc(problems, func(p string) bool { return slices.Contains(others, p) })...)
+	exposed := f.Exposed(ctx, []*labels.Matcher{like}) // once for all: each asking takes a second
+	others := downTargets(f.Targets)                   // also those of jobs that the rule does not ask
+	add(slices.DeleteFunc(exposed.problems, func(p string) bool { return slices.Contains(others, p) })...)
 	for _, s := range empty {
 		name := metricOf(s.Matchers)
 		if name == "" {
 			continue
 		}
-		named := slices.DeleteFunc(slices.Clone(exposed), func(x store.LatestSample) bool { return x.Labels.Get(model.MetricNameLabel) != name })
+		named := slices.DeleteFunc(slices.Clone(exposed.series), func(x store.LatestSample) bool { return x.Labels.Get(model.MetricNameLabel) != name })
 		if len(named) == 0 {
 			hint := fmt.Sprintf("No target that is up serves %s.", name)
+			if exposed.partial {
+				hint = fmt.Sprintf("Whether a target serves %s is not known.", name)
+			}
 			if like := f.similar(ctx, name, true); len(like) > 0 {
 				hint += " Similar names: " + strings.Join(like, ", ") + "."
 			}
@@ -214,8 +222,7 @@ func (f *facts) similar(ctx context.Context, word string, metric bool) []string 
 	// would parse all there is.
 	if pieces := piecesOf(word); metric && len(pieces) > 0 {
 		if like, err := labels.NewMatcher(labels.MatchRegexp, model.MetricNameLabel, "(?i:.*("+strings.Join(pieces, "|")+").*)"); err == nil {
-			series, _ := f.Exposed(ctx, []*labels.Matcher{like})
-			for _, s := range series {
+			for _, s := range f.Exposed(ctx, []*labels.Matcher{like}).series {
 				known[s.Labels.Get(model.MetricNameLabel)] = true
 			}
 		}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/status"
-	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
 )
@@ -43,14 +42,15 @@ func (l *Live) Explain(ctx context.Context, subject string) (view.Explanation, e
 	case <-ctx.Done():
 		return view.Explanation{Subject: subject}, ctx.Err()
 	}
-	e, err := l.facts(ctx).Explain(ctx, subject)
-	noteObserved(e.Nodes, l.runtime.Pipeline().Collectors)
+	p := l.runtime.Pipeline()
+	e, err := l.facts(ctx, p).Explain(ctx, subject)
+	noteObserved(e.Nodes, p.Collectors)
 	return e, err
 }
 
-// facts are what is known now.
-func (l *Live) facts(ctx context.Context) *facts {
-	p := l.runtime.Pipeline()
+// facts are what is known now of a pipeline. A reload may put another one in force
+// meanwhile.
+func (l *Live) facts(ctx context.Context, p *pipeline.Pipeline) *facts {
 	snapshot := l.runtime.Report.Snapshot()
 	f := &facts{
 		Set:      p.Config.Rules,
@@ -58,13 +58,13 @@ func (l *Live) facts(ctx context.Context) *facts {
 		Kept:     p.Store,
 		HostName: snapshot.Host,
 		Nodes:    l.source.NodesOf(p.Config.Rules, snapshot),
-		Models:   l.source.Rules(ctx),
+		Models:   l.source.RulesOf(ctx, p),
 		Targets:  p.Scrape.Targets(),
 		Now:      time.Now(),
 		Oldest:   status.LongestLookback(p.Config.Rules),
 		Limits:   p.Config.Limits,
 		Full:     p.Store.Len() >= p.Config.Limits.MaxSeries,
-		Exposed: func(ctx context.Context, matchers []*labels.Matcher) ([]store.LatestSample, []string) {
+		Exposed: func(ctx context.Context, matchers []*labels.Matcher) exposedAnswer {
 			return l.exposed.ask(ctx, l.runtime, p, matchers)
 		},
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/promscope/promscope/bridge/pipeline/pipelinetest"
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/status"
-	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/bridge/view"
+	"github.com/promscope/promscope/mapping"
 )
 
 const explainHead = `
@@ -146,7 +146,7 @@ rules:
 	if st := l.source.Status(t.Context()); st.Series != 1 || st.Refused != 1 {
 		t.Errorf("status: %+v", st)
 	}
-	f := l.facts(t.Context())
+	f := l.facts(t.Context(), l.runtime.Pipeline())
 	f.Exposed = serves(t, "a", "b")
 	e, err := f.Explain(t.Context(), "b")
 	explained(t, e, err, []string{
@@ -158,7 +158,7 @@ rules:
 }
 
 // serves are targets with these series, to be asked.
-func serves(t *testing.T, exposed ...string) func(context.Context, []*labels.Matcher) ([]store.LatestSample, []string) {
+func serves(t *testing.T, exposed ...string) func(context.Context, []*labels.Matcher) exposedAnswer {
 	t.Helper()
 	var all []labels.Labels
 	for _, text := range exposed {
@@ -168,8 +168,8 @@ func serves(t *testing.T, exposed ...string) func(context.Context, []*labels.Mat
 		}
 		all = append(all, l)
 	}
-	return func(_ context.Context, matchers []*labels.Matcher) ([]store.LatestSample, []string) {
-		return matching(all, matchers), nil
+	return func(_ context.Context, matchers []*labels.Matcher) exposedAnswer {
+		return exposedAnswer{series: matching(all, matchers)}
 	}
 }
 
@@ -182,7 +182,7 @@ rules:
   - {metric: down, label: Down, expr: 'gone{job="payments"}', node: host}
   - {metric: soon, label: Soon, expr: soon, node: host}
 `)
-	f := l.facts(t.Context())
+	f := l.facts(t.Context(), l.runtime.Pipeline())
 	f.Exposed = serves(t, "app_queue", "app_speed_seconds_total", "app_spend_seconds", `app_mode{mode="idle"}`, `app_mode{mode="iowait",zone="a"}`, "soon")
 	for _, job := range []string{"payments", "shop"} {
 		f.Targets = append(f.Targets, scrape.TargetStatus{
@@ -191,9 +191,10 @@ rules:
 	}
 	down := downTargets(f.Targets)
 	serving := f.Exposed
-	f.Exposed = func(ctx context.Context, matchers []*labels.Matcher) ([]store.LatestSample, []string) {
-		series, _ := serving(ctx, matchers)
-		return series, slices.Clone(down)
+	f.Exposed = func(ctx context.Context, matchers []*labels.Matcher) exposedAnswer {
+		answer := serving(ctx, matchers)
+		answer.problems = slices.Clone(down)
+		return answer
 	}
 	for subject, test := range map[string]struct{ want, never []string }{
 		"host/typo": {[]string{"Never evaluated", "No target that is up serves app_qeue. Similar names: app_queue.", "Target payments payments:1 is down", "Target shop shop:1 is down"}, []string{"arrived"}},
@@ -212,6 +213,117 @@ rules:
 		e, err := f.Explain(t.Context(), subject)
 		explained(t, e, err, test.want, test.never...)
 	}
+}
+
+// What targets serve that were not asked is not known, and nothing says otherwise.
+func TestExplainTargetsNotAsked(t *testing.T) {
+	_, l := testLive(t, explainHead+"rules: [{metric: typo, label: Typo, expr: app_qeue, node: host}]\n")
+	f := l.facts(t.Context(), l.runtime.Pipeline())
+	var x exposed
+	if problem := x.turn(t.Context(), time.Minute); problem != "" {
+		t.Fatal(problem)
+	}
+	f.Exposed = func(ctx context.Context, _ []*labels.Matcher) exposedAnswer {
+		return exposedAnswer{problems: []string{x.turn(ctx, time.Minute)}, partial: true}
+	}
+	for subject, want := range map[string][]string{
+		"host/typo": {"Whether a target serves app_qeue is not known.", "ask again in 1m0s"},
+		"app_qeue":  {"no series of the store or of a target that answered", "Rule host/typo asks for it, by app_qeue.", "ask again in 1m0s"},
+	} {
+		e, err := f.Explain(t.Context(), subject)
+		explained(t, e, err, want, "No target", "no target")
+	}
+	f.Exposed = serves(t)
+	e, err := f.Explain(t.Context(), "app_qeue")
+	explained(t, e, err, []string{"no series of a target or of the store", "Rule host/typo asks for it, by app_qeue: no target that is up serves it."}, "not known")
+}
+
+// A name that many processes have, and a series that feeds many nodes, are explained
+// in part, and the rest is counted.
+func TestExplainMany(t *testing.T) {
+	r, l := testLive(t, explainHead+`
+rules:
+  - {metric: queue, label: Queue, expr: app_queue * on () group_left app_weight, node: {process: pid}}
+`)
+	samples := map[string]any{"app_weight": 2.0, `app_queue{pid="` + fmt.Sprint(os.Getpid()) + `"}`: 1.0}
+	for i := range 25 {
+		samples[fmt.Sprintf(`app_queue{pid="%d"}`, 1<<22+i)] = 1.0 // beyond the last pid
+	}
+	pipelinetest.Commit(t, r, time.Now(), samples)
+	e, err := l.Explain(t.Context(), "app_weight")
+	explained(t, e, err, []string{"shown on at least 1 node.", "→ vm;" + fmt.Sprint(os.Getpid()), "and 6 more"}, "what comes of it is dropped")
+
+	f := l.facts(t.Context(), l.runtime.Pipeline())
+	for pid := range 300 {
+		f.Nodes = append(f.Nodes, view.Node{Key: fmt.Sprintf("vm;%d", pid), Topology: "Process", ID: fmt.Sprint(pid), Name: "postgres"})
+	}
+	e, err = f.Explain(t.Context(), "postgres")
+	explained(t, e, err, []string{"280 more nodes go by that name"})
+	if len(e.Nodes) != explainedNodes {
+		t.Errorf("%d nodes are explained, want %d", len(e.Nodes), explainedNodes)
+	}
+}
+
+// Of many elements some of both kinds are shown.
+func TestSomeOf(t *testing.T) {
+	for _, test := range []struct{ shown, dropped, wantShown, wantDropped, more int }{
+		{0, 0, 0, 0, 0}, {4, 6, 4, 6, 0}, {20, 20, 5, 5, 30}, {20, 3, 7, 3, 13}, {2, 20, 2, 8, 12}, {20, 0, 10, 0, 10}, {0, 20, 0, 10, 10},
+	} {
+		var elements []*mapping.Element
+		for range test.dropped {
+			elements = append(elements, &mapping.Element{Dropped: mapping.DropDead})
+		}
+		for range test.shown {
+			elements = append(elements, &mapping.Element{})
+		}
+		some, more := someOf(elements, 10)
+		dropped := 0
+		for _, e := range some {
+			if e.Dropped != "" {
+				dropped++
+			}
+		}
+		if len(some)-dropped != test.wantShown || dropped != test.wantDropped || more != test.more {
+			t.Errorf("of %d on nodes and %d dropped: %d and %d, and %d more", test.shown, test.dropped, len(some)-dropped, dropped, more)
+		}
+	}
+}
+
+// A question during a reload is answered from one set of rules.
+func TestExplainDuringReload(t *testing.T) {
+	r, l := testLive(t, explainHead+"rules: [{metric: a, label: A, expr: a, node: host}, {metric: b, label: B, expr: b, node: host}]\n")
+	before := r.Pipeline()
+	file := filepath.Join(t.TempDir(), "promscope.yml")
+	if err := os.WriteFile(file, []byte(explainHead+"rules: [{metric: c, label: C, expr: c, node: host}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, list := config.Flags{File: file, PluginsRoot: t.TempDir(), Host: "vm"}.Load()
+	if err := list.Err(); err != nil {
+		t.Fatal(err)
+	}
+	next, err := r.NewPipeline(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Use(next)
+	t.Cleanup(func() {
+		if err := before.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	f := l.facts(t.Context(), before)
+	f.Exposed = serves(t)
+	e, err := f.Explain(t.Context(), "host/b")
+	explained(t, e, err, []string{"rule host/b (B)", "No target that is up serves b."})
+}
+
+// A line of a node's Info section has its origin too.
+func TestExplainRow(t *testing.T) {
+	r, l := testLive(t, explainHead+`rules: [{row: version, label: Version, expr: app_info, value: "${version}", node: {process: pid}}]`)
+	pid := fmt.Sprint(os.Getpid())
+	pipelinetest.Commit(t, r, time.Now(), map[string]any{`app_info{pid="` + pid + `",version="7.2.4"}`: 1.0})
+	e, err := l.Explain(t.Context(), pid)
+	explained(t, e, err, []string{"Scope is told 1 line of this node's Info section.", "Version = 7.2.4  (version)", "rule         process/version", "expression   app_info"}, "nothing")
 }
 
 // Files answer the same.

@@ -1,6 +1,8 @@
 package explain
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
@@ -11,19 +13,31 @@ import (
 // observed is what is added about a process that only promscope asks.
 const observed = " Scrapes and discovery of promscope alone caused all HTTP requests that it has answered. They do not count (option own_requests of the collector http)."
 
-// noteObserved tells of each process whose only requests were promscope's. The collectors
-// are asked at once, without a scrape.
-func noteObserved[G prometheus.Gatherer](nodes []view.NodeExplanation, collectors []G) {
+// ownRequests are the requests of promscope's, by process.
+const ownRequests = "promscope_http_own_requests_total"
+
+// gatherer is a collector that can be asked at once, without a scrape.
+type gatherer interface {
+	prometheus.Gatherer
+	Serves(beginning string) bool
+}
+
+// noteObserved tells of each process whose only requests were promscope's. It asks the
+// collector that counts them once, and only if there is a process: asking counts
+// against the collector's budget.
+func noteObserved[G gatherer](nodes []view.NodeExplanation, collectors []G) {
+	process := func(n view.NodeExplanation) bool { return n.Topology == string(mapping.Process) }
+	http := slices.IndexFunc(collectors, func(c G) bool { return c.Serves(ownRequests) })
+	if http < 0 || !slices.ContainsFunc(nodes, process) {
+		return
+	}
+	families, err := collectors[http].Gather()
+	if err != nil {
+		return
+	}
 	for i := range nodes {
-		n := &nodes[i]
-		if n.Topology != string(mapping.Process) {
-			continue
-		}
-		for _, c := range collectors {
-			families, err := c.Gather()
-			if err == nil && observedOnly(families, n.ID) {
-				n.Note = n.Verdict() + observed
-			}
+		if n := &nodes[i]; process(*n) && observedOnly(families, n.ID) {
+			n.Note = n.Verdict() + observed
 		}
 	}
 }
@@ -42,5 +56,5 @@ func observedOnly(families []*dto.MetricFamily, pid string) bool {
 		}
 		return false
 	}
-	return has("promscope_http_own_requests_total") && !has("promscope_http_requests_total")
+	return has(ownRequests) && !has("promscope_http_requests_total")
 }

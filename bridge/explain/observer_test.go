@@ -1,14 +1,33 @@
 package explain
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/promscope/promscope/bridge/view"
 	"github.com/promscope/promscope/mapping"
 )
+
+// countingCollector counts how often it is gathered.
+type countingCollector struct {
+	*prometheus.Registry
+
+	prefix   string
+	gathered int
+}
+
+func (c *countingCollector) Serves(beginning string) bool {
+	return strings.HasPrefix(beginning, c.prefix)
+}
+
+func (c *countingCollector) Gather() ([]*dto.MetricFamily, error) {
+	c.gathered++
+	return c.Registry.Gather()
+}
 
 func TestNoteObserved(t *testing.T) {
 	reg := prometheus.NewRegistry()
@@ -25,7 +44,13 @@ func TestNoteObserved(t *testing.T) {
 		nodes = append(nodes, view.NodeExplanation{Node: view.Node{Topology: string(mapping.Process), ID: id}})
 	}
 	nodes = append(nodes, view.NodeExplanation{Node: view.Node{Topology: string(mapping.Container), ID: "7"}})
-	noteObserved(nodes, []*prometheus.Registry{reg})
+	iowait := &countingCollector{Registry: prometheus.NewRegistry(), prefix: "promscope_cpu_"}
+	http := &countingCollector{Registry: reg, prefix: "promscope_http_"}
+	noteObserved(nodes, []*countingCollector{iowait, http})
+	noteObserved(nodes[4:], []*countingCollector{iowait, http}) // no process
+	if iowait.gathered != 0 || http.gathered != 1 {
+		t.Errorf("iowait is gathered %d times, http %d times, want 0 and 1", iowait.gathered, http.gathered)
+	}
 	var notes []string
 	for _, n := range nodes {
 		notes = append(notes, n.Note)

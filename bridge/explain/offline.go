@@ -165,23 +165,23 @@ func (r *replay) facts(ctx context.Context) *facts {
 }
 
 // exposed are the series of the last exposition that the matchers take.
-func (r *replay) exposed(_ context.Context, matchers []*labels.Matcher) (found []store.LatestSample, problems []string) {
+func (r *replay) exposed(_ context.Context, matchers []*labels.Matcher) exposedAnswer {
 	var all []labels.Labels
 	for _, s := range r.series {
 		if !s.After.IsEmpty() {
 			all = append(all, s.After)
 		}
 	}
-	if found = matching(all, matchers); len(found) > 0 {
-		return found, nil
+	if found := matching(all, matchers); len(found) > 0 {
+		return exposedAnswer{series: found}
 	}
 	for _, s := range r.series {
 		renamed := s.After.Get(model.MetricNameLabel) != s.Before.Get(model.MetricNameLabel)
 		if renamed && len(matching([]labels.Labels{s.Before}, matchers)) > 0 {
-			return nil, []string{relabelledAway(s.Before)}
+			return exposedAnswer{problems: []string{relabelledAway(s.Before)}}
 		}
 	}
-	return nil, nil
+	return exposedAnswer{}
 }
 
 // matching returns the series that all matchers take.

@@ -74,6 +74,8 @@ func (r Remote) get(ctx context.Context, endpoint string, query url.Values, answ
 	switch err := json.NewDecoder(resp.Body).Decode(&envelope); {
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
 		return fmt.Errorf("asking %s: %s: name a file with the credentials by --http.config.file", base.Redacted(), strings.ToLower(resp.Status))
+	case err != nil && resp.StatusCode == http.StatusServiceUnavailable:
+		return fmt.Errorf("asking %s: %s: it had no time for an answer: ask again", base.Redacted(), strings.ToLower(resp.Status))
 	case err != nil || envelope.Status == "":
 		return fmt.Errorf("asking %s: the answer (%s) is not promscope's: --url names another server", base.Redacted(), strings.ToLower(resp.Status))
 	case envelope.Status != "success":

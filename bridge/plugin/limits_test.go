@@ -107,8 +107,14 @@ func TestByteLimit(t *testing.T) {
 	if got := testutil.ToFloat64(h.metrics.leftOut); got != float64(1000-in) {
 		t.Errorf("%v nodes left out, %d are in", got, in)
 	}
-	if got := len(h.Snapshot().Nodes); got != 1001 {
-		t.Errorf("the snapshot has %d nodes", got)
+	nodes := h.Snapshot().Nodes
+	if len(nodes) != 1001 {
+		t.Errorf("the snapshot has %d nodes", len(nodes))
+	}
+	for _, n := range nodes {
+		if _, told := r.Topologies[string(n.Topology)].Nodes[n.Key]; n.LeftOut == told {
+			t.Fatalf("%s: left out is %v in the snapshot, in the report is %v", n.Key, n.LeftOut, told)
+		}
 	}
 	if !strings.Contains(h.log.String(), "The report is full") {
 		t.Error("not a word in the log")

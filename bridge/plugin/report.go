@@ -124,10 +124,14 @@ func (r *Report) SetHost(name string) (changed bool) {
 	return true
 }
 
-// Forget drops the samples that are later than now, which the clock was set back to.
+// Forget drops the samples that are later than now, which the clock was set back to, and
+// since when templates are not used.
 func (r *Report) Forget(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, s := range r.sections {
+		s.looked, s.unused = 0, nil
+	}
 	for _, n := range r.nodes {
 		for _, m := range n.metrics {
 			later := slices.IndexFunc(m.samples, func(s sample) bool { return s.at > now.UnixNano() })
@@ -168,11 +172,19 @@ func (r *Report) apply(result *lastResult, p *mapping.Point) (dropped string) {
 		return dropValue
 	}
 	section := r.section(p.Topology)
-	if section == nil || !utf8.ValidString(p.ID) || p.Template.ID == "" || !utf8.ValidString(p.Template.ID) {
+	if section == nil {
 		return dropID
 	}
 	ref := nodeRef{p.Topology, p.ID}
 	n := r.nodes[ref]
+	i, found := 0, false
+	if n != nil {
+		i, found = n.find(p.Template.ID)
+	}
+	// What is in the report has passed this.
+	if !found && (!utf8.ValidString(p.ID) || p.Template.ID == "" || !utf8.ValidString(p.Template.ID)) {
+		return dropID
+	}
 	if n == nil {
 		if len(r.nodes) >= r.opts.MaxNodes {
 			r.crowded = true
@@ -182,7 +194,6 @@ func (r *Report) apply(result *lastResult, p *mapping.Point) (dropped string) {
 		r.nodes[ref] = n
 		section.insert(n)
 	}
-	i, found := n.find(p.Template.ID)
 	if !found {
 		n.insert(i, &metric{template: section.define(p.Template), turn: r.turn})
 		r.turn = (r.turn + 1) % turns

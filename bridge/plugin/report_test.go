@@ -142,11 +142,6 @@ func TestTemplatesOfPointsStay(t *testing.T) {
 	if got := r.Topologies["Host"].Templates["disk_sda"]; got != want {
 		t.Errorf("template = %+v, want %+v", got, want)
 	}
-	sda.Label = "Disk SDA"
-	h.apply(0, 2, onHost(sda, 1))
-	if got := h.publish(2).Topologies["Host"].Templates["disk_sda"]; got != want {
-		t.Errorf("template = %+v, want %+v", got, want)
-	}
 }
 
 func TestSetHost(t *testing.T) {
@@ -365,28 +360,49 @@ func TestTemplatesAreForgotten(t *testing.T) {
 	if n := len(h.publish(721).Topologies["Host"].Templates); n != 4 {
 		t.Errorf("%d templates when it is back", n)
 	}
+	// When the clock is set back, the ten minutes begin anew.
+	h.apply(0, 780)
+	h.newChecker()
+	h.publish(780)
+	h.Forget(second(0))
+	for _, step := range []struct{ second, templates int }{{0, 4}, {599, 4}, {659, 2}} {
+		h.newChecker()
+		if n := len(h.publish(step.second).Topologies["Host"].Templates); n != step.templates {
+			t.Errorf("%d templates %d s after the clock was set back, want %d", n, step.second, step.templates)
+		}
+	}
 }
 
-// A name that is back after a while may have another priority.
+// A name that is back may have another priority. As long as a node has the metric, the
+// first one stays.
 func TestTemplateIsChanged(t *testing.T) {
 	h := newHarness(t, options())
-	disk := func(priority float64) mapping.Point {
-		return mapping.Point{Topology: mapping.Host, Template: mapping.Template{ID: "disk", Label: "Disk", Priority: priority}, Value: 1}
+	queue := func(pid int, priority float64) mapping.Point {
+		return onProcess(pid, mapping.Template{ID: "queue", Label: "Queue", Priority: priority}, 1)
 	}
-	priority := func(second int) float64 {
+	for _, step := range []struct {
+		second int
+		points []mapping.Point
+		want   float64
+	}{
+		{0, []mapping.Point{queue(1, 3), queue(2, 3)}, 3},
+		{1, []mapping.Point{queue(2, 3), queue(3, 4)}, 3},
+		{2, nil, 3},
+		{3, []mapping.Point{queue(1, 4), queue(2, 4)}, 4},
+		{60, nil, 4}, // noted as one that no metric has
+		{120, []mapping.Point{queue(1, 5)}, 5},
+	} {
+		h.apply(0, step.second, step.points...)
 		h.newChecker() // which holds that templates stay
-		return h.publish(second).Topologies["Host"].Templates["disk"].Priority
+		if got := h.publish(step.second).Topologies["Process"].Templates["queue"].Priority; got != step.want {
+			t.Errorf("after %d s: priority %v, want %v", step.second, got, step.want)
+		}
 	}
-	h.apply(0, 0, disk(3))
-	h.apply(1, 0, disk(4))
-	if got := priority(0); got != 3 {
-		t.Errorf("priority %v, want the first", got)
-	}
-	h.apply(0, 60)
-	h.apply(1, 60)
-	h.publish(60)
-	h.apply(0, 120, disk(5))
-	if got := priority(120); got != 5 {
-		t.Errorf("priority %v when it is back", got)
+	// One that was known beforehand stays as it is.
+	other := heap
+	other.Priority = 4.5
+	h.apply(0, 121, onProcess(1, other, 1))
+	if got := h.publish(121).Topologies["Process"].Templates[heap.ID].Priority; got != heap.Priority {
+		t.Errorf("priority %v, want %v", got, heap.Priority)
 	}
 }

@@ -41,20 +41,28 @@ func (s *section) define(t mapping.Template) *mapping.Template {
 		t.Priority = 0 // what Scope makes of a missing one
 	}
 	t.Label = cmp.Or(t.Label, t.ID)
-	known, found := s.known[t.ID]
-	_, unused := s.unused[known]
+	known := s.known[t.ID]
 	delete(s.unused, known)
+	i := slices.Index(s.templates, known)
 	switch {
-	case !found:
+	case i < 0:
 		s.templates = append(s.templates, &t)
-	case unused && *known != t:
-		s.templates[slices.Index(s.templates, known)] = &t
+	case i >= s.fixed && *known != t && !s.uses(known):
+		s.templates[i] = &t
 	default:
 		return known
 	}
 	s.known[t.ID] = &t
 	s.changed = true
 	return &t
+}
+
+// uses tells whether a node's metric has the template.
+func (s *section) uses(t *mapping.Template) bool {
+	return slices.ContainsFunc(s.nodes, func(n *node) bool {
+		i, found := n.find(t.ID)
+		return found && n.metrics[i].template == t
+	})
 }
 
 // insert adds a node, which update puts in its place.

@@ -21,6 +21,7 @@ type NodeSnapshot struct {
 	Metrics  []MetricSnapshot
 	Rows     []RowSnapshot
 	Beyond   []string // ids of metrics that the node's budget has no room for, see mapping.Topology.Budget
+	LeftOut  bool     // answers have no room for the node, see Options.MaxBytes
 }
 
 // RowSnapshot is a line of a node's Info section.
@@ -57,8 +58,10 @@ func (r *Report) Snapshot() Snapshot {
 	p := r.published.Load()
 	snapshot := Snapshot{Host: p.host, Bytes: p.bytes[allSamples]}
 	for _, t := range p.topologies {
-		for _, n := range t.nodes {
-			snapshot.Nodes = append(snapshot.Nodes, n.snapshot())
+		for i, n := range t.nodes {
+			s := n.snapshot()
+			s.LeftOut = i >= t.fit
+			snapshot.Nodes = append(snapshot.Nodes, s)
 		}
 	}
 	return snapshot

@@ -59,7 +59,11 @@ func (s *Source) NodesOf(set *mapping.Set, snapshot plugin.Snapshot) []view.Node
 
 // Rules tells of all rules, the configuration's first.
 func (s *Source) Rules(ctx context.Context) []view.Rule {
-	p := s.runtime.Pipeline()
+	return s.RulesOf(ctx, s.runtime.Pipeline())
+}
+
+// RulesOf tells of all rules of a pipeline, in the order of its set.
+func (s *Source) RulesOf(ctx context.Context, p *pipeline.Pipeline) []view.Rule {
 	return Rules(p.Config.Rules, p.Rules.Status(), s.counts.of(ctx, p))
 }
 
@@ -84,7 +88,8 @@ func (c *seriesCounts) of(ctx context.Context, p *pipeline.Pipeline) []int {
 		return slices.Clone(c.counts)
 	}
 	now := time.Now()
-	counts := CountSeries(ctx, p.Config.Rules, p.Store, now)
+	// The numbers are for others too: whoever asks may go away.
+	counts := CountSeries(context.WithoutCancel(ctx), p.Config.Rules, p.Store, now)
 	c.pipeline, c.at, c.counts = p, now, counts
 	return slices.Clone(counts)
 }

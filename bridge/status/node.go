@@ -17,6 +17,7 @@ func Node(set *mapping.Set, hostName string, n *plugin.NodeSnapshot) view.Node {
 		ID:       n.ID,
 		Metrics:  make([]view.Metric, 0, len(n.Metrics)),
 		Beyond:   n.Beyond,
+		LeftOut:  n.LeftOut,
 	}
 	if n.Topology == mapping.Host {
 		w.ID = hostName

@@ -41,6 +41,7 @@ func ruleModel(r *mapping.Rule, s *mapping.Status) view.Rule {
 		Priority:            r.Priority,
 		Topology:            string(r.Topology),
 		NodeLabel:           r.NodeLabel,
+		Regex:               r.NodeRegex(),
 		Expr:                r.Expr.String(),
 		Preset:              r.Preset,
 		Position:            r.Position.String(),
@@ -53,9 +54,6 @@ func ruleModel(r *mapping.Rule, s *mapping.Status) view.Rule {
 		Elements:            s.Elements,
 		Points:              s.Points,
 		Dropped:             maps.Clone(s.Dropped),
-	}
-	if r.Regex != nil {
-		w.Regex = strings.TrimSuffix(strings.TrimPrefix(r.Regex.String(), "^(?s:"), ")$")
 	}
 	if s.Err != nil {
 		w.Error = secret.Text(Cause(s.Err).Error())

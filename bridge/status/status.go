@@ -169,7 +169,6 @@ func (s *Source) poller(p plugin.Poller) view.Poller {
 // reportSize measures what is published.
 func (s *Source) reportSize(snapshot plugin.Snapshot) view.Report {
 	w := view.Report{
-		Nodes:         len(snapshot.Nodes),
 		Bytes:         int64(snapshot.Bytes),
 		EncodeSeconds: s.runtime.Report.PublishDuration().Seconds(),
 	}
@@ -181,6 +180,11 @@ func (s *Source) reportSize(snapshot plugin.Snapshot) view.Report {
 		}
 	}
 	for _, n := range snapshot.Nodes {
+		if n.LeftOut {
+			w.LeftOut++
+			continue
+		}
+		w.Nodes++
 		w.Metrics += len(n.Metrics)
 		for _, m := range n.Metrics {
 			templates[template{string(n.Topology), m.Template.ID}] = true

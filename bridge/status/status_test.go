@@ -92,6 +92,50 @@ func TestQuery(t *testing.T) {
 	}
 }
 
+// A request that is broken off leaves nobody else numbers of its own.
+func TestRulesAfterBrokenRequest(t *testing.T) {
+	r := pipelinetest.New(t, queryRules)
+	s := New(r, Options{})
+	pipelinetest.Commit(t, r, time.Now(), map[string]any{`a{k="v"}`: 1.0, `a{k="w"}`: 1.0})
+	broken, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.Rules(broken)
+	if rules := s.Rules(t.Context()); rules[0].Selectors[0].Series != 2 {
+		t.Errorf("selector %s finds %d series, want 2", rules[0].Selectors[0].Matchers, rules[0].Selectors[0].Series)
+	}
+}
+
+// What does not fit into the report is not told.
+func TestNodesLeftOut(t *testing.T) {
+	r := pipelinetest.New(t, `
+scrape_configs: []
+presets: []
+collectors: {http: {enabled: false}, iowait: {enabled: false}}
+limits: {max_report_size: 1KiB}
+rules: [{metric: a, label: A, expr: a, node: {process: pid}}]
+`)
+	s := New(r, Options{Pollers: func() []plugin.Poller { return nil }})
+	result := mapping.Result{At: time.Now()}
+	for pid := range 100 {
+		result.Points = append(result.Points, mapping.Point{
+			Topology: mapping.Process, ID: fmt.Sprint(1000 + pid), Template: mapping.Template{ID: "a", Label: "A"}, Value: 1,
+		})
+	}
+	r.Report.Apply(result)
+	r.Report.Publish(result.At)
+	told := strings.Count(string(r.Report.JSON()), `"metrics":{`)
+	leftOut := 0
+	for _, n := range s.Nodes(t.Context()) {
+		if n.LeftOut {
+			leftOut++
+		}
+	}
+	w := s.Scope(t.Context()).Report
+	if told == 0 || leftOut != 100-told || w.Nodes != told || w.Metrics != told || w.LeftOut != leftOut {
+		t.Errorf("%d nodes are told, %d left out, and the report's size is %+v", told, leftOut, w)
+	}
+}
+
 // crowd is a bridge as large as the pages have to bear.
 func crowd(t testing.TB) *Source {
 	var config strings.Builder

@@ -16,8 +16,11 @@ type Explanation struct {
 	Series  []SeriesExplanation `json:"series,omitempty"`
 	Rules   []RuleExplanation   `json:"rules,omitempty"`
 	Nodes   []NodeExplanation   `json:"nodes,omitempty"`
-	// More is how many series were left out.
-	More int `json:"more_series,omitempty"`
+	// More is how many series were left out, MoreNodes how many nodes.
+	More      int `json:"more_series,omitempty"`
+	MoreNodes int `json:"more_nodes,omitempty"`
+	// Partial tells that not all targets that are up said whether they have more series.
+	Partial bool `json:"partial,omitempty"`
 	// Hints say what to try if the subject is not known: similar names, targets
 	// that are down.
 	Hints []string `json:"hints,omitempty"`
@@ -63,6 +66,8 @@ type Selection struct {
 	Error    string   `json:"error,omitempty"`
 	// Elements are those of the rule's last result that the series is part of.
 	Elements []Element `json:"elements,omitempty"`
+	// More is how many elements were left out. Nodes has none of theirs.
+	More int `json:"more_elements,omitempty"`
 }
 
 // Refusal says which matcher of a rule's selector refuses a series.
@@ -112,7 +117,7 @@ type NodeExplanation struct {
 	// Note says what is remarkable about the node: that it is no longer
 	// reported, and why.
 	Note string `json:"note,omitempty"`
-	// Origins are what is behind the metrics, in their order.
+	// Origins are what is behind the metrics, and then the rows, in their order.
 	Origins []MetricOrigin `json:"origins"`
 	// Drops are what rules have for the node, and do not put on it.
 	Drops []Drop `json:"drops,omitempty"`
@@ -135,9 +140,9 @@ func (d Drop) Outcome() string {
 	return text
 }
 
-// MetricOrigin says where a metric of a node comes from.
+// MetricOrigin says where a metric of a node comes from, or a row.
 type MetricOrigin struct {
-	Metric  string      `json:"metric"` // Metric.ID
+	Metric  string      `json:"metric"` // Metric.ID, or Row.ID
 	Rule    string      `json:"rule"`
 	Expr    string      `json:"expr"`
 	Targets []TargetRef `json:"targets"`
@@ -147,7 +152,7 @@ type MetricOrigin struct {
 func (s SeriesExplanation) Verdict() string {
 	var verdict string
 	nodes := map[string]bool{}
-	failing := 0
+	failing, more := 0, false
 	dropped := map[string]bool{}
 	for _, selection := range s.Selected {
 		for _, e := range selection.Elements {
@@ -161,6 +166,11 @@ func (s SeriesExplanation) Verdict() string {
 		if selection.Error != "" {
 			failing++
 		}
+		more = more || selection.More > 0
+	}
+	shown := "shown on "
+	if more {
+		shown += "at least "
 	}
 	switch {
 	case len(s.Selected) == 0 && len(s.Refused) == 0:
@@ -176,7 +186,7 @@ func (s SeriesExplanation) Verdict() string {
 	case len(nodes) == 0:
 		verdict = "Selected by " + format.Plural(len(s.Selected), "rule", "rules") + ", but no value comes to a node."
 	default:
-		verdict = "Selected by " + format.Plural(len(s.Selected), "rule", "rules") + ", shown on " + format.Plural(len(nodes), "node", "nodes") + "."
+		verdict = "Selected by " + format.Plural(len(s.Selected), "rule", "rules") + ", " + shown + format.Plural(len(nodes), "node", "nodes") + "."
 	}
 	if s.Target != nil && s.Target.Health == HealthDown {
 		verdict += " Its target is down."
@@ -211,10 +221,20 @@ func (n NodeExplanation) Verdict() string {
 	switch {
 	case n.Note != "":
 		return n.Note
-	case len(n.Metrics) == 0:
+	case len(n.Metrics)+len(n.Rows) == 0:
 		return "Scope is told nothing about this node."
+	case n.LeftOut:
+		return "Scope is told nothing about this node. It is left out: the report is full (limits.max_report_size)."
 	}
-	told := "Scope is told " + format.Plural(len(n.Metrics), "metric", "metrics") + " of this node."
+	metrics, rows := format.Plural(len(n.Metrics), "metric", "metrics"), format.Plural(len(n.Rows), "line", "lines")
+	told := "Scope is told " + metrics + " of this node"
+	switch {
+	case len(n.Metrics) == 0:
+		told = "Scope is told " + rows + " of this node's Info section"
+	case len(n.Rows) > 0:
+		told += ", and " + rows + " of its Info section"
+	}
+	told += "."
 	if len(n.Beyond) > 0 {
 		told += " " + format.Plural(len(n.Beyond), "metric", "metrics") + " more of presets would crowd it: " + strings.Join(n.Beyond, ", ") +
 			". To see one, name its preset in presets: {include: […]}."
@@ -225,25 +245,42 @@ func (n NodeExplanation) Verdict() string {
 // Found tells whether the subject is known.
 func (e Explanation) Found() bool { return len(e.Series)+len(e.Rules)+len(e.Nodes) > 0 }
 
-// OriginRow is a metric of a node with what is behind it.
-type OriginRow struct {
-	Metric Metric
-	Origin MetricOrigin
+// Nothing is what a subject that is not known is not.
+func (e Explanation) Nothing() string {
+	if e.Partial {
+		return "no series of the store or of a target that answered, no rule, no node"
+	}
+	return "no series of a target or of the store, no rule, no node"
 }
 
-// Rows are the metrics with their origins.
-func (n NodeExplanation) Rows() []OriginRow {
+// Told is a metric of a node, or a line of its Info section, with what is behind it.
+type Told struct {
+	ID, Label string
+	Text      string   // as Scope shows it
+	Exact     string   // a metric's newest value with all of its digits
+	Samples   []Sample // a metric's, ascending
+	Origin    MetricOrigin
+}
+
+// Told is all that Scope is told of the node.
+func (n NodeExplanation) Told() []Told {
 	origins := map[string]MetricOrigin{}
 	for _, o := range n.Origins {
 		origins[o.Metric] = o
 	}
-	rows := make([]OriginRow, 0, len(n.Metrics))
-	for _, m := range n.Metrics {
-		origin, known := origins[m.ID]
+	origin := func(id, rule string) MetricOrigin {
+		o, known := origins[id]
 		if !known {
-			origin.Rule = m.Rule
+			o.Rule = rule
 		}
-		rows = append(rows, OriginRow{Metric: m, Origin: origin})
+		return o
 	}
-	return rows
+	all := make([]Told, 0, len(n.Metrics)+len(n.Rows))
+	for _, m := range n.Metrics {
+		all = append(all, Told{ID: m.ID, Label: m.Label, Text: m.Shown(), Exact: m.Exact(), Samples: m.Samples, Origin: origin(m.ID, m.Rule)})
+	}
+	for _, row := range n.Rows {
+		all = append(all, Told{ID: row.ID, Label: row.Label, Text: row.Text, Origin: origin(row.ID, row.Rule)})
+	}
+	return all
 }

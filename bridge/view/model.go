@@ -145,7 +145,7 @@ type Selector struct {
 	Series           int     `json:"series"`            // in the store now
 }
 
-// Node is a node of the report: what Scope is being told.
+// Node is a node of the report: what Scope is being told, or is to be told.
 type Node struct {
 	Key      string   `json:"key"`            // in the report: "vm;1234"
 	Topology string   `json:"topology"`       // Host, Process, Container, Pod
@@ -156,6 +156,8 @@ type Node struct {
 	// Beyond are the ids of metrics of default presets that are not shown, since the node
 	// has as many of these as it may have.
 	Beyond []string `json:"beyond,omitempty"`
+	// LeftOut tells that Scope is not told of it, since the report is full.
+	LeftOut bool `json:"left_out,omitempty"`
 }
 
 // Row is a line of a node's Info section.
@@ -282,6 +284,7 @@ type Poller struct {
 type Report struct {
 	Published time.Time `json:"published,omitzero"`
 	Nodes     int       `json:"nodes"`
+	LeftOut   int       `json:"nodes_left_out,omitempty"` // for which the report has no room
 	Metrics   int       `json:"metrics"`
 	Samples   int       `json:"samples"`
 	Templates int       `json:"templates"`

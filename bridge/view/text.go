@@ -31,25 +31,17 @@ func (p *textPrinter) fact(depth int, name, format string, args ...any) {
 	p.line(depth, "%-12s %s", name, fmt.Sprintf(format, args...))
 }
 
-// printable replaces what a terminal would obey instead of showing it: a label
-// value is anybody's text.
+// printable is text for a terminal, whose spaces are plain: a label value is anybody's
+// text.
 func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 || r == '\u202e' || r == '\u2066' || r == '\u2067' || r == '\u2068' {
-			return '\ufffd'
-		}
-		if r == '\u00a0' {
-			return ' '
-		}
-		return r
-	}, text)
+	return strings.ReplaceAll(format.Printable(text), "\u00a0", " ")
 }
 
 // WriteText writes the explanation for a terminal, as it is at the given time.
 func (e Explanation) WriteText(w io.Writer, now time.Time) error {
 	p := &textPrinter{w: bufio.NewWriter(w), now: now}
 	if !e.Found() {
-		p.line(0, "%s: nothing goes by that name: no series of a target or of the store, no rule, no node.", e.Subject)
+		p.line(0, "%s: nothing goes by that name: %s.", e.Subject, e.Nothing())
 	}
 	blank := false
 	separate := func() {
@@ -61,6 +53,9 @@ func (e Explanation) WriteText(w io.Writer, now time.Time) error {
 	for _, n := range e.Nodes {
 		separate()
 		p.node(n)
+	}
+	if e.MoreNodes > 0 {
+		p.line(0, "\n%s by that name; a pid, or another id, shows one.", format.Plural(e.MoreNodes, "more node goes", "more nodes go"))
 	}
 	for _, r := range e.Rules {
 		separate()
@@ -86,15 +81,15 @@ func (p *textPrinter) node(n NodeExplanation) {
 	}
 	p.line(0, "node %s", name)
 	p.line(1, "%s", n.Verdict())
-	for _, row := range n.Rows() {
-		p.line(1, "%s = %s  (%s)", row.Metric.Label, row.Metric.Shown(), row.Metric.ID)
-		p.fact(2, "rule", "%s", row.Origin.Rule)
-		if row.Origin.Expr != "" {
-			p.fact(2, "expression", "%s", row.Origin.Expr)
+	for _, told := range n.Told() {
+		p.line(1, "%s = %s  (%s)", told.Label, told.Text, told.ID)
+		p.fact(2, "rule", "%s", told.Origin.Rule)
+		if told.Origin.Expr != "" {
+			p.fact(2, "expression", "%s", told.Origin.Expr)
 		}
-		p.targets(2, row.Origin.Targets)
-		if last := row.Metric.Last(); last != nil {
-			p.fact(2, "last sample", "%s", format.Ago(p.now, last.Time))
+		p.targets(2, told.Origin.Targets)
+		if len(told.Samples) > 0 {
+			p.fact(2, "last sample", "%s", format.Ago(p.now, told.Samples[len(told.Samples)-1].Time))
 		}
 	}
 	for _, d := range n.Drops {
@@ -200,6 +195,9 @@ func (p *textPrinter) series(s SeriesExplanation) {
 		}
 		for _, element := range selection.Elements {
 			p.line(2, "%s", cameTo(element))
+		}
+		if selection.More > 0 {
+			p.line(2, "and %s more", format.Count(selection.More))
 		}
 	}
 	for _, refusal := range s.Refused {

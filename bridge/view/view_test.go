@@ -50,6 +50,7 @@ func TestVerdicts(t *testing.T) {
 		{SeriesExplanation{Selected: []Selection{{Nodes: []string{"a", "b"}}, {Nodes: []string{"b"}}}, Target: down}.Verdict(), "Selected by 2 rules, shown on 2 nodes. Its target is down."},
 		{SeriesExplanation{Selected: []Selection{{Elements: []Element{{Dropped: "value"}, {Dropped: "dead"}, {Dropped: "value"}}}}}.Verdict(), "Selected by 1 rule, but what comes of it is dropped: dead, value."},
 		{SeriesExplanation{Selected: make([]Selection, 1), NotStored: "limit"}.Verdict(), "Selected by 1 rule and exposed, but not stored: limit."},
+		{SeriesExplanation{Selected: []Selection{{Nodes: []string{"a"}, More: 3}}}.Verdict(), "Selected by 1 rule, shown on at least 1 node."},
 		{RuleExplanation{}.Verdict(), "Never evaluated: no series that it selects is in the store."},
 		{RuleExplanation{Rule: Rule{Series: 1}}.Verdict(), "Not evaluated yet."},
 		{rule(func(r *Rule) { r.Error = "x" }), "The last evaluation failed."},
@@ -60,6 +61,10 @@ func TestVerdicts(t *testing.T) {
 		{rule(func(r *Rule) { r.Elements, r.Points = 3, 3 }), "Puts 3 values on nodes."},
 		{NodeExplanation{}.Verdict(), "Scope is told nothing about this node."},
 		{NodeExplanation{Note: "It died."}.Verdict(), "It died."},
+		{NodeExplanation{Node: Node{Metrics: make([]Metric, 2)}}.Verdict(), "Scope is told 2 metrics of this node."},
+		{NodeExplanation{Node: Node{Metrics: make([]Metric, 2), Rows: make([]Row, 1)}}.Verdict(), "Scope is told 2 metrics of this node, and 1 line of its Info section."},
+		{NodeExplanation{Node: Node{Rows: make([]Row, 2)}}.Verdict(), "Scope is told 2 lines of this node's Info section."},
+		{NodeExplanation{Node: Node{Metrics: make([]Metric, 2), LeftOut: true}}.Verdict(), "Scope is told nothing about this node. It is left out: the report is full (limits.max_report_size)."},
 	} {
 		if test.got != test.want {
 			t.Errorf("got %q, want %q", test.got, test.want)

@@ -105,6 +105,13 @@ func findIssues(v *frame, config view.Configuration) []issue {
 	case limit > 0 && v.Status.Series >= limit*9/10:
 		report(issue{Link: "series", Text: "The store is nearly full", Detail: []string{format.Plural(v.Status.Series, "series", "series") + " of at most " + format.Count(limit)}, Count: 1})
 	}
+	if n := v.scope.Report.LeftOut; n > 0 {
+		report(issue{
+			Link: "nodes", Bad: true, Text: "The report is full", Count: 1,
+			Detail: []string{"Scope is not told of " + format.Plural(n, "node", "nodes") + ", beside the " + format.Count(v.scope.Report.Nodes) + " that fit into limits.max_report_size"},
+			Remedy: "Raise limits.max_report_size, to 48MiB at most, or switch presets off.",
+		})
+	}
 	if len(config.Warnings) > 0 {
 		warnings := issue{Link: "configuration", Text: format.Plural(len(config.Warnings), "warning", "warnings") + " about the configuration"}
 		for _, w := range config.Warnings {
@@ -180,7 +187,7 @@ func (p *pages) overview(r *http.Request, v *frame) error {
 	}
 	stages := []stage{
 		{Link: "targets", Name: "Targets up", Figure: format.Count(up), Note: "all that are known"},
-		{Link: "series", Name: "Series kept", Figure: format.Count(v.Status.Series), Note: "of " + format.Count(seen) + " exposed"},
+		{Link: "series", Name: "Series kept", Figure: format.Count(kept), Note: "of " + format.Count(seen) + " exposed"},
 		{Link: "rules", Name: "Rules at work", Figure: format.Count(working), Note: "of " + format.Count(len(v.rules))},
 		{Link: "nodes", Name: "Nodes told", Figure: format.Count(v.scope.Report.Nodes), Note: format.Plural(v.scope.Report.Metrics, "metric", "metrics")},
 		{Link: "scope", Name: "Last poll", Figure: "–", Note: "no probe yet"},
@@ -198,7 +205,7 @@ func (p *pages) overview(r *http.Request, v *frame) error {
 	}
 	var hosts []view.Node
 	for _, n := range p.source.Nodes(r.Context()) {
-		if n.Topology == "Host" {
+		if n.Topology == "Host" && !n.LeftOut {
 			hosts = append(hosts, n)
 		}
 	}

@@ -64,7 +64,7 @@ func TestPages(t *testing.T) {
 		want    []string
 	}{
 		{"/", 200, []string{
-			"5 things need a look", "Targets up 9 2 are down", "Series kept 412 of 12,288 exposed", "Rules at work 14 1 fails of 18", "Nodes told 10 52 metrics", "Last poll 0.4 s ago, by 1 probe",
+			"5 things need a look", "Targets up 9 2 are down", "Series kept 585 of 12,288 exposed", "Rules at work 14 1 fails of 18", "Nodes told 10 52 metrics", "Last poll 0.4 s ago, by 1 probe",
 			"payments 10.88.0.21:9464: Get \"http://10.88.0.21:9464/metrics\": context deadline exceeded",
 			"Collector tcp does not work", "Boot with lockdown=integrity", "process/payments_lag: Never evaluated", "What Scope is told of vm-03 CPU iowait 3.63%",
 		}},
@@ -151,6 +151,13 @@ func TestIssues(t *testing.T) {
 		"store":      {func(f *fake) { f.status.Series = 95000 }, "The store is nearly full 95,000 series of at most 100,000"},
 		"full store": {func(f *fake) { f.status.Series, f.status.Refused = 100000, 2304 },
 			"The store is full Series: 100,000, which is limits.max_series; 2,304 samples of others refused so far"},
+		"full report": {func(f *fake) { f.scope.Report.LeftOut = 12 },
+			"The report is full Scope is not told of 12 nodes, beside the 10 that fit into limits.max_report_size Raise limits.max_report_size, to 48MiB at most"},
+		"all down": {func(f *fake) {
+			for i := range f.targets {
+				f.targets[i].Health = view.HealthDown
+			}
+		}, "Series kept 0 of 0 exposed"},
 		"many down":   {func(f *fake) { f.targets = crowd(moment, 90, 1, 1).targets; f.targets[0].Health = view.HealthDown }, "and 11 more"},
 		"idle preset": {func(f *fake) { f.rules = f.rules[:0:0] }, "All is well"},
 	} {
@@ -162,6 +169,71 @@ func TestIssues(t *testing.T) {
 				t.Errorf("the page does not say %q:\n%s", test.want, text(body))
 			}
 		})
+	}
+}
+
+// A node that the report has no room for is not told, and each page says so.
+func TestNodeLeftOut(t *testing.T) {
+	f := example(moment)
+	for i := range f.nodes {
+		f.nodes[i].LeftOut = f.nodes[i].Topology == "Host"
+	}
+	pages := newPages(t, f, PageOptions{})
+	for address, want := range map[string]string{
+		"/nodes": "vm-03 Host left out: the report is full (limits.max_report_size) CPU iowait", "/explain?subject=vm-03": "It is left out: the report is full",
+		"/api/v1/nodes?show=Host": `"left_out":true`,
+	} {
+		if _, body := get(t, pages, address); !strings.Contains(text(body), want) {
+			t.Errorf("%s does not say %q:\n%s", address, want, text(body))
+		}
+	}
+	if _, body := get(t, pages, "/"); strings.Contains(body, "What Scope is told of") {
+		t.Error("the overview says what Scope is told of a node that is left out")
+	}
+}
+
+// What an explanation leaves out, and lines of the Info section, are on its page.
+func TestExplainPage(t *testing.T) {
+	f := example(moment)
+	f.explain = func(subject string) (view.Explanation, error) {
+		if subject == "unheard_of" {
+			return view.Explanation{Subject: subject, Partial: true}, nil
+		}
+		return view.Explanation{
+			Subject: subject, MoreNodes: 280,
+			Nodes: []view.NodeExplanation{{
+				Node:    view.Node{Key: "vm-03;7", Topology: "Process", ID: "7", Name: "redis", Rows: []view.Row{{ID: "redis_version", Label: "Version", Text: "7.2.4", Rule: "process/redis_version"}}},
+				Origins: []view.MetricOrigin{{Metric: "redis_version", Rule: "process/redis_version", Expr: "redis_instance_info", Targets: []view.TargetRef{{Job: "redis", Instance: "localhost:9121", Health: view.HealthUp}}}},
+			}},
+			Series: []view.SeriesExplanation{{
+				Labels: view.Labels{"__name__": "a"}, Selected: []view.Selection{{Rule: "process/a", Nodes: []string{"vm-03;7"}, Elements: []view.Element{{Node: "vm-03;7"}}, More: 299}},
+			}},
+		}, nil
+	}
+	pages := newPages(t, f, PageOptions{})
+	for subject, parts := range map[string][]string{
+		"unheard_of": {"no series of the store or of a target that answered, no rule, no node."},
+		"redis": {
+			"Scope is told 1 line of this node's Info section.", "Version redis_version 7.2.4 process/redis_version redis_instance_info localhost:9121 redis",
+			"and 280 more nodes go by that name", "shown on at least 1 node", "→ vm-03;7 and 299 more",
+		},
+	} {
+		_, body := get(t, pages, "/explain?subject="+subject)
+		e, _ := f.explain(subject)
+		var terminal strings.Builder
+		if err := e.WriteText(&terminal, moment); err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range parts {
+			if !strings.Contains(text(body), part) {
+				t.Errorf("the page of %s does not say %q:\n%s", subject, part, text(body))
+			}
+		}
+		for _, part := range []string{"7.2.4", "redis_instance_info", "280 more nodes", "299 more", "at least"} {
+			if subject == "redis" && !strings.Contains(terminal.String(), part) {
+				t.Errorf("the terminal does not show %q:\n%s", part, terminal.String())
+			}
+		}
 	}
 }
 

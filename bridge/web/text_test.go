@@ -28,7 +28,7 @@ func TestExplainText(t *testing.T) {
 
 // A label value must not move the cursor or colour the terminal.
 func TestExplainTextIsPrintable(t *testing.T) {
-	bad := "\x1b[2J\x1b]0;title\x07\r\u009b31m\u202e"
+	bad := "\x1b[2J\x1b]0;title\x07\r\u009b31m\u202e\u202a\u2069\u200f"
 	e, err := evil(bad).explain("x")
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func TestExplainTextIsPrintable(t *testing.T) {
 	if err := e.WriteText(&b, moment); err != nil {
 		t.Fatal(err)
 	}
-	if at := strings.IndexAny(b.String(), "\x1b\x07\r\u009b\u202e"); at >= 0 {
+	if at := strings.IndexAny(b.String(), "\x1b\x07\r\u009b\u202e\u202a\u2069\u200f"); at >= 0 {
 		t.Errorf("a control character at %d of %q", at, b.String())
 	}
 }
