@@ -3,7 +3,6 @@ package mapping
 import (
 	"cmp"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -27,11 +26,12 @@ type valueMetric struct {
 	used     time.Time // when the value was last there
 }
 
-// admit gives values of ${label} that are new a metric of their own. The greatest come
-// first. Where there is no room, a value takes the place of one that has been gone for
-// long, or of the least one after it was greater for challengeTime. Until then a metric
-// stays, so that Scope does not see a template come and go.
-func (m *mapper) admit(vector promql.Vector, at time.Time) {
+// admit gives values of ${label} that are new a metric of their own. Elements that were
+// dropped do not count. The greatest come first. Where there is no room, a value takes the
+// place of one that has been gone for long, or of the least one after it was greater for
+// challengeTime. Until then a metric stays, so that Scope does not see a template come and
+// go.
+func (m *mapper) admit(vector promql.Vector, outcomes []outcome, at time.Time) {
 	if m.metrics == nil {
 		return
 	}
@@ -39,21 +39,23 @@ func (m *mapper) admit(vector promql.Vector, at time.Time) {
 		clear(m.refused)
 		m.clearedAt = released
 	}
-	if !m.use(vector, at) {
+	if !m.use(vector, outcomes, at) {
 		clear(m.challengers)
 		return
 	}
-	ranked := m.rank(vector)
+	ranked := m.rank(vector, outcomes)
 	for place, v := range ranked {
 		if m.metrics[v.key] != nil {
 			continue
 		}
-		leaves, room := "", !m.full()
-		if !room {
-			leaves = cmp.Or(m.idle(at), m.beaten(v.key, ranked, place, at))
-		}
-		if !room && leaves == "" {
-			continue
+		leaves := ""
+		if m.full() {
+			if leaves = m.idle(at); leaves == "" {
+				leaves = m.beaten(v.key, ranked, place, at)
+			}
+			if leaves == "" {
+				continue
+			}
 		}
 		index := m.freeIndex()
 		if leaves != "" {
@@ -75,10 +77,10 @@ func (m *mapper) admit(vector promql.Vector, at time.Time) {
 
 // use notes which values are there, and reports whether one has no metric that
 // could have one.
-func (m *mapper) use(vector promql.Vector, at time.Time) (unknown bool) {
+func (m *mapper) use(vector promql.Vector, outcomes []outcome, at time.Time) (unknown bool) {
 	for i := range vector {
 		key, ok := m.metricKey(vector[i].Metric)
-		if !ok {
+		if !ok || outcomes[i].reason != "" {
 			continue
 		}
 		if own := m.metrics[string(key)]; own != nil {
@@ -99,7 +101,7 @@ type rankedValue struct {
 
 // rank returns the values of ${label} in the order in which they get a metric. Equal
 // ones are in the order of their names, since elements come in none.
-func (m *mapper) rank(vector promql.Vector) []rankedValue {
+func (m *mapper) rank(vector promql.Vector, outcomes []outcome) []rankedValue {
 	order := func(a, b float64) int { return cmp.Compare(b, a) }
 	if m.rule.Bottom > 0 {
 		order = cmp.Compare[float64]
@@ -107,7 +109,7 @@ func (m *mapper) rank(vector promql.Vector) []rankedValue {
 	best := map[string]rankedValue{}
 	for i := range vector {
 		key, ok := m.metricKey(vector[i].Metric)
-		if !ok || vector[i].H != nil || math.IsNaN(vector[i].F) || m.refused[string(key)] != "" {
+		if !ok || outcomes[i].reason != "" || m.refused[string(key)] != "" {
 			continue
 		}
 		v, known := best[string(key)]
@@ -137,6 +139,9 @@ func (m *mapper) full() bool { return len(m.metrics) >= m.room() }
 func (m *mapper) idle(at time.Time) string {
 	longest := ""
 	for key, own := range m.metrics {
+		if own.used.After(at) { // the clock was set back
+			own.used = at
+		}
 		if at.Sub(own.used) <= max(minIdle, m.rule.Lookback()) {
 			continue
 		}
@@ -169,6 +174,10 @@ func (m *mapper) beaten(challenger string, ranked []rankedValue, place int, at t
 		if len(m.challengers) < m.room() {
 			m.challengers[challenger] = at
 		}
+		return ""
+	}
+	if since.After(at) { // the clock was set back
+		m.challengers[challenger] = at
 		return ""
 	}
 	if at.Sub(since) < challengeTime {

@@ -113,6 +113,20 @@ func TestEvaluate(t *testing.T) {
 			dropped: map[string]int{DropNoMatch: 1, DropNoLabel: 1},
 		},
 		{
+			name: "processes by regex",
+			rule: `{metric: m, label: M, expr: x, node: {process: group, regex: '.*pid=([0-9]+).*'}}`,
+			series: `x{group="comm=a,pid=7,n=1"} 7x10
+			         x{group="comm=a,pid=8,n=1@unknown"} 8x10`,
+			points:  []string{"vm;7 m = 7"},
+			dropped: map[string]int{DropNoMatch: 1},
+		},
+		{
+			name:   "a container beside a pid that is not known",
+			rule:   `{metric: m, label: M, expr: x, node: {container: group, regex: '([0-9a-f]{64}).*'}}`,
+			series: `x{group="` + idA + `;8@unknown"} 8x10`,
+			points: []string{idA + ";<container> m = 8"},
+		},
+		{
 			name: "pods",
 			rule: `{metric: m, label: M, expr: x, node: {pod: uid}}`,
 			series: `x{uid="` + uid + `"} 7x10
@@ -177,6 +191,21 @@ func TestEvaluate(t *testing.T) {
 			series: `x{target_container_id="c1",target_pid="1"} 1x10
 			         x{target_pid="8"} 2x10
 			         x{target_pid="9"} 2x10`,
+			dropped: map[string]int{DropAmbiguous: 3},
+		},
+		{
+			name: "a container of this machine, and another machine",
+			rule: `{metric: load, label: Load, expr: node_load1, node: host}`,
+			series: `node_load1{instance="localhost:9100",job="node",target_container_id="c",target_pid="7"} 1x10
+			         node_load1{instance="web1:9100",job="node"} 2x10`,
+			dropped: map[string]int{DropAmbiguous: 2},
+		},
+		{
+			name: "the host's own, a container of this machine, and another machine",
+			rule: `{metric: load, label: Load, expr: node_load1, node: host}`,
+			series: `node_load1{instance="localhost:9100",job="node",target_pid="7"} 1x10
+			         node_load1{instance="localhost:9101",job="node",target_container_id="c",target_pid="8"} 2x10
+			         node_load1{instance="web1:9100",job="node"} 3x10`,
 			dropped: map[string]int{DropAmbiguous: 3},
 		},
 		{
@@ -516,6 +545,132 @@ func TestGreatestValues(t *testing.T) {
 				t.Errorf("%d challengers kept", n)
 			}
 		})
+	}
+}
+
+// TestDroppedElementsTakeNoPlace: what is on no node keeps no value of ${label} off it.
+func TestDroppedElementsTakeNoPlace(t *testing.T) {
+	for _, test := range []struct {
+		name, rule, series string
+		points             []string
+		dropped            map[string]int
+	}{
+		{
+			name: "no number that Scope could show",
+			rule: `{metric: 'ratio_${cache}', label: '${cache}', top: 1, expr: hits / misses, node: host}`,
+			series: `hits{cache="a"} 4
+			         misses{cache="a"} 0
+			         hits{cache="b"} 4
+			         misses{cache="b"} 2
+			         hits{cache="c"} 9.1e16
+			         misses{cache="c"} 1
+			         hits{cache="d"} 4
+			         misses{cache="d"} 4`,
+			points:  []string{"vm;<host> ratio_b = 2"},
+			dropped: map[string]int{DropValue: 2, DropMetricLimit: 1},
+		},
+		{
+			name: "no process",
+			rule: `{metric: 'queue_${queue}', label: '${queue}', top: 1, expr: queue, node: {process: pid}}`,
+			series: `queue{queue="a",pid="7@unknown"} 4
+			         queue{queue="b",pid="8"} 3
+			         queue{queue="c"} 2
+			         queue{queue="d",pid="9"} 1`,
+			points:  []string{"vm;9 queue_d = 1"},
+			dropped: map[string]int{DropBadID: 1, DropDead: 1, DropNoLabel: 1},
+		},
+		{
+			name: "no pid in the value",
+			rule: `{metric: 'queue_${queue}', label: '${queue}', top: 1, expr: queue, node: {process: group, regex: '.*;([0-9]+)'}}`,
+			series: `queue{queue="a",group="worker"} 4
+			         queue{queue="d",group="worker;9"} 1`,
+			points:  []string{"vm;9 queue_d = 1"},
+			dropped: map[string]int{DropNoMatch: 1},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := NewEvaluator(mustSet(t, "- "+test.rule), load(t, test.series), living{"Process 9": true}, nil, nil, limits(EvaluatorOptions{}))
+			points, dropped := evaluate(t, e, 0, 0)
+			if diff := cmp.Diff(test.points, points); diff != "" {
+				t.Errorf("points (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.dropped, dropped); diff != "" {
+				t.Errorf("dropped (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestMetricOfAValueThatIsNoNumber: it makes room after a minute, like one that is gone.
+func TestMetricOfAValueThatIsNoNumber(t *testing.T) {
+	set := mustSet(t, `[{metric: 'ratio_${cache}', label: '${cache}', top: 1, expr: hits / misses, node: host}]`)
+	e := NewEvaluator(set, load(t, `
+		hits{cache="a"} 4x30
+		misses{cache="a"} 1 0x30
+		hits{cache="b"} 4x30
+		misses{cache="b"} 2x30`), nil, nil, nil, limits(EvaluatorOptions{}))
+	for at := time.Duration(0); at <= 65*time.Second; at += 5 * time.Second {
+		var want []string
+		switch at {
+		case 0:
+			want = []string{"vm;<host> ratio_a = 4"}
+		case 65 * time.Second:
+			want = []string{"vm;<host> ratio_b = 2"}
+		}
+		points, _ := evaluate(t, e, 0, at)
+		if diff := cmp.Diff(want, points); diff != "" {
+			t.Errorf("after %s (-want +got):\n%s", at, diff)
+		}
+	}
+}
+
+// TestClockSetBack: the times for which a value has to be gone, or greater than another,
+// begin anew.
+func TestClockSetBack(t *testing.T) {
+	for _, test := range []struct {
+		name, series string
+		takesAfter   time.Duration
+	}{
+		{"gone", `x{d="a"} _x720 1x10
+		          x{d="b"} 1x30`, 65 * time.Second},
+		{"less", `x{d="a"} 1x740
+		          x{d="b"} 2x30 _x690 2x10`, 30 * time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			set := mustSet(t, `[{metric: 'd_${d}', label: '${d}', top: 1, expr: x, node: host}]`)
+			e := NewEvaluator(set, load(t, test.series), nil, nil, nil, limits(EvaluatorOptions{}))
+			for _, at := range []time.Duration{time.Hour, time.Hour + 5*time.Second} {
+				if points, _ := evaluate(t, e, 0, at); !slices.Equal(points, []string{"vm;<host> d_a = 1"}) {
+					t.Fatalf("after %s: %v", at, points)
+				}
+			}
+			for at := time.Duration(0); at <= test.takesAfter; at += 5 * time.Second {
+				points, _ := evaluate(t, e, 0, at)
+				if taken := slices.ContainsFunc(points, func(p string) bool { return strings.Contains(p, "d_b") }); taken != (at == test.takesAfter) {
+					t.Errorf("%s after the clock was set back: %v", at, points)
+				}
+			}
+		})
+	}
+}
+
+// TestMetricThatIsGivenAway: a value that takes the metric of one that is gone challenges
+// none, and takes no room from those that do.
+func TestMetricThatIsGivenAway(t *testing.T) {
+	set := mustSet(t, `[{metric: 'd_${d}', label: '${d}', top: 2, expr: x, node: host}]`)
+	e := NewEvaluator(set, load(t, `
+		x{d="gone"} 9 stale
+		x{d="least"} 1x30
+		x{d="a"} _x13 4x30
+		x{d="b"} _x13 3x30
+		x{d="c"} _x13 2x30`), nil, nil, nil, limits(EvaluatorOptions{}))
+	evaluate(t, e, 0, 0)
+	points, _ := evaluate(t, e, 0, 65*time.Second)
+	if diff := cmp.Diff([]string{"vm;<host> d_a = 4", "vm;<host> d_least = 1"}, points); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if n := len(e.rules[0].mapper.challengers); n != 2 {
+		t.Errorf("%d values challenge the least one, want 2", n)
 	}
 }
 

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -83,17 +84,24 @@ type outcome struct {
 // points maps a result's elements. It returns the points, and the outcome of each
 // element.
 func (m *mapper) points(vector promql.Vector, at time.Time) ([]Point, []outcome) {
-	m.admit(vector, at)
 	outcomes := make([]outcome, len(vector))
 	m.placed = slices.Grow(m.placed[:0], len(vector))[:len(vector)]
+	for i := range vector {
+		id, reason := m.node(&vector[i], at)
+		m.placed[i], outcomes[i].reason = place{id: id}, reason
+	}
+	m.admit(vector, outcomes, at)
 	clear(m.seen)
 	clear(m.rivals)
 	for i := range vector {
-		p, reason := m.place(&vector[i], at)
-		m.placed[i], outcomes[i].reason = p, reason
-		if reason != "" {
+		if outcomes[i].reason != "" {
 			continue
 		}
+		p := m.placed[i]
+		if p.template, outcomes[i].reason = m.template(vector[i].Metric); p.template == nil {
+			continue
+		}
+		m.placed[i] = p
 		other, taken := m.seen[p]
 		switch {
 		case !taken:
@@ -154,43 +162,45 @@ func (m *mapper) limitNodes(outcomes []outcome) {
 	}
 }
 
-// place finds the node and the metric of an element, or the reason why there is
-// none. Aliveness comes last: it may be the dearest question.
-func (m *mapper) place(s *promql.Sample, at time.Time) (p place, reason string) {
+// node finds the node of an element, or the reason why there is none. Aliveness comes
+// last: it may be the dearest question.
+func (m *mapper) node(s *promql.Sample, at time.Time) (id, reason string) {
 	switch {
 	case s.H != nil:
-		return place{}, DropHistogram
+		return "", DropHistogram
 	case m.rule.Row:
 		if m.text(s.Metric) == "" {
-			return place{}, DropNoLabel
+			return "", DropNoLabel
 		}
 	case !(math.Abs(s.F) <= MaxValue): // NaN is not <= anything
-		return place{}, DropValue
+		return "", DropValue
 	}
 	if m.rule.NodeLabel != "" {
-		if p.id, reason = m.nodeID(s.Metric.Get(m.rule.NodeLabel)); reason != "" {
-			return place{}, reason
+		if id, reason = m.nodeID(s.Metric.Get(m.rule.NodeLabel)); reason != "" {
+			return "", reason
 		}
 	}
-	p.template = &m.static
-	if m.metrics != nil {
-		key, ok := m.metricKey(s.Metric)
-		if !ok {
-			return place{}, DropNoLabel
-		}
-		own := m.metrics[string(key)]
-		if own == nil {
-			if reason = m.refused[string(key)]; reason == "" {
-				reason = DropMetricLimit
-			}
-			return place{}, reason
-		}
-		p.template = &own.template
+	if m.rule.Topology != Host && m.nodes != nil && !m.nodes.Alive(m.rule.Topology, id, at) {
+		return "", DropDead
 	}
-	if m.rule.Topology != Host && m.nodes != nil && !m.nodes.Alive(m.rule.Topology, p.id, at) {
-		return place{}, DropDead
+	return id, ""
+}
+
+// template finds the template of an element that has a node, or the reason why there is
+// none.
+func (m *mapper) template(l labels.Labels) (t *Template, reason string) {
+	if m.metrics == nil {
+		return &m.static, ""
 	}
-	return p, ""
+	key, ok := m.metricKey(l)
+	if !ok {
+		return nil, DropNoLabel
+	}
+	own := m.metrics[string(key)]
+	if own == nil {
+		return nil, cmp.Or(m.refused[string(key)], DropMetricLimit)
+	}
+	return &own.template, ""
 }
 
 // nodeID makes a node's id of its label's value.

@@ -4,6 +4,7 @@ import (
 	"regexp"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/relabel"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/promscope/promscope/mapping/document"
@@ -76,16 +77,16 @@ func (r *Rule) readNode(node *yaml.Node) document.List {
 			list = append(list, r.errorf(at, "regex has no group").
 				WithHint("its first group is the id, as in '.*([0-9a-f]{64}).*'; it has to match the whole value"))
 		default:
-			r.Regex = re
+			r.Regex = &re
 		}
 	}
 	return list
 }
 
-// compileWhole compiles a regex that matches whole values, as Prometheus anchors those of
-// relabelling. An error shows the regex as it was written.
-func compileWhole(regex string) (*regexp.Regexp, error) {
-	re, err := regexp.Compile("^(?s:" + regex + ")$")
+// compileWhole compiles a regex that matches whole values, like those of relabelling. An
+// error shows the regex as it was written.
+func compileWhole(regex string) (relabel.Regexp, error) {
+	re, err := relabel.NewRegexp(regex)
 	if err != nil {
 		if _, plain := regexp.Compile(regex); plain != nil {
 			err = plain

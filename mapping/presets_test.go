@@ -87,6 +87,29 @@ func TestPresetHabits(t *testing.T) {
 	}
 }
 
+// TestGroupsWithoutProcess: a group that is named by a pid is no group on the host, also if
+// the pid is not known.
+func TestGroupsWithoutProcess(t *testing.T) {
+	rules, _ := Preset("process_exporter", everyFive)
+	set, list := NewSet(rules)
+	if err := list.Err(); err != nil {
+		t.Fatal(err)
+	}
+	e := NewEvaluator(set, load(t, `
+		namedprocess_namegroup_memory_bytes{target_host="this",memtype="resident",groupname="db"} 1
+		namedprocess_namegroup_memory_bytes{target_host="this",memtype="resident",groupname="worker;7"} 2
+		namedprocess_namegroup_memory_bytes{target_host="this",memtype="resident",groupname="worker;8@unknown"} 3`),
+		nil, nil, nil, limits(EvaluatorOptions{}))
+	var points []string
+	for i := range rules {
+		more, _ := evaluate(t, e, i, 0)
+		points = append(points, more...)
+	}
+	if want := []string{"vm;<host> promscope_group_memory_db = 1"}; !slices.Equal(points, want) {
+		t.Errorf("got %v, want %v", points, want)
+	}
+}
+
 func TestPresetSource(t *testing.T) {
 	want, err := os.ReadFile("presets/iowait.yml")
 	if err != nil {

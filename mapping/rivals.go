@@ -32,12 +32,15 @@ func (m *mapper) settle(vector promql.Vector, outcomes []outcome) {
 
 // choose returns the element that counts, if there is a reason for it:
 //
-//   - What a process of the host says counts before what one in a container says.
+//   - What a process of the host says counts before what one in a container says. A target
+//     of which no process is known is neither: it may be another machine's.
 //   - What one process says in several jobs counts once: the greatest of the values, which
 //     were taken at different times.
 func choose(vector promql.Vector, rivals []int) (winner int, found bool) {
-	inContainer := func(i int) bool { return vector[i].Metric.Get(LabelContainer) != "" }
-	if own := slices.DeleteFunc(slices.Clone(rivals), inContainer); len(own) > 0 {
+	inContainer := func(i int) bool { return vector[i].Metric.Has(LabelContainer) }
+	unknown := func(i int) bool { return !vector[i].Metric.Has(LabelPID) }
+	own := slices.DeleteFunc(slices.Clone(rivals), inContainer)
+	if len(own) > 0 && !slices.ContainsFunc(own, unknown) {
 		rivals = own
 	}
 	winner = rivals[0]

@@ -1,10 +1,10 @@
 package mapping
 
 import (
-	"regexp"
 	"strings"
 	"time"
 
+	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 
@@ -44,7 +44,7 @@ type Rule struct {
 	// whole value; its first group is the id.
 	Topology  Topology
 	NodeLabel string
-	Regex     *regexp.Regexp
+	Regex     *relabel.Regexp
 
 	// Query is the expression as it is evaluated: windows stand in place of its variables
 	// ($__rate_interval), and each byte stands where it was written. Expr is the same,
@@ -76,7 +76,8 @@ func (r *Rule) cuts(value string) bool {
 
 // NodeID returns the id that a value of the node's label has: what the regex's first
 // group finds, or the container whose cgroup the value is the path of, or the value
-// itself. It is empty if there is none, and need not be valid.
+// itself. It is empty if there is none, and need not be valid. No regex finds a pid before
+// UnknownPID.
 func (r *Rule) NodeID(value string) string {
 	switch {
 	case !r.cuts(value):
@@ -85,6 +86,7 @@ func (r *Rule) NodeID(value string) string {
 		if c := cgroup.Parse(value); c.Whole {
 			return c.Container
 		}
+	case r.Topology == Process && strings.HasSuffix(value, UnknownPID):
 	default:
 		if groups := r.Regex.FindStringSubmatch(value); groups != nil {
 			return groups[1]
@@ -98,6 +100,30 @@ func (r *Rule) String() string { return r.Topology.keyword() + "/" + r.Metric }
 
 // Lookback is how long a sample stands for its series in the rule's expression.
 func (r *Rule) Lookback() time.Duration { return r.expression.lookback() }
+
+// AskedPriority returns the priority that the rule asks for, if it does.
+func (r *Rule) AskedPriority() (priority float64, asked bool) {
+	if r.priority == nil {
+		return 0, false
+	}
+	return *r.priority, true
+}
+
+// Text returns the text of a row as it was written; it is empty for a metric.
+func (r *Rule) Text() string {
+	if !r.Row {
+		return ""
+	}
+	return r.text.String()
+}
+
+// NodeRegex returns Regex as it was written; it is empty if there is none.
+func (r *Rule) NodeRegex() string {
+	if r.Regex == nil {
+		return ""
+	}
+	return r.Regex.String()
+}
 
 // LabelNames returns the labels which Metric and Label mention as ${name}, sorted.
 func (r *Rule) LabelNames() []string { return r.metric.labelNames() }

@@ -137,10 +137,7 @@ func TestParse(t *testing.T) {
 		v := view{
 			Metric: r.Metric, Label: r.Label, Format: r.Format, Max: r.Max, Priority: r.Priority,
 			Topology: r.Topology, NodeLabel: r.NodeLabel, Query: r.Query, Interval: r.Interval, Lookback: r.Lookback(),
-			Line: r.Position.Line, LabelNames: r.LabelNames(),
-		}
-		if r.Regex != nil {
-			v.Regex = r.Regex.String()
+			Line: r.Position.Line, LabelNames: r.LabelNames(), Regex: r.NodeRegex(),
 		}
 		got = append(got, v)
 	}
@@ -153,7 +150,7 @@ func TestParse(t *testing.T) {
 		},
 		{
 			Metric: "disk_${device}_${op}", Label: "Disk ${device} ${op} (ms)", Max: 20, Priority: 7, Topology: Container,
-			NodeLabel: "id", Regex: "^(?s:/docker/([0-9a-f]{64}))$", Query: "x",
+			NodeLabel: "id", Regex: "/docker/([0-9a-f]{64})", Query: "x",
 			Interval: five, Lookback: fifteen, Line: 7, LabelNames: []string{"device", "op"},
 		},
 		{

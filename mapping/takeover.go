@@ -30,17 +30,11 @@ func (r *Rule) means(o *Rule) bool {
 		interval                                     time.Duration
 	}
 	of := func(r *Rule) meaning {
-		m := meaning{
-			metric: r.Metric, label: r.Label, query: r.Query, nodeLabel: r.NodeLabel, topology: r.Topology,
+		return meaning{
+			metric: r.Metric, label: r.Label, text: r.Text(), query: r.Query,
+			nodeLabel: r.NodeLabel, regex: r.NodeRegex(), topology: r.Topology,
 			format: r.Format, max: r.Max, top: r.Top, bottom: r.Bottom, row: r.Row, interval: r.Interval,
 		}
-		if r.Regex != nil {
-			m.regex = r.Regex.String()
-		}
-		if r.Row {
-			m.text = r.text.String()
-		}
-		return m
 	}
 	return of(r) == of(o)
 }

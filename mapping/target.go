@@ -13,6 +13,10 @@ const (
 	ThisHost  = "this"
 )
 
+// UnknownPID stands behind the value of a label whose pid is that of no process on this
+// machine: the number in the value would be another process's.
+const UnknownPID = "@unknown"
+
 // TargetLabels returns the names of the labels that promscope puts on the series of a
 // target, LabelPID first.
 func TargetLabels() []string {

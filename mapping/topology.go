@@ -3,6 +3,8 @@ package mapping
 import (
 	"strconv"
 	"strings"
+
+	"github.com/promscope/promscope/mapping/cgroup"
 )
 
 // Topology is one of Scope's node kinds, spelled as the report's JSON key.
@@ -85,29 +87,11 @@ func (t Topology) validID(id string) bool {
 		pid, err := strconv.Atoi(id)
 		return err == nil && pid <= maxPID
 	case Container:
-		return len(id) == 64 && isHex(id)
+		return cgroup.IsContainerID(id)
 	case Pod:
-		// The UID of a static pod is the hash of its manifest, without dashes.
-		return len(id) == 32 && isHex(id) || isUUID(id)
+		return cgroup.IsPodUID(id)
 	}
 	return false
-}
-
-// isHex and isUUID are no regular expressions because they look at each node of
-// each evaluation.
-func isHex(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
-}
-
-func isUUID(s string) bool {
-	return len(s) == 36 &&
-		s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' &&
-		isHex(s[:8]) && isHex(s[9:13]) && isHex(s[14:18]) && isHex(s[19:23]) && isHex(s[24:])
 }
 
 // Format says how Scope prints a value, in the report's spelling.

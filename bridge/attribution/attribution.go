@@ -6,6 +6,7 @@ package attribution
 
 import (
 	"context"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -32,19 +33,20 @@ const (
 
 // UnknownPID stands behind a pid that no living process has. It keeps rules from
 // taking the number for another process's.
-const UnknownPID = "@unknown"
+const UnknownPID = mapping.UnknownPID
 
 // ScrapeOptions returns what scraping needs to tell on this machine whose a series is, and
 // to reach a target in its network namespace. The rules tell which labels hold pids, and
 // scopeName what the machine is called in Scope. The caller adds the targets of this
 // process.
 func ScrapeOptions(m *host.Machine, sockets *socket.Table, rules *mapping.Set, scopeName func() string) scrape.Options {
+	pids := pidRules(rules)
 	return scrape.Options{
 		Origin:    origin(m, sockets),
 		Subject:   subject(sockets),
 		Own:       own(m, scopeName),
-		PIDLabels: pidLabels(rules),
-		PID:       translatePID(m),
+		PIDLabels: slices.Sorted(maps.Keys(pids)),
+		PID:       translatePID(m, pids),
 		Dial:      dial(sockets),
 	}
 }
@@ -104,38 +106,73 @@ func processLabels(p host.Process) labels.Labels {
 	return b.Labels()
 }
 
-// pidLabels are the labels that rules take for process ids. promscope's own need
-// no translation.
-func pidLabels(set *mapping.Set) []string {
-	names := []string{LabelPID, labelSubjectPID}
+// pidRules returns the rules that find process ids in a label, by the label, one for each
+// regex. promscope's own labels need no translation.
+func pidRules(set *mapping.Set) map[string][]*mapping.Rule {
+	rules := map[string][]*mapping.Rule{}
 	for _, r := range set.Rules() {
-		if r.Topology == mapping.Process && !slices.Contains(names, r.NodeLabel) {
-			names = append(names, r.NodeLabel)
+		if r.Topology != mapping.Process || r.NodeLabel == LabelPID || r.NodeLabel == labelSubjectPID {
+			continue
+		}
+		same := func(other *mapping.Rule) bool { return other.NodeRegex() == r.NodeRegex() }
+		if !slices.ContainsFunc(rules[r.NodeLabel], same) {
+			rules[r.NodeLabel] = append(rules[r.NodeLabel], r)
 		}
 	}
-	return names[2:]
+	return rules
 }
 
 // translatePID gives the pids that an exporter exposes from its own pid namespace
 // the numbers that they have on this machine. A pid that no process has there
 // becomes no number: as it is, it would name another process here. That process may be
 // found later: one that has just started is not found at once.
-func translatePID(m *host.Machine) func(ctx context.Context, target labels.Labels, label, value string) scrape.PID {
-	return func(_ context.Context, target labels.Labels, _, value string) scrape.PID {
+func translatePID(m *host.Machine, rules map[string][]*mapping.Rule) func(ctx context.Context, target labels.Labels, label, value string) scrape.PID {
+	return func(_ context.Context, target labels.Labels, label, value string) scrape.PID {
 		exporter, err := strconv.Atoi(target.Get(LabelPID))
 		if err != nil {
 			return scrape.PID{Value: value} // the target is not of this machine
 		}
-		pid, err := strconv.Atoi(value)
-		if err != nil {
+		exposed := findPIDs(value, rules[label])
+		if len(exposed) == 0 {
 			return scrape.PID{Value: value}
 		}
-		translated, ok := m.TranslatePID(exporter, pid)
+		first := exposed[0]
+		translated, ok := m.TranslatePID(exporter, first.pid)
 		if !ok {
 			return scrape.PID{Value: value + UnknownPID, Lost: true}
 		}
-		return scrape.PID{Value: strconv.Itoa(translated.PID), Holds: translated.Holds}
+		if translated.Holds == nil {
+			return scrape.PID{Value: value} // the exporter's pids are the machine's
+		}
+		own := value[:first.start] + strconv.Itoa(translated.PID) + value[first.end:]
+		// A rule may find another number beside it, or a part of it.
+		if slices.ContainsFunc(findPIDs(own, rules[label]), func(f foundPID) bool { return f.pid != translated.PID }) {
+			return scrape.PID{Value: value + UnknownPID}
+		}
+		return scrape.PID{Value: own, Holds: translated.Holds}
 	}
+}
+
+// foundPID is a pid that a rule finds in a value of a label.
+type foundPID struct{ pid, start, end int }
+
+// findPIDs returns the pids that rules find in a value: the whole of it, or what a regex
+// cuts out.
+func findPIDs(value string, rules []*mapping.Rule) (found []foundPID) {
+	for _, r := range rules {
+		start, end := 0, len(value)
+		if r.Regex != nil {
+			span := r.Regex.FindStringSubmatchIndex(value)
+			if span == nil || span[2] < 0 {
+				continue
+			}
+			start, end = span[2], span[3]
+		}
+		if pid, err := strconv.Atoi(value[start:end]); err == nil {
+			found = append(found, foundPID{pid, start, end})
+		}
+	}
+	return found
 }
 
 // dial connects to a target in its network namespace.

@@ -59,7 +59,7 @@ func containerID(name string) string {
 		return ""
 	}
 	runtime, id := name[:len(name)-idLength], name[len(name)-idLength:]
-	if !isHex(id) {
+	if !IsContainerID(id) {
 		return ""
 	}
 	switch {
@@ -77,31 +77,33 @@ func containerID(name string) string {
 
 // podUID returns the UID of the pod that a cgroup is named after: pod<uid>, or
 // kubepods-…-pod<uid> with the dashes of the UID as underscores, since systemd
-// takes a dash for a level of the hierarchy. The UID of a static pod is the
-// hash of its manifest, in 32 hex digits; Scope shows these pods by it, too.
+// takes a dash for a level of the hierarchy. Scope shows static pods by their UID, too.
 func podUID(name string) string {
 	i := strings.LastIndex(name, "pod")
 	if i < 0 || i > 0 && name[i-1] != '-' {
 		return ""
 	}
-	uid := strings.ReplaceAll(name[i+len("pod"):], "_", "-")
-	switch len(uid) {
-	case 32:
-		if isHex(uid) {
-			return uid
-		}
-	case 36:
-		if uid[8] == '-' && uid[13] == '-' && uid[18] == '-' && uid[23] == '-' &&
-			isHex(uid[:8]+uid[9:13]+uid[14:18]+uid[19:23]+uid[24:]) {
-			return uid
-		}
+	if uid := strings.ReplaceAll(name[i+len("pod"):], "_", "-"); IsPodUID(uid) {
+		return uid
 	}
 	return ""
 }
 
+// IsContainerID tells whether s has the form of a container's id.
+func IsContainerID(s string) bool { return len(s) == idLength && isHex(s) }
+
+// IsPodUID tells whether s has the form of a pod's UID: a UUID, or for a static pod the
+// hash of its manifest, in 32 hex digits.
+func IsPodUID(s string) bool {
+	return len(s) == 32 && isHex(s) || len(s) == 36 &&
+		s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' &&
+		isHex(s[:8]) && isHex(s[9:13]) && isHex(s[14:18]) && isHex(s[19:23]) && isHex(s[24:])
+}
+
+// isHex is no regular expression: rules ask about each node of each evaluation.
 func isHex(s string) bool {
-	for _, c := range []byte(s) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return false
 		}
 	}

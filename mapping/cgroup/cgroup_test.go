@@ -55,6 +55,29 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestIDs(t *testing.T) {
+	const uid = "0b21f5f0-6d1b-4d5e-9f3c-0a2b5e0e9d11"
+	id := strings.Repeat("1234abcd", 8)
+	for _, test := range []struct {
+		text           string
+		container, pod bool
+	}{
+		{id, true, false},
+		{id[:32], false, true},
+		{uid, false, true},
+		{id[1:], false, false},
+		{strings.ToUpper(id), false, false},
+		{strings.ToUpper(uid), false, false},
+		{strings.ReplaceAll(uid, "-", "_"), false, false},
+		{uid[:35] + "g", false, false},
+		{"", false, false},
+	} {
+		if container, pod := IsContainerID(test.text), IsPodUID(test.text); container != test.container || pod != test.pod {
+			t.Errorf("%q: container %v, pod %v", test.text, container, pod)
+		}
+	}
+}
+
 // What is read out of a path stands in it, as a name of its own or behind its runtime's,
 // and a group within the container is the container's, but not the container.
 func FuzzParse(f *testing.F) {

@@ -4,12 +4,12 @@ package expr
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -304,7 +304,7 @@ func droppedInLabelReplace(e *parser.Call, label string) *LabelDrop {
 	if destination != label {
 		return before
 	}
-	re, err := regexp.Compile("^(?s:" + regex + ")$")
+	re, err := relabel.NewRegexp(regex)
 	if err != nil {
 		return nil // another check's business
 	}
