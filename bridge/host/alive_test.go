@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/bridge/host/hosttest"
 )
@@ -154,6 +155,67 @@ func TestAliveGroupsIndex(t *testing.T) {
 	expect("too early to look again", idB, tree.Now(), false, false)
 	tree.Advance(indexInterval)
 	expect("looked again", idB, tree.Now(), true, true)
+}
+
+// While there are no file descriptors to look through all processes with, those that are
+// known stay so.
+func TestNoFileDescriptors(t *testing.T) {
+	tree, m := fixture(t)
+	const ns = 4026531999
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "p", Cgroup: "0::/docker/" + idA + "\n", PIDNS: ns, NSPIDs: []int{100, 7}})
+	expect := func(when string, want bool) {
+		t.Helper()
+		if got := m.Alive("Container", idA, tree.Now()); got != want {
+			t.Errorf("%s: alive: %v", when, got)
+		}
+		if _, got := m.pids.lookup(ns, 7); got != want {
+			t.Errorf("%s: translated: %v", when, got)
+		}
+	}
+	expect("before", true)
+	tree.Advance(indexInterval)
+	withoutFileDescriptors(t, func() {
+		expect("without", false)
+		if m.Alive("Container", idB, tree.Now()) {
+			t.Error("another container is alive")
+		}
+	})
+	expect("again", true)
+}
+
+// withoutFileDescriptors runs a function while this process may open no files.
+func withoutFileDescriptors(t *testing.T, do func()) {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	do()
+}
+
+// Nobody waits for a look through all processes but those who ask for what is not known.
+func TestKnownDoNotWait(t *testing.T) {
+	tree, m := fixture(t)
+	const ns = 4026531999
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "p", Cgroup: "0::/docker/" + idA + "\n", PIDNS: ns, NSPIDs: []int{100, 7}})
+	m.Alive("Container", idA, tree.Now())
+	m.pids.lookup(ns, 7)
+	m.groups.looking.Lock()
+	m.pids.looking.Lock()
+	if !m.Alive("Container", idA, tree.Now()) {
+		t.Error("dead while it lives")
+	}
+	if pid, ok := m.pids.lookup(ns, 7); pid != 100 {
+		t.Errorf("translated to %d (%v)", pid, ok)
+	}
 }
 
 func TestAliveReal(t *testing.T) {
@@ -327,16 +389,16 @@ func BenchmarkIndexes(b *testing.B) {
 	b.Run("containers", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if groups := m.groupMembers(); len(groups) != containers {
-				b.Fatal(len(groups))
+			if groups, err := m.groupMembers(); len(groups) != containers {
+				b.Fatal(len(groups), err)
 			}
 		}
 	})
 	b.Run("pid namespaces", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if pids := m.namespacePIDs(); len(pids) != containers {
-				b.Fatal(len(pids))
+			if pids, err := m.namespacePIDs(); len(pids) != containers {
+				b.Fatal(len(pids), err)
 			}
 		}
 	})

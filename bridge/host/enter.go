@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+	libcap "kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
 // ErrNotPermitted is returned where a namespace may not be entered.
@@ -29,12 +30,18 @@ func (k namespaceKind) String() string {
 }
 
 // CanEnterNamespaces returns nil if this process may enter other network
-// namespaces than its own, or an error that says what is missing.
+// namespaces than its own, those of other users' processes too, or an error that says
+// what is missing.
 func (m *Machine) CanEnterNamespaces() error {
 	if !m.self.kernel {
 		return fmt.Errorf("entering namespaces: %s is no procfs that shows this process", m.root)
 	}
-	// Entering the namespace that one is in takes the same rights.
+	// CAP_SYS_ADMIN is enough to enter the namespace that one is in. That of another user's
+	// process takes CAP_SYS_PTRACE too. The capability is asked for, and no process: not
+	// even root may look into each, and process 1 can be one of those.
+	if can, err := libcap.GetProc().GetFlag(libcap.Effective, libcap.SYS_PTRACE); err != nil || !can {
+		return fmt.Errorf("entering namespaces: %w", ErrNotPermitted)
+	}
 	return m.enter(m.self.pid, networkNamespace, m.self.netns, func() error { return nil })
 }
 

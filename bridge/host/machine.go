@@ -14,12 +14,12 @@ import (
 
 // Options of a Machine. The zero value is this machine.
 type Options struct {
-	ProcRoot string // where the machine's procfs is mounted; /proc by default
+	ProcRoot string // for tests: a tree of files that stands for /proc
 
 	// OnExit is called when a process exits that Alive was asked about, from a
 	// goroutine of its own. It hastens things and is not to be relied on: Alive does
 	// without it. It is not called where processes are polled: without pidfds (Linux
-	// before 5.3), with a ProcRoot of another pid namespace, and beyond half of the file
+	// before 5.3), with the /proc of another pid namespace, and beyond half of the file
 	// descriptors that we may have.
 	OnExit func()
 

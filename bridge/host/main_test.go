@@ -11,9 +11,10 @@ import (
 
 func TestMain(m *testing.M) {
 	os.Exit(hosttest.Main(m, map[string]func() (string, error){
-		"sleep": func() (string, error) { return "", nil },
-		"lxc":   func() (string, error) { return "", liveInLXC() },
-		"uts":   func() (string, error) { return "", unix.Sethostname([]byte("another-name")) },
+		"sleep":   func() (string, error) { return "", nil },
+		"lxc":     func() (string, error) { return "", liveInLXC() },
+		"foreign": func() (string, error) { return "", seeForeignProc() },
+		"uts":     func() (string, error) { return "", unix.Sethostname([]byte("another-name")) },
 	}))
 }
 

@@ -14,8 +14,8 @@ const (
 	NameConfigured  NameSource = "configuration"     // the flag or the configuration file
 	NameEnvironment NameSource = "environment"       // SCOPE_HOSTNAME of this process
 	NameProbeEnv    NameSource = "probe_environment" // SCOPE_HOSTNAME of the probe that polls
-	NameProbeUTS    NameSource = "probe_uts"         // host name in the probe's UTS namespace
-	NameInitUTS     NameSource = "init_uts"          // host name in process 1's UTS namespace
+	NameProbeUTS    NameSource = "probe_uts"         // host name in the probe's UTS namespace, or its /etc/hostname
+	NameInitUTS     NameSource = "init_uts"          // host name in process 1's UTS namespace, or its /etc/hostname
 	NameHostname    NameSource = "hostname"          // host name of this process
 )
 

@@ -1,11 +1,16 @@
 package host
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -89,6 +94,24 @@ func TestNamesProbeUTS(t *testing.T) {
 	}
 }
 
+// Where a UTS namespace may not be entered, the file says the name.
+func TestHostnameFile(t *testing.T) {
+	tree, m := fixture(t)
+	for content, want := range map[string]string{
+		"node-1":     "node-1",
+		"node-1\n\n": "node-1",
+		"\n# Managed by the administrator.\n  \n node-1 \nnode-2":        "node-1",
+		strings.Repeat("# "+strings.Repeat("-", 78)+"\n", 10) + "node-1": "node-1",
+		"# no name": "",
+		"":          "",
+	} {
+		tree.Add(hosttest.Process{PID: 200, Comm: "scope", UTSNS: 602, Hostname: content})
+		if got := m.utsName(200); got != want {
+			t.Errorf("%q: %q, want %q", content, got, want)
+		}
+	}
+}
+
 // The peer of a real unix socket, in a UTS namespace of its own.
 func TestNamesReal(t *testing.T) {
 	h := hosttest.Start(t, "uts", syscall.CLONE_NEWUTS, scopeHostname+"=from-its-environment")
@@ -136,6 +159,43 @@ func TestPeerPID(t *testing.T) {
 	if _, err := m.PeerPID(pipe); err == nil {
 		t.Error("a pipe has a peer")
 	}
+}
+
+// A container can have the host's /proc on its own.
+func TestForeignProcReal(t *testing.T) {
+	hosttest.Start(t, "foreign", syscall.CLONE_NEWPID)
+}
+
+// seeForeignProc looks at this process where the pids of /proc are not its own.
+func seeForeignProc() error {
+	m, err := New(Options{})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if m.self.native || m.PID() == os.Getpid() || !m.KernelPIDs() {
+		return fmt.Errorf("pid %d in /proc, %d here: %+v", m.PID(), os.Getpid(), m.self)
+	}
+	l, err := net.Listen("unix", "@promscope-test-foreign-"+strconv.Itoa(m.PID()))
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	conn, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if pid, err := m.PeerPID(conn); err != nil || pid != m.PID() {
+		return fmt.Errorf("peer %d, want %d: %w", pid, m.PID(), err)
+	}
+	if _, err := m.BorrowSocket(m.PID(), "0", 0); !errors.Is(err, ErrNotPermitted) {
+		return fmt.Errorf("borrowed a socket: %w", err)
+	}
+	if !m.Alive("Process", strconv.Itoa(m.PID()), time.Now()) || m.processes.watches > 0 {
+		return fmt.Errorf("not alive, or watched: %d", m.processes.watches)
+	}
+	return nil
 }
 
 // Users read of each source by other words than a metric has for it.

@@ -84,29 +84,44 @@ type nsPID struct {
 type pidTable struct {
 	machine *Machine
 
-	mu    sync.Mutex
-	pids  map[nsPID]int
-	built time.Time
-	took  time.Duration
+	mu   sync.Mutex
+	pids map[nsPID]int // replaced as a whole, never changed
+
+	looking sync.Mutex // held while all processes are looked through
+	built   time.Time
+	took    time.Duration
 }
 
 func newPIDTable(m *Machine) *pidTable { return &pidTable{machine: m} }
 
 // lookup returns the process of the procfs that has the pid in the namespace.
 func (t *pidTable) lookup(ns uint64, pid int) (int, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	key := nsPID{ns, pid}
-	if known, ok := t.pids[key]; ok && t.machine.hasPID(known, key) {
-		return known, true
+	if found, ok := t.known(key); ok {
+		return found, true
 	}
-	if now := t.machine.now(); t.pids == nil || now.Sub(t.built) >= min(pidShare*t.took, pidInterval) {
+	t.looking.Lock()
+	defer t.looking.Unlock()
+	if now := t.machine.now(); now.Sub(t.built) >= min(pidShare*t.took, pidInterval) {
 		begin := time.Now()
-		t.pids, t.built = t.machine.namespacePIDs(), now
-		t.took = time.Since(begin)
+		pids, err := t.machine.namespacePIDs()
+		t.built, t.took = now, time.Since(begin)
+		if err == nil {
+			t.mu.Lock()
+			t.pids = pids
+			t.mu.Unlock()
+		}
 	}
-	known, ok := t.pids[key]
-	return known, ok
+	return t.known(key)
+}
+
+// known returns the process that had the pid in the namespace when all were looked
+// through, if it has it still.
+func (t *pidTable) known(key nsPID) (int, bool) {
+	t.mu.Lock()
+	pid, ok := t.pids[key]
+	t.mu.Unlock()
+	return pid, ok && t.machine.hasPID(pid, key)
 }
 
 // hasPID reports whether a process of the procfs still has a pid in a namespace.
@@ -122,12 +137,12 @@ func (m *Machine) hasPID(pid int, key nsPID) bool {
 // namespacePIDs returns the pids of all processes that are in another pid
 // namespace than the procfs, by their pid there. A process of a nested
 // namespace has pids in those above, too; these are left out.
-func (m *Machine) namespacePIDs() map[nsPID]int {
-	table := map[nsPID]int{}
+func (m *Machine) namespacePIDs() (map[nsPID]int, error) {
 	pids, err := m.PIDs()
 	if err != nil {
-		return table
+		return nil, err
 	}
+	table := map[nsPID]int{}
 	top, _ := m.Namespace(1, "pid")
 	for _, pid := range pids {
 		ns, err := m.Namespace(pid, "pid")
@@ -140,5 +155,5 @@ func (m *Machine) namespacePIDs() map[nsPID]int {
 		}
 		table[nsPID{ns, ids[len(ids)-1]}] = pid
 	}
-	return table
+	return table, nil
 }

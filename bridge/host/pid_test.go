@@ -47,6 +47,9 @@ func TestTranslatePID(t *testing.T) {
 	// The process ends, and a stranger has its pid on the machine.
 	tree.Remove(101)
 	tree.Add(hosttest.Process{PID: 101, Comm: "stranger", StartTicks: 8888})
+	if found, ok := m.pids.lookup(ns, 7); ok {
+		t.Errorf("nobody is 7, which was found to be %d", found)
+	}
 	tree.Advance(freshFor)
 	if seven.Holds() {
 		t.Error("the pid is a stranger's, and holds")

@@ -40,10 +40,14 @@ type ProcessID struct {
 // ID returns the identity of the process.
 func (p Process) ID() ProcessID { return ProcessID{p.PID, p.StartTicks} }
 
-// Lives reports whether a process lives.
+// Lives reports whether a process lives. One that cannot be looked at, for want of a file
+// descriptor, is not taken to have ended.
 func (m *Machine) Lives(id ProcessID) bool {
 	p, err := m.Stat(id.pid)
-	return err == nil && p.ID() == id
+	if err != nil {
+		return !errors.Is(err, ErrNoProcess)
+	}
+	return p.ID() == id
 }
 
 // Process returns the process with that pid, or an error that wraps

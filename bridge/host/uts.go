@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bufio"
 	"io"
 	"strings"
 
@@ -29,9 +30,17 @@ func (m *Machine) utsName(pid int) string {
 		return ""
 	}
 	defer file.Close()
-	name, err := io.ReadAll(io.LimitReader(file, 256))
-	if err != nil {
-		return ""
+	return parseHostname(file)
+}
+
+// parseHostname parses the content of /etc/hostname (hostname(5)): lines that are empty or
+// begin with "#" do not count.
+func parseHostname(content io.Reader) string {
+	lines := bufio.NewScanner(io.LimitReader(content, 1<<16))
+	for lines.Scan() {
+		if line := strings.TrimSpace(lines.Text()); line != "" && line[0] != '#' {
+			return line
+		}
 	}
-	return strings.TrimSpace(string(name))
+	return ""
 }

@@ -47,17 +47,23 @@ func (t *addressTable) lookup(from uint64, addr netip.Addr) (ns uint64, ok bool)
 	ns, members := t.namespaces[addr], t.members
 	due := now.Sub(t.built) >= addressInterval
 	t.mu.Unlock()
-	if !t.lives(ns, members) && due {
-		// Not under the lock, which other targets would wait for. Two of them may read
-		// the addresses at the same time, and find the same.
-		if members, err := t.listeners.listNamespaces(); err == nil {
-			namespaces := namespaceAddresses(t.machine, members)
-			t.mu.Lock()
-			t.namespaces, t.members, t.built = namespaces, members, now
-			t.mu.Unlock()
-			ns = namespaces[addr]
-		}
+	if t.lives(ns, members) {
+		return ns, true
 	}
+	if !due {
+		return 0, false
+	}
+	// Not under the lock, which other targets would wait for. Two of them may read the
+	// addresses at the same time, and find the same.
+	members, err := t.listeners.listNamespaces()
+	if err != nil {
+		return 0, false
+	}
+	namespaces := namespaceAddresses(t.machine, members)
+	t.mu.Lock()
+	t.namespaces, t.members, t.built = namespaces, members, now
+	t.mu.Unlock()
+	ns = namespaces[addr]
 	return ns, ns != 0
 }
 

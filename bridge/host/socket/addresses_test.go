@@ -52,6 +52,13 @@ func TestLookup(t *testing.T) {
 	tree.Advance(addressInterval)
 	expect("its namespace's number is another's", "172.17.0.2", 0)
 	expect("the other one", "172.17.0.3", containerNS+2)
+
+	tree.Remove(120)
+	tree.Net(containerNS+2, nil, []string{"172.17.0.4"})
+	tree.Add(hosttest.Process{PID: 130, PPID: 1, Comm: "a third", NetNS: containerNS + 2})
+	expect("its namespace's number is another's, too early to look again", "172.17.0.3", 0)
+	tree.Advance(addressInterval)
+	expect("looked again", "172.17.0.4", containerNS+2)
 }
 
 func TestLookupAmbiguous(t *testing.T) {

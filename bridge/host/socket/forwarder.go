@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -33,6 +34,23 @@ func forwards(p host.Process) forwarding {
 		}
 	}
 	return noForwarder
+}
+
+// Published returns where the docker-proxy forwards to that listens at an address, seen from
+// our namespace: to the container's own listener. It goes by the listeners that were listed
+// last.
+func (t *Table) Published(ctx context.Context, addr netip.AddrPort) (target netip.AddrPort, ok bool) {
+	ns, ok := t.addresses.lookup(t.machine.NetNS(), addr.Addr())
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	inodes := inodesOf(reachable(t.listeners.knownTCP(ns), addr))
+	for _, p := range oldestFirst(inodes, t.listeners.resolve(ctx, inodes, nil)) {
+		if target, ok := proxyTarget(t.machine, p); ok {
+			return target, true
+		}
+	}
+	return netip.AddrPort{}, false
 }
 
 // proxyTarget returns where a docker-proxy forwards to: what it was told on its

@@ -14,10 +14,12 @@ type search struct {
 	machine *host.Machine
 	inodes  map[uint64]bool
 	read    map[int]map[uint64]string // by pid: the sockets among inodes, and their descriptors
+
+	managers map[int]bool // pids of the service managers that hold some of them
 }
 
 func newSearch(m *host.Machine, inodes map[uint64]bool) *search {
-	return &search{machine: m, inodes: inodes, read: map[int]map[uint64]string{}}
+	return &search{machine: m, inodes: inodes, read: map[int]map[uint64]string{}, managers: map[int]bool{}}
 }
 
 // findHolders looks through the file descriptors of all processes until each of the
@@ -44,6 +46,7 @@ func (s *search) owners(pids []int) map[uint64]holder {
 			switch h, ok := s.ownerOf(pid, fd, inode); {
 			case ok && isServiceManager(h.process):
 				managed[inode] = h // unless the service comes yet
+				s.managers[h.process.PID] = true
 			case ok:
 				found[inode] = h
 			}

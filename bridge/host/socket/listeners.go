@@ -56,7 +56,7 @@ type listenerTable struct {
 	tcp        map[uint64][]socket
 	owners     map[uint64]holder // by inode
 	missed     map[uint64]miss   // sockets that no process was found to hold, or only a service manager
-	searched   map[int]bool      // pids that were looked through for sockets of service managers
+	searched   map[int]bool      // pids that were looked through for services; see searchFresh
 	room       int               // with so many of both, those that are gone are dropped
 }
 
@@ -120,7 +120,7 @@ func (t *listenerTable) list(ctx context.Context, want Wanted) ([]Listener, erro
 		if want.Unix == nil {
 			continue
 		}
-		for _, s := range listUnix(t.machine, pids) {
+		for _, s := range listUnix(t.machine, ns, pids) {
 			if want.Unix(ns, s.path) {
 				listening[s.inode] = true
 				wanted = append(wanted, Listener{NetNS: ns, Path: s.path, Inode: s.inode})

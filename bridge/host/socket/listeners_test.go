@@ -2,8 +2,11 @@ package socket
 
 import (
 	"context"
+	"net"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -79,6 +82,56 @@ func TestListeners(t *testing.T) {
 	}
 	if n := len(table.listeners.owners) + len(table.listeners.missed); n != 1 {
 		t.Errorf("%d sockets remembered of one", n)
+	}
+}
+
+// The name of a unix socket may hold anything. It does not hide the others.
+func TestUnixNames(t *testing.T) {
+	tree, table := fixture(t)
+	tree.Net(hosttest.InitNetNS, []hosttest.Socket{
+		{Path: "@one\ntwo", Inode: 11}, {Path: "/run/three\nfour", Inode: 12}, {Path: "/run/with space.sock", Inode: 13}, {Path: "/run/plain.sock", Inode: 14},
+	}, nil)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "a", Sockets: []uint64{11, 12}})
+	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "b", Sockets: []uint64{13, 14}})
+	want := map[string]int{"/run/three": 100, "/run/with space.sock": 101, "/run/plain.sock": 101}
+	if diff := cmp.Diff(want, owners(t, table, all())); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// The kernel tells a name whole when it is asked, and none that no socket has.
+func TestUnixNamesReal(t *testing.T) {
+	table := realTable(t)
+	if _, err := diagUnixListeners(table.machine, table.machine.NetNS(), table.machine.PID()); err != nil {
+		t.Skipf("needs unix_diag: %v", err)
+	}
+	dir := t.TempDir()
+	const forged = "/forged.sock"
+	for _, path := range []string{
+		"@" + dir + "\n0: 2 0 10000 1 1 1 " + forged, dir + "/a\nb", dir + "/with space", dir + "/plain",
+	} {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+	}
+	names := func(sockets []socket) (names []string) {
+		for _, s := range sockets {
+			if name, ok := strings.CutPrefix(s.path, dir+"/"); ok || s.path == forged {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		return names
+	}
+	if got, want := names(listUnix(table.machine, table.machine.NetNS(), []int{table.machine.PID()})), []string{"a\nb", "plain", "with space"}; !slices.Equal(got, want) {
+		t.Errorf("listening: %q, want %q", got, want)
+	}
+	// Where that is not allowed, the table tells most of it.
+	sockets, err := procUnix(table.machine, table.machine.PID())
+	if got, want := names(sockets), []string{"/forged.sock", "a", "plain", "with space"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("in the table: %q, %v, want %q", got, err, want)
 	}
 }
 

@@ -154,45 +154,34 @@ func (t *Table) acceptor(inode uint64, owners []host.Process) host.Process {
 // namespace, the oldest first.
 func (t *Table) listenerOwners(ctx context.Context, ns uint64, server netip.AddrPort) []host.Process {
 	l := t.listeners
-	if owners, complete := l.ownersAt(ctx, l.knownTCP(ns), server, nil); complete {
-		return owners
+	inodes := inodesOf(reachable(l.knownTCP(ns), server))
+	// A service may have come for a socket that a service manager holds.
+	if known, _, managed := l.known(inodes); len(known) == len(inodes) && len(known) > 0 && len(managed) == 0 {
+		return oldestFirst(inodes, known)
 	}
 	sockets := l.listTCP(ns, l.membersOf(ns))
-	all := make([]uint64, len(sockets))
-	for i, s := range sockets {
-		all[i] = s.inode
-	}
-	owners, _ := l.ownersAt(ctx, sockets, server, all)
-	return owners
+	inodes = inodesOf(reachable(sockets, server))
+	return oldestFirst(inodes, l.resolve(ctx, inodes, inodesOf(sockets)))
 }
 
-// ownersAt returns the owners of the sockets that an address reaches, the oldest first;
-// complete says whether there is one for each. Where it has to look for them, it looks for
-// those of the further sockets too.
-func (t *listenerTable) ownersAt(ctx context.Context, sockets []socket, server netip.AddrPort, further []uint64) (owners []host.Process, complete bool) {
-	var inodes []uint64
-	for _, s := range reachable(sockets, server) {
-		inodes = append(inodes, s.inode)
+func inodesOf(sockets []socket) []uint64 {
+	inodes := make([]uint64, len(sockets))
+	for i, s := range sockets {
+		inodes[i] = s.inode
 	}
-	var found map[uint64]holder
-	if further != nil {
-		found = t.resolve(ctx, inodes, further)
-	} else {
-		found, _, _ = t.known(inodes)
-	}
-	complete = len(inodes) > 0
+	return inodes
+}
+
+// oldestFirst returns the owners of some sockets, each once.
+func oldestFirst(inodes []uint64, owners map[uint64]holder) (processes []host.Process) {
 	for _, inode := range inodes {
-		h, ok := found[inode]
-		if !ok || isServiceManager(h.process) && further == nil {
-			complete = false // the service may have come
-			continue
-		}
-		if !slices.ContainsFunc(owners, func(o host.Process) bool { return o.ID() == h.process.ID() }) {
-			owners = append(owners, h.process)
+		h, ok := owners[inode]
+		if ok && !slices.ContainsFunc(processes, func(p host.Process) bool { return p.ID() == h.process.ID() }) {
+			processes = append(processes, h.process)
 		}
 	}
-	slices.SortFunc(owners, func(a, b host.Process) int { return cmp.Compare(a.StartTicks, b.StartTicks) })
-	return owners, complete
+	slices.SortFunc(processes, func(a, b host.Process) int { return cmp.Compare(a.StartTicks, b.StartTicks) })
+	return processes
 }
 
 // reachable returns the sockets that a connection to the address may reach. The
@@ -222,13 +211,14 @@ func reachable(sockets []socket, server netip.AddrPort) []socket {
 func (t *Table) unixOwner(ctx context.Context, conn net.Conn, netns uint64, path string) (host.Process, bool) {
 	var p host.Process
 	if pid, err := t.machine.PeerPID(conn); err == nil {
-		listeners := map[uint64]bool{}
-		for _, s := range listUnix(t.machine, []int{pid}) {
-			listeners[s.inode] = true
-		}
-		holder, err := t.machine.Process(pid)
-		if err == nil && !isServiceManager(holder) && len(socketsOf(t.machine, pid, listeners)) > 0 {
-			p = holder
+		if holder, err := t.machine.Process(pid); err == nil && !isServiceManager(holder) {
+			listeners := map[uint64]bool{}
+			for _, s := range listUnix(t.machine, holder.NetNS, []int{pid}) {
+				listeners[s.inode] = true
+			}
+			if len(socketsOf(t.machine, pid, listeners)) > 0 {
+				p = holder
+			}
 		}
 	}
 	if p.PID == 0 {
@@ -257,16 +247,14 @@ func (t *Table) unixOwner(ctx context.Context, conn net.Conn, netns uint64, path
 // own file system or at a file that another one has replaced.
 func (t *listenerTable) unixOwner(ctx context.Context, netns uint64, path string) (owner host.Process, ok bool) {
 	var inodes []uint64
-	for _, s := range listUnix(t.machine, t.membersOf(netns)) {
+	for _, s := range listUnix(t.machine, netns, t.membersOf(netns)) {
 		if s.path == path {
 			inodes = append(inodes, s.inode)
 		}
 	}
-	for _, h := range t.resolve(ctx, inodes, nil) {
-		if ok && h.process.ID() != owner.ID() {
-			return host.Process{}, false
-		}
-		owner, ok = h.process, true
+	owners := oldestFirst(inodes, t.resolve(ctx, inodes, nil))
+	if len(owners) != 1 {
+		return host.Process{}, false
 	}
-	return owner, ok
+	return owners[0], true
 }

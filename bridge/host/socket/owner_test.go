@@ -99,6 +99,46 @@ func TestOwnersAreRemembered(t *testing.T) {
 	expect("the descriptor is another's", 100)
 }
 
+// The child of a service manager that executes the service is found then, also if it was
+// seen before that.
+func TestExecutorBecomesService(t *testing.T) {
+	tree, table := fixture(t)
+	listening := []hosttest.Socket{{Local: addr("0.0.0.0:9100"), Inode: 11}}
+	tree.Net(hosttest.InitNetNS, listening, nil)
+	tree.Add(hosttest.Process{PID: 1, Comm: "systemd", Sockets: []uint64{11}})
+	expect := func(what string, want int) {
+		t.Helper()
+		if got := owners(t, table, all())["0.0.0.0:9100"]; got != want {
+			t.Errorf("%s: owner %d, want %d", what, got, want)
+		}
+	}
+	expect("no service", 1)
+	expect("no service yet", 1)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "systemd-executo", Sockets: []uint64{11}})
+	expect("before it executes", 1)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "service", Sockets: []uint64{11}})
+	expect("when it has executed", 100)
+
+	tree.Remove(100)
+	expect("the service has ended", 1)
+	// All processes are looked through for another socket, just when the service starts.
+	tree.Net(hosttest.InitNetNS, append(listening, hosttest.Socket{Local: addr("0.0.0.0:9101"), Inode: 12}), nil)
+	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "service", Sockets: []uint64{11}})
+	expect("together with another socket", 101)
+
+	tree.Remove(101)
+	expect("no service again", 1)
+	// Only another socket of a service manager is asked for, just when the service starts.
+	tree.Net(hosttest.InitNetNS, append(listening, hosttest.Socket{Local: addr("0.0.0.0:9102"), Inode: 13}), nil)
+	tree.Add(hosttest.Process{PID: 1, Comm: "systemd", Sockets: []uint64{11, 13}})
+	expect("beside another socket", 1)
+	tree.Add(hosttest.Process{PID: 102, PPID: 1, Comm: "service", Sockets: []uint64{11}})
+	if got := owners(t, table, only("0.0.0.0:9102"))["0.0.0.0:9102"]; got != 1 {
+		t.Errorf("the other socket: owner %d", got)
+	}
+	expect("after another socket", 102)
+}
+
 // One search finds the owners of all listeners of a namespace: many targets that are dialed
 // at once do not go through all processes one after another.
 func TestOwnersAreFoundTogether(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 
 // peer is the other end of a connection that a process has opened.
 type peer struct {
-	server, client netip.AddrPort // of TCP, as seen from the process's network namespace
+	server, client netip.AddrPort // of TCP, as seen from the process's network namespace; else not valid
 	path           string         // of the unix listener; "" if it is in another network namespace
-	inode          uint64         // of the server's end of a unix connection
+	inode          uint64         // of the server's end of a unix connection; 0 if it is not known
 }
 
 // peersOf returns the other ends of the connections that a process has opened, and by
@@ -143,14 +143,13 @@ func (t *Table) serversOf(ctx context.Context, p host.Process, peers map[uint64]
 	for _, c := range peers {
 		var found host.Process
 		here := true
-		switch {
-		case c.inode != 0:
+		if c.server.IsValid() {
+			found, here = t.tcpOwner(ctx, p.NetNS, c.server, c.client, hops)
+		} else {
 			var ok bool
 			if found, ok = t.listeners.unixOwner(ctx, p.NetNS, c.path); !ok {
 				found = t.holderOf(c.inode) // in another network namespace
 			}
-		default:
-			found, here = t.tcpOwner(ctx, p.NetNS, c.server, c.client, hops)
 		}
 		switch {
 		case !here:

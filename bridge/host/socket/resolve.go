@@ -10,8 +10,9 @@ import (
 
 // resolve returns the owners of sockets. Those that are known are verified, and the
 // others looked for. If that is necessary, further sockets whose owners are not known yet
-// are looked for as well, since the search costs the same. It waits for a search that is
-// under way, until ctx is done: that may find the owners, too.
+// are looked for as well, since the search costs the same. What is found beside the owners
+// is returned with them. It waits for a search that is under way, until ctx is done: that
+// may find the owners, too.
 func (t *listenerTable) resolve(ctx context.Context, inodes, further []uint64) map[uint64]holder {
 	owners, unknown, managed := t.known(inodes)
 	if len(unknown)+len(managed) == 0 {
@@ -29,7 +30,7 @@ func (t *listenerTable) resolve(ctx context.Context, inodes, further []uint64) m
 		maps.Copy(owners, t.search(unknown))
 	}
 	if len(managed) > 0 {
-		maps.Copy(owners, t.searchFresh(managed))
+		maps.Copy(owners, t.searchFresh())
 	}
 	return owners
 }
@@ -107,7 +108,6 @@ func (t *listenerTable) search(unknown map[uint64]bool) map[uint64]holder {
 	found := newSearch(t.machine, unknown).owners(pids)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.searched = setOf(pids)
 	for inode := range unknown {
 		h, ok := found[inode]
 		if ok {
@@ -123,28 +123,41 @@ func (t *listenerTable) search(unknown map[uint64]bool) map[uint64]holder {
 	return found
 }
 
-// searchFresh looks for the services of sockets that only their service manager holds, in
-// the processes that were started since the last look. A service inherits its socket, so
-// that it holds it from its start. This costs little, and finds a service at the first
-// look after its start.
-func (t *listenerTable) searchFresh(managed map[uint64]bool) map[uint64]holder {
+// searchFresh looks for the services of all sockets that only their service manager holds,
+// in the processes that were started since it looked last. A service inherits its socket,
+// so that it holds it from its start. This costs little, and finds a service at the first
+// look after its start. A service manager may be a child that is about to execute the
+// service, and so is looked at each time.
+func (t *listenerTable) searchFresh() map[uint64]holder {
 	pids, err := t.machine.PIDs()
 	if err != nil {
 		return nil
 	}
 	t.mu.Lock()
 	before := t.searched
-	t.searched = setOf(pids)
+	managed := map[uint64]bool{}
+	for inode, h := range t.owners {
+		if isServiceManager(h.process) {
+			managed[inode] = true
+		}
+	}
 	t.mu.Unlock()
 	var fresh []int
+	searched := make(map[int]bool, len(pids))
 	for _, pid := range pids {
+		searched[pid] = true
 		if !before[pid] {
 			fresh = append(fresh, pid)
 		}
 	}
-	found := newSearch(t.machine, managed).owners(fresh)
+	s := newSearch(t.machine, managed)
+	found := s.owners(fresh)
+	for pid := range s.managers {
+		delete(searched, pid)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.searched = searched
 	for inode, h := range found {
 		if isServiceManager(h.process) {
 			delete(found, inode)
@@ -154,14 +167,6 @@ func (t *listenerTable) searchFresh(managed map[uint64]bool) map[uint64]holder {
 		delete(t.missed, inode)
 	}
 	return found
-}
-
-func setOf(pids []int) map[int]bool {
-	set := make(map[int]bool, len(pids))
-	for _, pid := range pids {
-		set[pid] = true
-	}
-	return set
 }
 
 // makeRoom drops, now and then, sockets that are not held as they were, and those

@@ -148,6 +148,11 @@ func diagMessages(b []byte, fn func(payload []byte) error) (done bool, err error
 		payload := b[unix.SizeofNlMsghdr:size]
 		switch binary.NativeEndian.Uint16(b[4:]) {
 		case unix.NLMSG_DONE:
+			if len(payload) >= 4 { // a dump that fails on its way says so here
+				if code := int32(binary.NativeEndian.Uint32(payload)); code < 0 {
+					return true, unix.Errno(-code)
+				}
+			}
 			return true, nil
 		case unix.NLMSG_ERROR:
 			if len(payload) < 4 {

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"slices"
 	"testing"
@@ -40,6 +41,31 @@ func FuzzDiagMessages(f *testing.F) {
 			t.Errorf("the path is %q", s.path)
 		}
 	})
+}
+
+// A dump that the kernel cannot finish is an error, of which the last message tells
+// (netlink_dump_done in net/netlink/af_netlink.c).
+func TestDiagDone(t *testing.T) {
+	done := func(payload ...byte) []byte {
+		b := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(payload)))
+		b = binary.NativeEndian.AppendUint16(b, unix.NLMSG_DONE)
+		b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_MULTI)
+		return append(append(b, make([]byte, 8)...), payload...)
+	}
+	code := func(code int32) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(code)) }
+	for _, tc := range []struct {
+		name    string
+		payload []byte
+		want    error
+	}{
+		{"no code", nil, nil},
+		{"all was told", code(0), nil},
+		{"no memory", code(-int32(unix.ENOMEM)), unix.ENOMEM},
+	} {
+		if end, err := diagMessages(done(tc.payload...), nil); !end || !errors.Is(err, tc.want) {
+			t.Errorf("%s: %v, %v, want %v", tc.name, end, err, tc.want)
+		}
+	}
 }
 
 // In a real namespace the two ways to list sockets agree.

@@ -44,9 +44,9 @@ type upstreamTable struct {
 type exporter struct {
 	process host.Process // zero if it is none, or not to be seen into
 	targets map[string]*upstream
-	looks   map[*Look]bool // of scrapes under way
-	// before are the sockets that it had after the last scrape.
-	before map[uint64]bool
+	looks   map[*Look]bool    // of scrapes under way
+	before  map[uint64]string // the sockets that it had when it had answered the last scrape
+	read    bool              // these were read, which they are if it has several targets
 }
 
 // upstream is what is known of a target of an exporter.
@@ -72,7 +72,8 @@ type Look struct {
 	target   *upstream
 	stop     context.CancelFunc // ends looking; what was seen is still resolved
 	done     chan struct{}
-	alone    bool // no other target of the exporter was asked meanwhile
+	end      func() // notes that the target has answered; nil if no exporter is looked at
+	alone    bool   // no other target of the exporter was asked meanwhile
 	subject  Subject
 }
 
@@ -80,7 +81,7 @@ type Look struct {
 // process on this host to which the exporter is connected, by TCP or by a unix socket. The
 // request tells the exporter's targets apart. It returns at once; the exporter is looked at
 // until the result is asked for, or ctx is done. Where the server is known that costs some
-// microseconds.
+// microseconds; of an exporter with several targets the descriptors are read in any case.
 func (t *Table) Upstream(ctx context.Context, pid int, request string) *Look {
 	l := &Look{table: t, alone: true}
 	p, err := t.machine.Stat(pid)
@@ -92,7 +93,8 @@ func (t *Table) Upstream(ctx context.Context, pid int, request string) *Look {
 		return l
 	}
 	u := t.upstreams.begin(l, e, request, t.machine.Now())
-	context.AfterFunc(ctx, func() { t.upstreams.end(l) })
+	l.end = sync.OnceFunc(l.answered)
+	context.AfterFunc(ctx, l.end)
 	if t.follow(ctx, e.process, &u) {
 		t.upstreams.note(l, u)
 	}
@@ -113,8 +115,8 @@ func (l *Look) Result() Subject {
 		l.stop()
 		<-l.done
 	}
-	if l.exporter != nil {
-		l.table.upstreams.end(l)
+	if l.end != nil {
+		l.end()
 	}
 	return l.subject
 }
@@ -197,11 +199,21 @@ func (t *upstreamTable) begin(l *Look, e *exporter, request string, now time.Tim
 	return *l.target
 }
 
-// end notes that a target has answered.
-func (t *upstreamTable) end(l *Look) {
+// answered notes that a target has answered. If the exporter has several targets, each
+// scrape tells which sockets are not new in the next one, also where it looks for no server.
+func (l *Look) answered() {
+	t, e := l.table.upstreams, l.exporter
+	t.mu.Lock()
+	several := len(e.targets) > 1
+	t.mu.Unlock()
+	var held map[uint64]string
+	if several {
+		held = socketsOf(l.table.machine, e.process.PID, nil)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(l.exporter.looks, l)
+	delete(e.looks, l)
+	e.before, e.read = held, several
 }
 
 // isExporter goes by the name of the program: exporters are called so.
@@ -242,56 +254,61 @@ func noteFound(p host.Process) string {
 func (l *Look) look(ctx, looking context.Context, u upstream) {
 	defer close(l.done)
 	defer l.stop()
-	peers, held := l.watch(looking)
+	peers := l.watch(looking)
 	if ctx.Err() != nil {
 		return
 	}
-	alone, kept := l.table.upstreams.judge(l, held)
-	for inode := range kept {
-		delete(peers, inode)
-	}
+	alone, several, sure := l.table.upstreams.judge(l, peers)
 	s := servers{}
 	if alone {
 		s = l.table.serversOf(ctx, l.exporter.process, peers, maxHops)
 	}
-	found := host.Process{}
-	note := noteNone
-	switch {
-	case !alone:
-		note = noteTogether
-	case s.several:
-		note = noteSeveral
-	case s.unknown:
-		note = noteUnknown
-	case s.process.PID != 0:
-		found, note = s.process, noteFound(s.process)
-	case s.elsewhere:
-		note = noteElsewhere
+	u = u.after(s, alone, several)
+	if sure {
+		u.next = l.table.machine.Now().Add(u.wait)
+		u.wait = min(2*u.wait, lastLook)
 	}
-	if found.PID != 0 {
-		u.server, u.socket, u.note, u.wait = found, s.peer, note, lastLook
-	} else if u.server.PID == 0 || s.several {
-		// A server that was seen before and lives is not seen in each scrape.
-		u.server, u.note = host.Process{}, note
-	}
-	u.next = l.table.machine.Now().Add(u.wait)
-	u.wait = min(2*u.wait, lastLook)
 	l.table.upstreams.note(l, u)
 	l.subject = Subject{u.server, u.note}
 }
 
+// after returns what is known of a target after a look: by the servers that were seen,
+// whether no other target was asked meanwhile, and whether the exporter has several.
+func (u upstream) after(s servers, alone, several bool) upstream {
+	note, clears := noteNone, false
+	switch {
+	case !alone:
+		note = noteTogether
+	case s.several:
+		note, clears = noteSeveral, true
+	case s.unknown:
+		note = noteUnknown
+	case s.elsewhere && several:
+		// The process on this host may be the server of another target.
+		note, clears = noteElsewhere, true
+	case s.process.PID != 0:
+		u.server, u.socket, u.note, u.wait = s.process, s.peer, noteFound(s.process), lastLook
+		return u
+	case s.elsewhere:
+		note = noteElsewhere
+	}
+	// A server that was seen before and lives is not seen in each scrape.
+	if u.server.PID == 0 || clears {
+		u.server, u.note = host.Process{}, note
+	}
+	return u
+}
+
 // watch returns the other ends of the connections that an exporter has until looking is
-// done, and the sockets that it has then.
-func (l *Look) watch(looking context.Context) (peers map[uint64]peer, held map[uint64]bool) {
-	peers = map[uint64]peer{}
+// done.
+func (l *Look) watch(looking context.Context) map[uint64]peer {
+	peers := map[uint64]peer{}
 	tries := map[uint64]int{}
 	pause := lookFirst
 	for range lookMost {
 		begin := time.Now()
-		held = map[uint64]bool{}
 		unknown := map[uint64]bool{}
 		for inode := range socketsOf(l.table.machine, l.exporter.process.PID, nil) {
-			held[inode] = true
 			// One that is being connected is not there yet.
 			if _, ok := peers[inode]; !ok && tries[inode] < lookTries {
 				unknown[inode] = true
@@ -303,34 +320,33 @@ func (l *Look) watch(looking context.Context) (peers map[uint64]peer, held map[u
 		}
 		select {
 		case <-looking.Done():
-			return peers, held
+			return peers
 		case <-time.After(max(pause, time.Since(begin))):
 		}
 		pause = min(pause*5/4, lookPause)
 	}
-	return peers, held
+	return peers
 }
 
 // lookTries is how often a socket is looked at.
 const lookTries = 3
 
-// judge tells whether what was seen is of the target: the exporter was asked for no other
-// one meanwhile. The connections that it kept from before are not, if it has other targets.
-// It has the sockets held now.
-func (t *upstreamTable) judge(l *Look, held map[uint64]bool) (alone bool, kept map[uint64]bool) {
+// judge tells whether what was seen is of the target, since the exporter was asked for no
+// other one meanwhile, and whether it has several. If it has, the connections that it had
+// before are not of the target, and are taken out; all of them, if it is not sure which
+// these are.
+func (t *upstreamTable) judge(l *Look, peers map[uint64]peer) (alone, several, sure bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := l.exporter
-	before := e.before
-	e.before = held
-	switch {
-	case len(e.targets) == 1:
-		return true, nil
-	case before == nil: // nobody knows which connections are new
-		return l.alone, held
-	default:
-		return l.alone, before
+	if len(e.targets) == 1 {
+		return true, false, true
 	}
+	maps.DeleteFunc(peers, func(inode uint64, _ peer) bool {
+		_, had := e.before[inode]
+		return had || !e.read
+	})
+	return l.alone, true, e.read
 }
 
 // note notes what a look came to.

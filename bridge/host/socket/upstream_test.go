@@ -7,11 +7,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/hosttest"
 )
 
@@ -68,6 +71,140 @@ func TestUpstream(t *testing.T) {
 	upstream("too soon to look again", 110, 0)
 	tree.Advance(firstLook)
 	upstream("after it is back", 110, 120)
+}
+
+// An exporter keeps the connection of each scrape for a while. That of a target whose server
+// is known, so that it is not looked for, is not taken for one of another target.
+func TestUpstreamKeptConnections(t *testing.T) {
+	tree, table := fixture(t)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "nginx", Sockets: []uint64{11}})
+	inode := uint64(30)
+	var kept []hosttest.Socket
+	// ask asks for a target, for which the exporter connects to the server.
+	ask := func(target, server string, want int) {
+		t.Helper()
+		inode++
+		var opened []hosttest.Socket
+		if server != "" {
+			opened = []hosttest.Socket{{Local: addr("127.0.0.1:" + strconv.FormatUint(50000+inode, 10)), Remote: addr(server), Inode: inode}}
+		}
+		sockets := []hosttest.Socket{{Local: addr("127.0.0.1:8080"), Inode: 11}, {Local: addr("0.0.0.0:9113"), Inode: 21}}
+		held := []uint64{21}
+		for _, s := range slices.Concat(kept, opened) {
+			sockets, held = append(sockets, s), append(held, s.Inode)
+		}
+		tree.Net(hosttest.InitNetNS, sockets, nil)
+		tree.Add(hosttest.Process{PID: 110, PPID: 1, Comm: "multi_exporter", Sockets: held})
+		if got := table.Upstream(t.Context(), 110, "/probe?target="+target).Result(); got.Process.PID != want {
+			t.Errorf("%s at %v: %d (%s), want %d", target, tree.Now(), got.Process.PID, got.Note, want)
+		}
+		kept = opened
+		tree.Advance(5 * time.Second)
+	}
+	const here, elsewhere, byUDP = "127.0.0.1:8080", "192.168.1.3:8080", ""
+	for range 3 {
+		ask("here", here, 100)
+	}
+	ask("switch", byUDP, 0) // nobody has looked which connection is not its own
+	ask("here", here, 100)
+	for range 8 {
+		ask("here", here, 100)
+		ask("elsewhere", elsewhere, 0)
+		ask("here", here, 100)
+		ask("switch", byUDP, 0)
+	}
+}
+
+// A scrape without an answer leaves connections, too.
+func TestUpstreamWithoutAnswer(t *testing.T) {
+	tree, table := fixture(t)
+	tree.Net(hosttest.InitNetNS, []hosttest.Socket{
+		{Local: addr("127.0.0.1:8080"), Inode: 11},
+		{Local: addr("127.0.0.1:50000"), Remote: addr("127.0.0.1:8080"), Inode: 22},
+	}, nil)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "nginx", Sockets: []uint64{11}})
+	multi := hosttest.Process{PID: 110, PPID: 1, Comm: "multi_exporter", Sockets: []uint64{21}}
+	tree.Add(multi)
+	for _, target := range []string{"first", "second", "first"} {
+		table.Upstream(t.Context(), 110, target).Result()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	multi.Sockets = append(multi.Sockets, 22)
+	tree.Add(multi)
+	look := table.Upstream(ctx, 110, "first")
+	cancel()
+	eventually(t, "the end of the scrape", func() bool {
+		table.upstreams.mu.Lock()
+		defer table.upstreams.mu.Unlock()
+		return len(look.exporter.looks) == 0
+	})
+	tree.Advance(firstLook)
+	if got := table.Upstream(t.Context(), 110, "second").Result(); got.Process.PID != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// What a look comes to.
+func TestUpstreamAfter(t *testing.T) {
+	nginx, redis := host.Process{PID: 100, Comm: "nginx", StartTicks: 1}, host.Process{PID: 101, Comm: "redis", StartTicks: 2}
+	for _, tc := range []struct {
+		name           string
+		known          host.Process
+		seen           servers
+		alone, several bool
+		want           host.Process
+		note           string
+	}{
+		{"nothing", host.Process{}, servers{}, true, false, host.Process{}, noteNone},
+		{"nothing this time", nginx, servers{}, true, false, nginx, noteFound(nginx)},
+		{"a server", host.Process{}, servers{process: nginx}, true, false, nginx, noteFound(nginx)},
+		{"another server", nginx, servers{process: redis}, true, false, redis, noteFound(redis)},
+		{"of several targets", host.Process{}, servers{process: nginx}, true, true, nginx, noteFound(nginx)},
+		{"several servers", nginx, servers{process: nginx, several: true}, true, false, host.Process{}, noteSeveral},
+		{"one that is not known", host.Process{}, servers{process: nginx, unknown: true}, true, false, host.Process{}, noteUnknown},
+		{"one that is not known this time", nginx, servers{unknown: true}, true, false, nginx, noteFound(nginx)},
+		{"elsewhere", host.Process{}, servers{elsewhere: true}, true, false, host.Process{}, noteElsewhere},
+		{"elsewhere this time", nginx, servers{elsewhere: true}, true, false, nginx, noteFound(nginx)},
+		{"a server, and elsewhere", host.Process{}, servers{process: nginx, elsewhere: true}, true, false, nginx, noteFound(nginx)},
+		{"a server, and elsewhere, of several targets", host.Process{}, servers{process: nginx, elsewhere: true}, true, true, host.Process{}, noteElsewhere},
+		{"elsewhere, of several targets", nginx, servers{elsewhere: true}, true, true, host.Process{}, noteElsewhere},
+		{"at the same time", host.Process{}, servers{}, false, true, host.Process{}, noteTogether},
+		{"at the same time, this time", nginx, servers{}, false, true, nginx, noteFound(nginx)},
+	} {
+		u := upstream{server: tc.known, wait: firstLook}
+		if tc.known.PID != 0 {
+			u.note = noteFound(tc.known)
+		}
+		if got := u.after(tc.seen, tc.alone, tc.several); got.server != tc.want || got.note != tc.note {
+			t.Errorf("%s: %d, %q, want %d, %q", tc.name, got.server.PID, got.note, tc.want.PID, tc.note)
+		}
+	}
+}
+
+// A server that is restarted is found where it was, by TCP and by a unix socket.
+func TestFollow(t *testing.T) {
+	tree, table := fixture(t)
+	tree.Net(hosttest.InitNetNS, []hosttest.Socket{
+		{Local: addr("127.0.0.1:8080"), Inode: 61}, {Path: "/run/server.sock", Inode: 62},
+	}, nil)
+	tree.Add(hosttest.Process{PID: 120, PPID: 1, Comm: "nginx", Sockets: []uint64{61}})
+	tree.Add(hosttest.Process{PID: 121, PPID: 1, Comm: "php-fpm", Sockets: []uint64{62}})
+	exporter := host.Process{PID: 110, StartTicks: 1110, NetNS: hosttest.InitNetNS}
+	gone := host.Process{PID: 100, StartTicks: 1100}
+	for _, tc := range []struct {
+		name string
+		at   peer
+		want int
+	}{
+		{"TCP", peer{server: addr("127.0.0.1:8080"), client: addr("127.0.0.1:50000")}, 120},
+		{"a unix socket", peer{path: "/run/server.sock", inode: 32}, 121},
+		{"a unix socket in another network namespace", peer{inode: 33}, 0},
+	} {
+		u := upstream{server: gone, socket: tc.at}
+		if changed := table.follow(t.Context(), exporter, &u); !changed || u.server.PID != tc.want {
+			t.Errorf("by %s: %d (%v), want %d", tc.name, u.server.PID, changed, tc.want)
+		}
+	}
 }
 
 // Exporters that connect to their server for as long as they are asked: the server is
