@@ -3,10 +3,12 @@ package discovery
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/promscope/promscope/bridge/scrape/job"
 )
@@ -18,7 +20,6 @@ type asker struct{ job job.Config }
 // askerOf returns the asker of a job.
 func (p *Prober) askerOf(j *job.Config) *asker {
 	a := &asker{job.Config{
-		JobName:                  j.JobName,
 		Params:                   j.Params,
 		ScrapeInterval:           model.Duration(probeTimeout),
 		ScrapeTimeout:            model.Duration(probeTimeout),
@@ -32,6 +33,9 @@ func (p *Prober) askerOf(j *job.Config) *asker {
 		FollowRedirectsElsewhere: j.FollowRedirectsElsewhere,
 		RelabelConfigs:           j.RelabelConfigs,
 	}}
+	if slices.ContainsFunc(j.RelabelConfigs, readsJob) {
+		a.job.JobName = j.JobName
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, known := range p.askers {
@@ -44,6 +48,14 @@ func (p *Prober) askerOf(j *job.Config) *asker {
 	}
 	p.askers = append(p.askers, a)
 	return a
+}
+
+// readsJob reports whether a rule may make something of the job's name.
+func readsJob(rc *relabel.Config) bool {
+	if rc.Action == relabel.LabelMap {
+		return rc.Regex.MatchString(model.JobLabel)
+	}
+	return slices.Contains(rc.SourceLabels, model.JobLabel) || rc.TargetLabel == model.JobLabel
 }
 
 // maxAskers bounds how many askers are remembered. With one that is not, listeners are

@@ -1,8 +1,8 @@
 package discovery
 
 import (
-	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -10,12 +10,16 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/ebpf/port"
 )
 
 // A listener is asked as its job would scrape it, and is a target of the job that can.
@@ -123,21 +127,48 @@ func TestAskerRelabelling(t *testing.T) {
 // that refused one of them is still asked for the other.
 func TestAskers(t *testing.T) {
 	p, _ := newTestProber(t, "/proc", nil)
-	with := func(password string) *asker {
+	named := func(name, password string, rules ...*relabel.Config) *asker {
 		j := jobOf(func(j *job.Config) {
+			j.JobName, j.RelabelConfigs = name, rules
 			j.HTTPClientConfig.BasicAuth = &config.BasicAuth{Username: "u", Password: config.Secret(password)}
 		})
 		return p.askerOf(&j)
 	}
-	if first := with("a"); with("a") != first || with("b") == first {
+	with := func(password string) *asker { return named("local", password) }
+	if first := with("a"); with("a") != first || with("b") == first || named("other", "a") != first {
 		t.Error("askers are told apart by something else than how they ask")
+	}
+	rule := func(action relabel.Action, source, target string) *relabel.Config {
+		rc := relabel.DefaultRelabelConfig
+		rc.Action, rc.SourceLabels, rc.TargetLabel = action, model.LabelNames{model.LabelName(source)}, target
+		return &rc
+	}
+	mapped := func(regex string) *relabel.Config {
+		rc := relabel.DefaultRelabelConfig
+		rc.Action, rc.Regex = relabel.LabelMap, relabel.MustNewRegexp(regex)
+		return &rc
+	}
+	for _, tc := range []struct {
+		rule  *relabel.Config
+		reads bool
+	}{
+		{rule(relabel.Replace, "__meta_listener_comm", "program"), false},
+		{rule(relabel.Replace, "job", "__param_module"), true},
+		{rule(relabel.KeepEqual, "__meta_listener_comm", "job"), true},
+		{mapped("__meta_listener_(.+)"), false},
+		{mapped("(job|__meta_listener_.+)"), true},
+	} {
+		if got := named("local", "a", tc.rule) != named("other", "a", tc.rule); got != tc.reads {
+			t.Errorf("%+v: jobs of two names are two askers: %v", tc.rule, got)
+		}
 	}
 	p.answerBy(t, func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n") })
 	e := asks("127.0.0.1:9100", 1)
+	d := p.discovers(testInterval)
 	for range 2 {
 		for _, password := range []string{"a", "b"} {
 			e.asker = with(password)
-			p.look(e)
+			d.finds(e)
 			p.asking.Wait()
 		}
 	}
@@ -152,29 +183,64 @@ func TestCredentialsAndUnixSockets(t *testing.T) {
 	secretive := jobOf(func(j *job.Config) { j.HTTPClientConfig.BearerToken = "hunter2" })
 	for _, tc := range []struct {
 		name string
-		as   *asker
+		as   *job.Config
 		set  func(*ListenerSDConfig)
 		want []string // the owners of unix sockets
 	}{
-		{"without credentials", plainly, func(*ListenerSDConfig) {}, []string{"app-agent"}},
-		{"with credentials", p.askerOf(&secretive), func(*ListenerSDConfig) {}, nil},
-		{"with credentials and a name", p.askerOf(&secretive), func(c *ListenerSDConfig) {
+		{"without credentials", &plainly.job, func(*ListenerSDConfig) {}, []string{"app-agent"}},
+		{"with credentials", &secretive, func(*ListenerSDConfig) {}, nil},
+		{"with credentials and a name", &secretive, func(c *ListenerSDConfig) {
 			c.Comm.Include = []relabel.Regexp{relabel.MustNewRegexp("app-agent")}
 		}, []string{"app-agent"}},
 	} {
 		c := sdConfig(t, tc.set)
-		endpoints, err := p.endpoints(context.Background(), tc.as, &c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for _, e := range endpoints {
-			if e.Path != "" {
-				got = append(got, e.Owner.Comm)
-			}
-		}
-		if diff := cmp.Diff(tc.want, got); diff != "" {
+		if diff := cmp.Diff(tc.want, unixOwners(t, p, &Entry{Scrape: tc.as, Config: &c})); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", tc.name, diff)
 		}
+	}
+}
+
+// unixOwners returns the owners of the unix sockets that an entry takes.
+func unixOwners(t *testing.T, p *Prober, e *Entry) (owners []string) {
+	t.Helper()
+	for _, found := range looks(t, p, e) {
+		if found.Path != "" {
+			owners = append(owners, found.Owner.Comm)
+		}
+	}
+	return owners
+}
+
+// A unix socket is one job's: no port tells whose it is. A job that names owners has
+// theirs as well, as it has their ports.
+func TestUnixSocketsOnce(t *testing.T) {
+	p, _ := newTestProber(t, fixtureTree(t).Root, nil)
+	secretive, plain := jobOf(func(j *job.Config) { j.HTTPClientConfig.BearerToken = "hunter2" }), jobOf(nil)
+	entry := func(set func(*ListenerSDConfig)) []*ListenerSDConfig {
+		c := sdConfig(t, set)
+		return []*ListenerSDConfig{&c}
+	}
+	on := func(n uint16) func(*ListenerSDConfig) {
+		return func(c *ListenerSDConfig) { c.Ports = port.Set{{First: n, Last: n}} }
+	}
+	agent := []relabel.Regexp{relabel.MustNewRegexp("app-agent")}
+	var got [][]string
+	_, err := New([]Job{
+		{Name: "secretive", Scrape: &secretive, Listeners: entry(on(9100))},
+		{Name: "others", Scrape: &plain, Listeners: entry(func(c *ListenerSDConfig) { c.Comm.Exclude = agent })},
+		{Name: "first", Scrape: &plain, Listeners: append(entry(on(9100)), entry(on(9101))...)},
+		{Name: "second", Scrape: &plain, Listeners: entry(on(8080))},
+		{Name: "named", Scrape: &plain, Listeners: entry(func(c *ListenerSDConfig) { c.Comm.Include = agent })},
+	}, func(e *Entry, _ *slog.Logger) discovery.Discoverer {
+		got = append(got, unixOwners(t, p, e))
+		return nil
+	}, promslog.NewNopLogger(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := []string{"app-agent"}
+	// The entries of one job make the same target of it.
+	if diff := cmp.Diff([][]string{nil, nil, owner, owner, nil, owner}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }

@@ -135,23 +135,31 @@ func (e endpoint) socketPath(m *host.Machine) string {
 
 func number(n uint64) model.LabelValue { return model.LabelValue(strconv.FormatUint(n, 10)) }
 
-// distinct keeps one of the endpoints that a process has on a port. On several
-// addresses it serves the same series, which would count twice.
-func distinct(endpoints []endpoint) []endpoint {
-	type service struct {
-		netns uint64
-		pid   int
-		inode uint64 // where the process is not known
-		port  uint16
-		path  string
+// service is what a process has on a port, whatever the addresses are, or on a unix
+// socket.
+type service struct {
+	netns uint64
+	pid   int
+	inode uint64 // where the process is not known
+	port  uint16
+	path  string // of the unix socket
+}
+
+func (e endpoint) service() service {
+	s := service{netns: e.NetNS, pid: e.Owner.PID, port: e.Addr.Port(), path: e.Path}
+	if s.pid == 0 {
+		s.inode = e.Inode
 	}
+	return s
+}
+
+// distinct keeps one of the endpoints of each service. On several addresses it serves the
+// same series, which would count twice.
+func distinct(endpoints []endpoint) []endpoint {
 	place := map[service]int{}
 	var kept []endpoint
 	for _, e := range endpoints {
-		s := service{netns: e.NetNS, pid: e.Owner.PID, port: e.Addr.Port(), path: e.Path}
-		if s.pid == 0 {
-			s.inode = e.Inode
-		}
+		s := e.service()
 		i, ok := place[s]
 		switch {
 		case !ok:

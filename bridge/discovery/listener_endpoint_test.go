@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -20,15 +19,21 @@ import (
 
 const containerID = "3a5c7e9b1d2f4a6c8e0b1d3f5a7c9e1b3d5f7a9c1e3b5d7f9a1c3e5b7d9f1a3c"
 
-// found looks once and returns the endpoints as netns address owner.
-func found(t *testing.T, p *Prober, c ListenerSDConfig) []string {
+// looks looks once for the listeners of an entry.
+func looks(t testing.TB, p *Prober, e *Entry) []endpoint {
 	t.Helper()
-	endpoints, err := p.endpoints(context.Background(), plainly, &c)
+	endpoints, err := p.Discoverer(e, p.logger).(*listenerDiscoverer).look(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	return endpoints
+}
+
+// found looks once and returns the endpoints as netns address owner.
+func found(t *testing.T, p *Prober, c ListenerSDConfig) []string {
+	t.Helper()
 	var all []string
-	for _, e := range endpoints {
+	for _, e := range distinct(looks(t, p, &Entry{Scrape: &plainly.job, Config: &c})) {
 		where := e.address()
 		if e.Path != "" {
 			where = e.Path
@@ -130,12 +135,8 @@ func TestEndpointLabels(t *testing.T) {
 	p, _ := newTestProber(t, tree.Root, nil)
 	p.reach = nil
 	c := defaultListenerSDConfig()
-	endpoints, err := p.endpoints(context.Background(), plainly, &c)
-	if err != nil {
-		t.Fatal(err)
-	}
 	labels := map[string]model.LabelSet{}
-	for _, e := range endpoints {
+	for _, e := range distinct(looks(t, p, &Entry{Scrape: &plainly.job, Config: &c})) {
 		labels[e.Owner.Comm+e.Path] = e.labels(p.machine)
 	}
 	own := model.LabelValue(strconv.Itoa(hosttest.InitNetNS))
@@ -181,8 +182,6 @@ func BenchmarkEndpoints(b *testing.B) {
 	c := defaultListenerSDConfig()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := p.endpoints(context.Background(), plainly, &c); err != nil {
-			b.Fatal(err)
-		}
+		distinct(looks(b, p, &Entry{Scrape: &plainly.job, Config: &c}))
 	}
 }

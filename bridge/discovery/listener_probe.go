@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -41,7 +42,7 @@ type Prober struct {
 	mu       sync.Mutex
 	askers   []*asker
 	verdicts map[probeKey]*verdict
-	served   map[place]served
+	served   map[place]*verdict // the newest exposition at a place
 }
 
 // probeKey is what is asked, and how: a path of a listening socket.
@@ -60,12 +61,23 @@ type verdict struct {
 	at       time.Time // when it was asked
 	history  history
 	again    time.Time // when it is asked again, unless that is settled
-	until    time.Time // when it is forgotten, unless it is found again before
 	waiting  []chan<- struct{}
 
 	// replaces says, while the endpoint is asked, that an exposition was served at its
 	// place until just now.
 	replaces bool
+
+	finder *listenerDiscoverer // which has found the listener last
+	look   int                 // at which of its looks
+}
+
+// stands reports whether the listener was found at one of its finder's last two looks. A
+// finder that has ended looks no more: the next one has as much time to find the listener.
+func (v *verdict) stands(now time.Time) bool {
+	if ended := v.finder.ended; !ended.IsZero() {
+		return now.Sub(ended) < 2*time.Duration(v.finder.Config.Interval)
+	}
+	return v.finder.looks-v.look < 2
 }
 
 // place is where an endpoint is, whichever socket listens there.
@@ -78,12 +90,6 @@ type place struct {
 }
 
 func (e endpoint) place() place { return place{e.NetNS, e.Addr, e.Path, e.path, e.asker} }
-
-// served is an exposition at a place.
-type served struct {
-	only6 bool
-	until time.Time // when that is forgotten
-}
 
 // probeResult is the outcome of asking a listener.
 type probeResult string
@@ -111,7 +117,7 @@ func NewProber(
 		reach:    m.CanEnterNamespaces(),
 		slots:    make(chan struct{}, probesAtATime),
 		verdicts: map[probeKey]*verdict{},
-		served:   map[place]served{},
+		served:   map[place]*verdict{},
 	}
 	p.dial = p.connect
 	var err error
@@ -131,22 +137,21 @@ func (p *Prober) Close() {
 	p.asking.Wait()
 }
 
-// claims returns what other jobs scrape now.
+// claims returns what jobs name now.
 func (p *Prober) claims() claims {
 	hostname, _ := os.Hostname()
-	return newClaims(p.claimed(), p.sockets, hostname)
+	return p.newClaims(p.claimed(), hostname)
 }
 
 // serves reports whether the endpoint serves an exposition, and returns it with what
 // asking it has shown. An endpoint that is new, or whose time to be asked again has
 // come, is asked; answered is signaled when the answer is there. Until then it counts
-// as what it replaces: an exporter that is restarted stays a target. Endpoints are
-// looked for at the interval, and one that is not found twice is forgotten.
-func (p *Prober) serves(e endpoint, interval time.Duration, answered chan<- struct{}) (endpoint, bool) {
+// as what it replaces: an exporter that is restarted stays a target.
+func (d *listenerDiscoverer) serves(e endpoint, answered chan<- struct{}) (endpoint, bool) {
+	p := d.prober
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	until := now.Add(2 * interval)
 	key := probeKey{e.NetNS, e.Inode, e.path, e.asker}
 	v := p.verdicts[key]
 	if v == nil {
@@ -154,14 +159,17 @@ func (p *Prober) serves(e endpoint, interval time.Duration, answered chan<- stru
 		p.verdicts[key] = v
 	}
 	if v.due(e, now) {
-		before, asked := p.served[e.place()], e
-		asked.only6, asked.contact = before.only6, new(contact)
-		v.endpoint, v.result, v.reason, v.at, v.replaces = asked, probeAsking, "", now, now.Before(before.until)
+		asked := e
+		asked.contact = new(contact)
+		v.replaces = false
+		if before := p.served[e.place()]; before != nil {
+			asked.only6 = before.endpoint.only6
+			v.replaces = before.result == probeExposition && before.stands(now)
+		}
+		v.endpoint, v.result, v.reason, v.at = asked, probeAsking, "", now
 		p.asking.Go(func() { p.ask(v, asked) })
 	}
-	if v.until.Before(until) {
-		v.until = until
-	}
+	v.finder, v.look = d, d.looks
 	e.only6 = v.endpoint.only6
 	switch v.result {
 	case probeAsking:
@@ -170,7 +178,7 @@ func (p *Prober) serves(e endpoint, interval time.Duration, answered chan<- stru
 		}
 		return e, v.replaces
 	case probeExposition:
-		p.served[e.place()] = served{e.only6, v.until}
+		p.served[e.place()] = v
 		return e, true
 	default:
 		return e, false
@@ -189,22 +197,14 @@ func (v *verdict) due(e endpoint, now time.Time) bool {
 	return v.result != probeExposition && !v.history.settled && !now.Before(v.again)
 }
 
-// forget drops what is known of endpoints that have not been found for a while. The
-// inode of a socket that is gone does not come again.
+// forget drops what is known of listeners that are not found any more. The inode of a
+// socket that is gone does not come again.
 func (p *Prober) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	for key, v := range p.verdicts {
-		if !now.Before(v.until) {
-			delete(p.verdicts, key)
-		}
-	}
-	for place, s := range p.served {
-		if !now.Before(s.until) {
-			delete(p.served, place)
-		}
-	}
+	maps.DeleteFunc(p.verdicts, func(_ probeKey, v *verdict) bool { return !v.stands(now) })
+	maps.DeleteFunc(p.served, func(_ place, v *verdict) bool { return !v.stands(now) })
 }
 
 // ask asks an endpoint and records the answer.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/promslog"
 	"golang.org/x/sys/unix"
 
@@ -35,19 +37,33 @@ func asks(address string, inode uint64) endpoint {
 // testInterval is how often endpoints are looked for.
 const testInterval = 5 * time.Second
 
-// look asks whether an endpoint serves an exposition, as discovery does at each look.
-func (p *Prober) look(e endpoint) (endpoint, bool) {
-	p.forget()
-	return p.serves(e, testInterval, make(chan struct{}, 1))
+// discovers returns the discoverer of an entry, of which the test says what it finds.
+func (p *Prober) discovers(interval time.Duration) *listenerDiscoverer {
+	c := defaultListenerSDConfig()
+	c.Interval = model.Duration(interval)
+	return p.Discoverer(&Entry{Scrape: &plainly.job, Config: &c}, p.logger).(*listenerDiscoverer)
+}
+
+// finds is a look that finds the endpoints. It returns the last of them, and whether that
+// is a target.
+func (d *listenerDiscoverer) finds(found ...endpoint) (last endpoint, ok bool) {
+	d.prober.mu.Lock()
+	d.looks++
+	d.prober.mu.Unlock()
+	for _, e := range found {
+		last, ok = d.serves(e, make(chan struct{}, 1))
+	}
+	d.prober.forget()
+	return last, ok
 }
 
 // askNow asks until there is an answer.
-func (p *Prober) askNow(t *testing.T, e endpoint) (endpoint, ListenerStatus) {
+func (d *listenerDiscoverer) askNow(t *testing.T, e endpoint) (endpoint, ListenerStatus) {
 	t.Helper()
-	p.look(e)
-	p.asking.Wait()
-	e, _ = p.look(e)
-	for _, status := range p.Listeners() {
+	d.finds(e)
+	d.prober.asking.Wait()
+	e, _ = d.finds(e)
+	for _, status := range d.prober.Listeners() {
 		if status.Inode == e.Inode {
 			return e, status
 		}
@@ -76,6 +92,11 @@ func (p *Prober) answerBy(t *testing.T, server func(c net.Conn)) (connections *a
 		servers.Wait()
 	})
 	return connections
+}
+
+// serveMetrics answers as an exporter.
+func serveMetrics(c net.Conn) {
+	fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", metrics)
 }
 
 // hours returns some numbers of hours as durations.
@@ -133,10 +154,11 @@ func TestHostileListeners(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, _ := newTestProber(t, "/proc", nil)
+				d := p.discovers(refusedFor)
 				connections := p.answerBy(t, tc.answer)
 				e := asks("127.0.0.1:9200", 1)
 				begin := time.Now()
-				_, status := p.askNow(t, e)
+				_, status := d.askNow(t, e)
 				took := time.Since(begin)
 				if took > probeTimeout {
 					t.Errorf("took %v", took)
@@ -150,7 +172,7 @@ func TestHostileListeners(t *testing.T) {
 				}
 				for i, sleep := range append(steps, 1000*time.Hour) {
 					time.Sleep(sleep)
-					if _, ok := p.serves(e, refusedFor, make(chan struct{}, 1)); ok {
+					if _, ok := d.finds(e); ok {
 						t.Fatal("it is a target")
 					}
 					if i > 0 && i%2 == 0 { // it is asked
@@ -181,6 +203,7 @@ func trickle(w io.Writer, line string) {
 func TestWarmingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := newTestProber(t, "/proc", nil)
+		d := p.discovers(testInterval)
 		status := "503 Service Unavailable"
 		var asked []time.Time
 		p.answerBy(t, func(c net.Conn) {
@@ -190,7 +213,7 @@ func TestWarmingUp(t *testing.T) {
 		e := asks("127.0.0.1:9100", 1)
 		begin := time.Now()
 		for range int(5 * time.Hour / testInterval) { // until it has been asked after 2 h 50 min
-			if _, ok := p.look(e); ok {
+			if _, ok := d.finds(e); ok {
 				t.Fatal("it is a target")
 			}
 			time.Sleep(testInterval)
@@ -205,10 +228,10 @@ func TestWarmingUp(t *testing.T) {
 		}
 		status = "200 OK"
 		for range int(2 * time.Hour / testInterval) {
-			p.look(e)
+			d.finds(e)
 			time.Sleep(testInterval)
 		}
-		if _, ok := p.look(e); !ok {
+		if _, ok := d.finds(e); !ok {
 			t.Error("it is no target when it is ready")
 		}
 	})
@@ -229,8 +252,9 @@ func TestProbeRequest(t *testing.T) {
 	defer s.Close()
 
 	p, reg := newTestProber(t, "/proc", nil)
+	d := p.discovers(testInterval)
 	e := asks(l.Addr().String(), 1)
-	if _, status := p.askNow(t, e); status.Result != "exposition" {
+	if _, status := d.askNow(t, e); status.Result != "exposition" {
 		t.Fatalf("%+v", status)
 	}
 	r := <-requests
@@ -240,13 +264,13 @@ func TestProbeRequest(t *testing.T) {
 		t.Errorf("%s %s %s %v", r.Method, r.Host, r.URL, r.Header)
 	}
 	for range 10 {
-		if _, ok := p.look(e); !ok {
+		if _, ok := d.finds(e); !ok {
 			t.Error("no target any more")
 		}
 	}
 	other := e
 	other.path = "/else"
-	if _, status := p.askNow(t, other); status.Inode != 1 {
+	if _, status := d.askNow(t, other); status.Inode != 1 {
 		t.Error(status)
 	}
 	if n := len(requests); n != 1 { // that of the other path
@@ -273,38 +297,82 @@ func TestProbeIPv6Only(t *testing.T) {
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
 	p, _ := newTestProber(t, "/proc", nil)
+	d := p.discovers(testInterval)
 	port := l.Addr().(*net.TCPAddr).Port
-	e, status := p.askNow(t, asks(fmt.Sprintf("[::]:%d", port), 1))
+	e, status := d.askNow(t, asks(fmt.Sprintf("[::]:%d", port), 1))
 	if status.Result != "exposition" || e.address() != fmt.Sprintf("[::1]:%d", port) {
 		t.Errorf("%s at %s: %s", status.Result, e.address(), status.Reason)
 	}
 }
 
-// What is not found any more is forgotten after two intervals, and what is found is
-// kept: the inode of a socket that is gone does not come again.
+// What is not found any more is forgotten after two looks, however far apart they are, and
+// what is found is kept: the inode of a socket that is gone does not come again.
 func TestProberForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := newTestProber(t, "/proc", nil)
+		d := p.discovers(testInterval)
 		connections := p.answerBy(t, func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n") })
 		const gone = 1000
 		stays := asks("127.0.0.1:9100", 1)
-		p.look(stays)
+		all := []endpoint{stays}
 		for i := range uint64(gone) {
-			p.look(asks("127.0.0.1:9101", 2+i))
+			all = append(all, asks("127.0.0.1:9101", 2+i))
 		}
+		often := p.discovers(time.Second)
 		for _, step := range []struct {
+			what  string
 			sleep time.Duration
+			by    *listenerDiscoverer
+			found []endpoint
 			want  int
-		}{{0, 1 + gone}, {testInterval, 1 + gone}, {testInterval - 1, 1 + gone}, {1, 1}} {
+		}{
+			{"the first look", 0, d, all, 1 + gone},
+			{"a look after a long pause", time.Hour / 2, d, all, 1 + gone},
+			{"the first look without them", testInterval, d, all[:1], 1 + gone},
+			{"they are there again", testInterval, d, all, 1 + gone},
+			{"another entry, which never found them", testInterval, often, all[:1], 1 + gone},
+			{"that again", testInterval, often, all[:1], 1 + gone},
+			{"and again", testInterval, often, all[:1], 1 + gone},
+			{"once more without them", testInterval, d, all[:1], 1 + gone},
+			{"the second look without them", testInterval, d, all[:1], 1},
+		} {
 			time.Sleep(step.sleep)
-			p.look(stays)
+			step.by.looks++
+			step.by.group(step.found, make(chan struct{}, 1))
 			synctest.Wait()
 			if n := len(p.verdicts); n != step.want {
-				t.Errorf("%d endpoints remembered, want %d", n, step.want)
+				t.Errorf("%s: %d endpoints remembered, want %d", step.what, n, step.want)
 			}
 		}
 		if n := connections.Load(); n != 1+gone {
 			t.Errorf("%d connections to %d endpoints", n, 1+gone)
+		}
+	})
+}
+
+// What an entry knew is there for the next one after a reload, and is forgotten if that
+// does not find it.
+func TestProberReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := newTestProber(t, "/proc", nil)
+		connections := p.answerBy(t, serveMetrics)
+		stays, gone := asks("127.0.0.1:9100", 1), asks("127.0.0.1:9101", 2)
+		before := p.discovers(testInterval)
+		before.finds(gone, stays)
+		synctest.Wait()
+		before.finds(gone, stays)
+		before.end()
+		time.Sleep(testInterval)
+		after := p.discovers(testInterval)
+		if _, ok := after.finds(stays); !ok || len(p.verdicts) != 2 || len(p.served) != 2 {
+			t.Errorf("it is a target: %v; %d endpoints remembered", ok, len(p.verdicts))
+		}
+		time.Sleep(testInterval)
+		if _, ok := after.finds(stays); !ok || len(p.verdicts) != 1 || len(p.served) != 1 {
+			t.Errorf("later: it is a target: %v; %d endpoints remembered", ok, len(p.verdicts))
+		}
+		if n := connections.Load(); n != 2 {
+			t.Errorf("%d connections to 2 endpoints", n)
 		}
 	})
 }
@@ -327,38 +395,41 @@ func TestSuccessor(t *testing.T) {
 	for _, tc := range []struct {
 		name        string
 		address     string
-		after       time.Duration // the last look at the old one
+		missed      int // looks that found neither
 		behaves     string
 		meanwhile   bool // is it a target
 		afterAnswer bool
 	}{
-		{"a restart", "127.0.0.1:9100", testInterval, serves, true, true},
-		{"something else at its place", "127.0.0.1:9100", testInterval, hangs, true, false},
-		{"at another port", "127.0.0.1:9101", testInterval, serves, false, true},
-		{"at its place, later", "127.0.0.1:9100", 2 * testInterval, serves, false, true},
+		{"a restart", "127.0.0.1:9100", 0, serves, true, true},
+		{"something else at its place", "127.0.0.1:9100", 0, hangs, true, false},
+		{"at another port", "127.0.0.1:9101", 0, serves, false, true},
+		{"at its place, later", "127.0.0.1:9100", 1, serves, false, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, _ := newTestProber(t, "/proc", nil)
+				d := p.discovers(testInterval)
 				behaves := serves
 				p.answerBy(t, func(c net.Conn) {
 					if behaves == hangs {
 						_, _ = io.Copy(io.Discard, c)
 					}
-					fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n%s", metrics)
+					serveMetrics(c)
 				})
-				if _, status := p.askNow(t, asks("127.0.0.1:9100", 1)); status.Result != "exposition" {
+				if _, status := d.askNow(t, asks("127.0.0.1:9100", 1)); status.Result != "exposition" {
 					t.Fatalf("%+v", status)
 				}
-				time.Sleep(tc.after)
+				for range tc.missed {
+					d.finds()
+				}
 				behaves = tc.behaves
 				next := asks(tc.address, 2)
-				if _, ok := p.look(next); ok != tc.meanwhile {
+				if _, ok := d.finds(next); ok != tc.meanwhile {
 					t.Errorf("while it is asked it is a target: %v", ok)
 				}
 				time.Sleep(probeTimeout)
 				synctest.Wait()
-				if _, ok := p.look(next); ok != tc.afterAnswer {
+				if _, ok := d.finds(next); ok != tc.afterAnswer {
 					t.Errorf("with the answer it is a target: %v", ok)
 				}
 			})
@@ -378,6 +449,7 @@ func owned(address string, inode uint64, pid int, startTicks uint64, comm string
 func TestOwnerChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := newTestProber(t, "/proc", nil)
+		d := p.discovers(testInterval)
 		exports := false
 		connections := p.answerBy(t, func(c net.Conn) {
 			if exports {
@@ -403,11 +475,11 @@ func TestOwnerChanges(t *testing.T) {
 			{"something else", owned("127.0.0.1:9200", 1, 300, 4000, "sshd"), false, true, false, 4},
 		} {
 			exports = step.exports
-			if _, ok := p.look(step.owner); ok != step.first {
+			if _, ok := d.finds(step.owner); ok != step.first {
 				t.Errorf("%d, %s: at first it is a target: %v", i, step.what, ok)
 			}
 			synctest.Wait()
-			if _, ok := p.look(step.owner); ok != step.target {
+			if _, ok := d.finds(step.owner); ok != step.target {
 				t.Errorf("%d, %s: with the answer it is a target: %v", i, step.what, ok)
 			}
 			if n := connections.Load(); n != step.asked {
@@ -459,9 +531,10 @@ func TestPrinters(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := newTestProber(t, tree.Root, nil)
+		d := p.discovers(time.Minute)
 		connections := p.answerBy(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 		for range int(48 * time.Hour / time.Minute) {
-			p.serves(asks("127.0.0.1:9100", 1), time.Minute, make(chan struct{}, 1))
+			d.finds(asks("127.0.0.1:9100", 1))
 			time.Sleep(time.Minute)
 		}
 		if n := connections.Load(); n != 1 {
@@ -475,11 +548,15 @@ func TestPrinters(t *testing.T) {
 func TestManyListeners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := newTestProber(t, "/proc", nil)
+		d := p.discovers(testInterval)
 		connections := p.answerBy(t, func(net.Conn) {}) // which is asked twice, if it stays
 		const perHour, stay = 1000, 100
 		var first, most int
 		inode, opened := uint64(stay), time.Now()
-		var live []endpoint
+		var staying, live []endpoint
+		for i := range uint64(stay) {
+			staying = append(staying, owned("127.0.0.1:9150", i, int(i)+1, 1, "stays"))
+		}
 		var until []time.Time
 		for hour := range 24 {
 			before := connections.Load()
@@ -492,14 +569,7 @@ func TestManyListeners(t *testing.T) {
 				for len(until) > 0 && !time.Now().Before(until[0]) {
 					live, until = live[1:], until[1:]
 				}
-				p.forget()
-				answered := make(chan struct{}, 1)
-				for _, e := range live {
-					p.serves(e, testInterval, answered)
-				}
-				for i := range uint64(stay) {
-					p.serves(owned("127.0.0.1:9150", i, int(i)+1, 1, "stays"), testInterval, answered)
-				}
+				d.finds(append(slices.Clone(staying), live...)...)
 				synctest.Wait()
 				if n := len(p.verdicts) + len(p.served); hour == 0 {
 					first = max(first, n)

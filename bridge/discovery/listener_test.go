@@ -67,7 +67,7 @@ func TestDiscoverReal(t *testing.T) {
 		number := netip.MustParseAddrPort(s.Address).Port()
 		c.Ports = append(c.Ports, port.Range{First: number, Last: number})
 	}
-	d := p.Discoverer(&plainly.job, &c, promslog.NewNopLogger())
+	d := p.Discoverer(&Entry{Scrape: &plainly.job, Config: &c}, promslog.NewNopLogger())
 	has := func(targets []model.LabelSet, pid int) model.LabelSet {
 		for _, target := range targets {
 			if target[labelListenerPID] == model.LabelValue(strconv.Itoa(pid)) {
@@ -112,6 +112,6 @@ func TestDiscoverReal(t *testing.T) {
 func TestDiscoverNothing(t *testing.T) {
 	p, _ := newTestProber(t, hosttest.New(t).Root, nil)
 	c := defaultListenerSDConfig()
-	d := p.Discoverer(&plainly.job, &c, promslog.NewNopLogger())
+	d := p.Discoverer(&Entry{Scrape: &plainly.job, Config: &c}, promslog.NewNopLogger())
 	watch(t, d, 5*time.Second, func(targets []model.LabelSet) bool { return len(targets) == 0 })
 }

@@ -163,7 +163,7 @@ func (p *Prober) prints(e endpoint, c *ListenerSDConfig) bool {
 // names reports whether an entry has been written for an endpoint: for its port alone, or
 // for certain owners.
 func (c *ListenerSDConfig) names(e endpoint) bool {
-	if len(c.Comm.Include)+len(c.Exe.Include) > 0 {
+	if c.NamesOwners() {
 		return true
 	}
 	if slices.Equal(c.Ports, defaultPorts()) {

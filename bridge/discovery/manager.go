@@ -23,10 +23,14 @@ const (
 	updateInterval = time.Second
 )
 
+// namedInterval bounds how long it takes until it is known what jobs name. Listeners are
+// looked for then: those that are known from the pipeline before are in the first set.
+const namedInterval = settleInterval / 2
+
 // Job is where the targets of one scrape job come from.
 type Job struct {
 	Name      string
-	Scrape    *job.Config       // how listeners are asked
+	Scrape    *job.Config
 	Configs   discovery.Configs // static, file and HTTP
 	Listeners []*ListenerSDConfig
 }
@@ -40,15 +44,20 @@ type Job struct {
 // is 0.3 % then.
 type Manager struct {
 	metrics   *discovery.SDMetrics
-	providers []*provider
+	named     []*provider // of targets that jobs name
+	listeners []*provider
 	sets      chan map[string][]*targetgroup.Group
 	groups    map[string]map[groupKey]*targetgroup.Group // by job; all jobs, also those without
+
+	mu     sync.Mutex
+	claims map[groupKey][]Claim // of the groups of named
 }
 
 // provider is one entry of a job's configuration.
 type provider struct {
-	job        string
+	job        *Job
 	discoverer discovery.Discoverer
+	entry      *Entry // nil if it is no entry of listener_sd_configs
 }
 
 // groupKey names a group within its job. A group replaces the last one of the
@@ -69,7 +78,7 @@ type update struct {
 // (prometheus_sd_*) are registered until Run returns; a second manager beside this one
 // needs a registry of its own.
 func New(
-	jobs []Job, listeners func(*job.Config, *ListenerSDConfig, *slog.Logger) discovery.Discoverer, logger *slog.Logger, reg prometheus.Registerer,
+	jobs []Job, listeners func(*Entry, *slog.Logger) discovery.Discoverer, logger *slog.Logger, reg prometheus.Registerer,
 ) (*Manager, error) {
 	metrics, err := discovery.CreateAndRegisterSDMetrics(reg)
 	if err != nil {
@@ -79,7 +88,9 @@ func New(
 		metrics: metrics,
 		sets:    make(chan map[string][]*targetgroup.Group),
 		groups:  make(map[string]map[groupKey]*targetgroup.Group, len(jobs)),
+		claims:  map[groupKey][]Claim{},
 	}
+	var open []*ListenerSDConfig
 	for _, job := range jobs {
 		m.groups[job.Name] = map[groupKey]*targetgroup.Group{}
 		for _, c := range job.Configs {
@@ -93,11 +104,16 @@ func New(
 				logger.Error("Targets cannot be discovered", "err", err)
 				continue
 			}
-			m.providers = append(m.providers, &provider{job.Name, d})
+			m.named = append(m.named, &provider{&job, d, nil})
 		}
+		before := slices.Clone(open)
 		for _, c := range job.Listeners {
-			d := listeners(job.Scrape, c, logger.With("discovery", "listener", "job", job.Name))
-			m.providers = append(m.providers, &provider{job.Name, d})
+			e := &Entry{Scrape: job.Scrape, Config: c, before: before, claimed: make(chan struct{}, 1)}
+			if e.open() {
+				open = append(open, c)
+			}
+			d := listeners(e, logger.With("discovery", "listener", "job", job.Name))
+			m.listeners = append(m.listeners, &provider{&job, d, e})
 		}
 	}
 	return m, nil
@@ -110,6 +126,13 @@ func (m *Manager) String() string { return "discovery" }
 // jobs, also those without targets; the channel is closed when Run returns.
 func (m *Manager) SyncCh() <-chan map[string][]*targetgroup.Group { return m.sets }
 
+// Claims returns the endpoints that jobs name: in static lists, in files and over HTTP.
+func (m *Manager) Claims() []Claim {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Concat(slices.Collect(maps.Values(m.claims))...)
+}
+
 // Run hands on what is discovered until ctx is done, and then stops all
 // discovery. A discoverer never waits for the receiver.
 func (m *Manager) Run(ctx context.Context) error {
@@ -118,10 +141,20 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer m.Close()
 	defer wg.Wait()
 	updates := make(chan update)
-	for _, p := range m.providers {
+	start := func(p *provider) {
 		found := make(chan []*targetgroup.Group)
 		wg.Go(func() { p.discoverer.Run(ctx, found) })
 		wg.Go(func() { forward(ctx, p, found, updates) })
+	}
+	unnamed := map[*provider]bool{} // those that have not named their targets yet
+	for _, p := range m.named {
+		unnamed[p] = true
+		start(p)
+	}
+	known := time.NewTimer(namedInterval)
+	defer known.Stop()
+	if len(unnamed) == 0 {
+		known.Reset(0)
 	}
 
 	timer := time.NewTimer(settleInterval) // then the jobs themselves are known
@@ -134,8 +167,15 @@ func (m *Manager) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-known.C:
+			for _, p := range m.listeners {
+				start(p)
+			}
 		case u := <-updates:
 			m.update(u)
+			if delete(unnamed, u.provider); len(unnamed) == 0 && known.Stop() {
+				known.Reset(0)
+			}
 			if sets != nil { // the receiver gets the newest
 				all = m.all()
 			} else if !waits {
@@ -169,15 +209,45 @@ func forward(ctx context.Context, p *provider, found <-chan []*targetgroup.Group
 }
 
 func (m *Manager) update(u update) {
+	groups := m.groups[u.provider.job.Name]
 	for _, g := range u.groups {
 		if g == nil { // some discoverers send them
 			continue
 		}
 		key := groupKey{u.provider, g.Source}
 		if len(g.Targets) == 0 {
-			delete(m.groups[u.provider.job], key)
+			delete(groups, key)
 		} else {
-			m.groups[u.provider.job][key] = g
+			groups[key] = g
+		}
+		if u.provider.entry == nil {
+			m.claim(key, g)
+		}
+	}
+	if u.provider.entry == nil {
+		m.tellListeners()
+	}
+}
+
+// claim notes what a group names.
+func (m *Manager) claim(key groupKey, g *targetgroup.Group) {
+	claims := claimsOf(key.provider.job.Scrape, g)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(claims) == 0 {
+		delete(m.claims, key)
+	} else {
+		m.claims[key] = claims
+	}
+}
+
+// tellListeners says that the claims have changed. What the listeners make of it is there
+// before the targets go on, and goes with them.
+func (m *Manager) tellListeners() {
+	for _, p := range m.listeners {
+		select {
+		case p.entry.claimed <- struct{}{}:
+		default: // it has a signal waiting
 		}
 	}
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/goleak"
 
-	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/bridge/host/hosttest"
 	"github.com/promscope/promscope/ebpf/port"
 )
 
@@ -61,17 +61,20 @@ func TestManagerRunsEveryMechanism(t *testing.T) {
 
 	fromHTTP := httpsd.DefaultSDConfig
 	fromHTTP.URL = server.URL
+	scrape := jobOf(nil)
 	jobs := []Job{
-		{Name: "static", Configs: discovery.Configs{discovery.StaticConfig{group("static:1", "static:2")}}},
-		{Name: "mixed", Configs: discovery.Configs{
+		{Name: "static", Scrape: &scrape, Configs: discovery.Configs{discovery.StaticConfig{group("static:1", "static:2")}}},
+		{Name: "mixed", Scrape: &scrape, Configs: discovery.Configs{
 			&file.SDConfig{Files: []string{list}, RefreshInterval: model.Duration(time.Minute)},
 			&fromHTTP,
 		}},
-		{Name: "local", Listeners: []*ListenerSDConfig{{Ports: port.Set{{First: 1, Last: 1}}}, {Ports: port.Set{{First: 2, Last: 2}}}}},
+		{Name: "local", Scrape: &scrape, Listeners: []*ListenerSDConfig{
+			{Ports: port.Set{{First: 1, Last: 1}}}, {Ports: port.Set{{First: 2, Last: 2}}},
+		}},
 		{Name: "none"},
 	}
-	listeners := func(_ *job.Config, c *ListenerSDConfig, _ *slog.Logger) discovery.Discoverer {
-		return discovererFunc(func() *targetgroup.Group { return group("local:" + c.Ports[0].String()) })
+	listeners := func(e *Entry, _ *slog.Logger) discovery.Discoverer {
+		return discovererFunc(func() *targetgroup.Group { return group("local:" + e.Config.Ports[0].String()) })
 	}
 
 	reg := prometheus.NewPedanticRegistry()
@@ -155,8 +158,8 @@ func TestManagerUpdates(t *testing.T) {
 			{10 * time.Second, []*targetgroup.Group{{Source: "test"}}}, // gone
 			{10 * time.Second, []*targetgroup.Group{group("f")}},
 		}
-		m, err := New([]Job{{Name: "job", Listeners: []*ListenerSDConfig{{}}}, {Name: "none"}},
-			func(*job.Config, *ListenerSDConfig, *slog.Logger) discovery.Discoverer { return found }, promslog.NewNopLogger(), prometheus.NewRegistry())
+		m, err := New([]Job{{Name: "job", Scrape: &plainly.job, Listeners: []*ListenerSDConfig{{}}}, {Name: "none"}},
+			func(*Entry, *slog.Logger) discovery.Discoverer { return found }, promslog.NewNopLogger(), prometheus.NewRegistry())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,6 +191,76 @@ func TestManagerUpdates(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// scriptedConfig is a discovery that sends groups at their times.
+type scriptedConfig struct {
+	discovery.StaticConfig // for what is not of interest here
+	script                 scripted
+}
+
+func (c scriptedConfig) NewDiscoverer(discovery.DiscovererOptions) (discovery.Discoverer, error) {
+	return c.script, nil
+}
+
+// A listener that a job names is in no set beside what the job names: not in the first
+// one, although it is known to be an exporter, nor when a job names it later or no more.
+func TestManagerClaims(t *testing.T) {
+	tree := hosttest.New(t)
+	tree.Net(hosttest.InitNetNS, []hosttest.Socket{tcp("127.0.0.1:9100", 11), tcp("127.0.0.1:9200", 12)}, nil)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "node_exporter", Sockets: []uint64{11}})
+	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "my_exporter", Sockets: []uint64{12}})
+	synctest.Test(t, func(t *testing.T) {
+		var m *Manager
+		p, _ := newTestProber(t, tree.Root, func() []Claim { return m.Claims() })
+		connections := p.answerBy(t, serveMetrics)
+		c := defaultListenerSDConfig()
+		c.Interval = model.Duration(time.Hour)
+		run := func(script scripted, sets ...map[string][]string) {
+			t.Helper()
+			jobs := []Job{{Name: "local", Scrape: &plainly.job, Listeners: []*ListenerSDConfig{&c}}}
+			if script != nil {
+				jobs = append(jobs, Job{Name: "named", Scrape: &plainly.job, Configs: discovery.Configs{scriptedConfig{script: script}}})
+			}
+			var err error
+			if m, err = New(jobs, p.Discoverer, promslog.NewNopLogger(), prometheus.NewRegistry()); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- m.Run(ctx) }()
+			for _, want := range sets {
+				if diff := cmp.Diff(want, addresses(<-m.SyncCh())); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
+				}
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		const one, other = "127.0.0.1:9100", "127.0.0.1:9200"
+		// At the start, a job names one of them in a file. It is not asked.
+		run(scripted{{5 * time.Millisecond, []*targetgroup.Group{group(one)}}},
+			map[string][]string{"local": {other}, "named": {one}})
+		if n := connections.Load(); n != 1 {
+			t.Errorf("%d questions, want 1", n)
+		}
+		// After a reload nobody names it, after the next one a job does.
+		run(nil, map[string][]string{"local": {one, other}})
+		run(scripted{
+			{5 * time.Millisecond, []*targetgroup.Group{group(one)}},
+			{3 * time.Second, []*targetgroup.Group{group(one, other)}},
+			{3 * time.Second, []*targetgroup.Group{{Source: "test"}}},
+		},
+			map[string][]string{"local": {other}, "named": {one}},
+			map[string][]string{"local": nil, "named": {one, other}},
+			map[string][]string{"local": {one, other}, "named": nil})
+		// What names targets and takes its time delays no listener beyond the first set.
+		run(scripted{{10 * time.Second, []*targetgroup.Group{group(one)}}},
+			map[string][]string{"local": {one, other}, "named": nil},
+			map[string][]string{"local": {other}, "named": {one}})
 	})
 }
 
