@@ -120,7 +120,7 @@ func (r *Runtime) processEnded() {
 // alone.
 func (r *Runtime) claimed() []discovery.Claim {
 	if p := r.Pipeline(); p != nil {
-		return p.claims()
+		return p.discovery.Claims()
 	}
 	return nil
 }
