@@ -52,7 +52,8 @@ type Bridge struct {
 	health   *health
 	web      *web.Server // nil if switched off
 
-	next chan swap
+	next    chan swap
+	stopped chan struct{} // closed when no pipeline runs any more
 
 	reload sync.Mutex      // one reload at a time
 	loaded config.Checksum // of the configuration's files as the last load read them
@@ -69,7 +70,7 @@ func New(opts Options, logger *slog.Logger) (_ *Bridge, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bridge{opts: opts, logger: logger, runtime: runtime, loaded: cfg.LoadedChecksum(), next: make(chan swap)}
+	b := &Bridge{opts: opts, logger: logger, runtime: runtime, loaded: cfg.LoadedChecksum(), next: make(chan swap), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
@@ -165,6 +166,7 @@ type swap struct {
 
 // runPipelines runs the current pipeline, and after a reload the next one.
 func (b *Bridge) runPipelines(ctx context.Context) error {
+	defer close(b.stopped)
 	for {
 		running, cancel := context.WithCancel(ctx)
 		done := make(chan error, 1)
@@ -185,7 +187,8 @@ func (b *Bridge) runPipelines(ctx context.Context) error {
 }
 
 // Reload loads the configuration anew, builds what it asks for, and swaps it in. If
-// that fails, everything stays as it is.
+// that fails, the last configuration stays in force. It lacks the collectors whose settings
+// differ if it fails after they were opened: there is never a second one of a kind.
 func (b *Bridge) Reload() error {
 	b.reload.Lock()
 	defer b.reload.Unlock()
@@ -227,9 +230,10 @@ func (b *Bridge) tryReload() (document.List, error) {
 		<-next.done
 		b.loaded = cfg.LoadedChecksum()
 		return warnings, nil
-	case <-time.After(10 * time.Second):
-		return nil, errors.Join(errors.New("promscope is not running"), p.Close())
+	case <-b.stopped:
+	case <-time.After(10 * time.Second): // it does not run yet
 	}
+	return nil, errors.Join(errors.New("promscope is not running"), p.Close())
 }
 
 // ready tells whether promscope does its job, and each target was tried.

@@ -36,6 +36,7 @@ type schedule struct {
 	rules    []ruleSchedule
 	standing []time.Duration // intervals of standing rules; 0 for rules that need samples
 	total    time.Duration   // of the rules' costs
+	next     time.Time       // when the evaluator looks again, at the latest
 	// wake has room for one: a commit must not wait for an evaluation.
 	wake chan struct{}
 	now  func() time.Time
@@ -78,7 +79,10 @@ func newSchedule(standing []time.Duration) *schedule {
 func (s *schedule) commit(c store.Commit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	due := false
+	// The clock was set back after the scrape began: rules would stand still until that time.
+	if now := s.now().Round(0); c.Time.Sub(now) > setBackBy {
+		c.Time = now
+	}
 	for _, rule := range c.Rules {
 		r := &s.rules[rule]
 		if c.Time.After(r.at) {
@@ -90,12 +94,21 @@ func (s *schedule) commit(c store.Commit) {
 		r.pending = true
 		if c.Time.Sub(r.lastAt) >= c.Interval*9/10 {
 			r.ready = true
-			due = due || !r.running
 		}
+		s.awake(r)
 	}
-	if due {
-		s.awake()
+}
+
+// dueAt returns when the rule is due, which may be past; false if it waits for samples or is
+// being evaluated.
+func (r *ruleSchedule) dueAt() (at time.Time, due bool) {
+	if !r.pending || r.running {
+		return time.Time{}, false
 	}
+	if r.ready {
+		return r.retry, true
+	}
+	return maxTime(r.overdue, r.retry), true
 }
 
 // costShare bounds what evaluations take that are not at the pace of the scrapes: one part
@@ -109,7 +122,11 @@ func (s *schedule) pause(interval time.Duration) time.Duration {
 	return min(max(interval/4, costShare*s.total), interval*11/10)
 }
 
-func (s *schedule) awake() {
+// awake wakes the evaluator if the rule is due before it looks again.
+func (s *schedule) awake(r *ruleSchedule) {
+	if at, due := r.dueAt(); !due || !at.Before(s.next) {
+		return
+	}
 	select {
 	case s.wake <- struct{}{}:
 	default: // it is awake already
@@ -130,9 +147,7 @@ func (s *schedule) done(rule int, cost time.Duration, timedOut bool) {
 	} else {
 		r.backoff, r.retry = 0, time.Time{}
 	}
-	if r.pending {
-		s.awake()
-	}
+	s.awake(r)
 }
 
 // forget forgets when rules were evaluated, and at which timestamps.
@@ -161,14 +176,11 @@ func (s *schedule) take(idle time.Duration) (due []dueRule, wait time.Duration) 
 			}
 			r.pending, r.overdue = true, begin.Add(interval*11/10)
 		}
-		if !r.pending || r.running {
+		dueAt, pending := r.dueAt()
+		if !pending {
 			continue
 		}
-		left := r.overdue.Sub(now)
-		if r.ready {
-			left = 0
-		}
-		if left = max(left, r.retry.Sub(now)); left > 0 {
+		if left := dueAt.Sub(now); left > 0 {
 			wait = min(wait, left)
 			continue
 		}
@@ -186,6 +198,7 @@ func (s *schedule) take(idle time.Duration) (due []dueRule, wait time.Duration) 
 			wait = min(wait, s.standing[i]*11/10)
 		}
 	}
+	s.next = now.Add(wait)
 	return due, wait
 }
 
@@ -205,7 +218,6 @@ func (s *schedule) takeOver(old *schedule, same map[int]int) {
 		s.rules[j] = r
 		s.total += r.cost
 	}
-	s.awake()
 }
 
 func maxTime(a, b time.Time) time.Time {

@@ -26,38 +26,40 @@ type arrival struct {
 
 // evaluations plays scrapes against a schedule of two rules, and a standing one of
 // that interval if it is not 0, and returns the
-// timestamps, in seconds, at which each rule was evaluated. Between scrapes it
-// wakes up when the schedule says so, as the evaluator does. Each evaluation costs that.
-func evaluations(scrapes []arrival, standing, cost time.Duration, until float64) map[int][]float64 {
+// timestamps, in seconds, at which each rule was evaluated. It looks when the schedule
+// wakes it or says so, as the evaluator does. Each evaluation costs that.
+func evaluations(scrapes []arrival, standing, cost time.Duration, until float64) (got map[int][]float64, looks int) {
 	var c clock
 	s := newSchedule([]time.Duration{0, 0, standing})
 	s.now = func() time.Time { return c.t }
-	got := map[int][]float64{}
+	got = map[int][]float64{}
 	epoch := c.at(0)
-	take := func() time.Duration {
+	take := func() (next time.Time) {
+		looks++
 		due, wait := s.take(time.Hour)
 		for _, d := range due {
 			got[d.rule] = append(got[d.rule], d.at.Sub(epoch).Seconds())
 			s.done(d.rule, cost, false)
 		}
-		return wait
+		return c.t.Add(wait)
 	}
-	now := 0.0
-	wait := take()
+	next := take()
 	for _, sc := range append(scrapes, arrival{wall: until}) {
-		for now+wait.Seconds() < sc.wall {
-			now += wait.Seconds()
-			c.at(now)
-			wait = take()
+		for arrives := c.at(sc.wall); next.Before(arrives); {
+			c.t = next
+			next = take()
 		}
-		now = sc.wall
-		c.at(now)
+		c.at(sc.wall)
 		if sc.interval > 0 {
 			s.commit(store.Commit{Time: epoch.Add(time.Duration(sc.timestamp * float64(time.Second))), Interval: sc.interval, Rules: sc.rules})
 		}
-		wait = take()
+		select {
+		case <-s.wake:
+			next = take()
+		default:
+		}
 	}
-	return got
+	return got, looks
 }
 
 func TestSchedule(t *testing.T) {
@@ -134,10 +136,41 @@ func TestSchedule(t *testing.T) {
 		want:     map[int][]float64{2: {5.5, 9.5, 14.5, 19.5, 25.5, 31, 36.5, 42, 47.5, 53, 58.5}},
 	}} {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, evaluations(tt.scrapes, tt.standing, tt.cost, 60)); diff != "" {
+			got, _ := evaluations(tt.scrapes, tt.standing, tt.cost, 60)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("evaluations (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Many targets do not wake the evaluator one by one: for each evaluation it is woken once, by
+// the first samples that come after it, and looks again when the rule is due.
+func TestManyTargetsWakeSeldom(t *testing.T) {
+	var scrapes []arrival
+	for i := range 3000 {
+		at := 10 + float64(i)/300
+		scrapes = append(scrapes, arrival{at, at, time.Second, []int{0}})
+	}
+	got, looks := evaluations(scrapes, 0, 0, 30)
+	if n := len(got[0]); n < 39 || n > 41 || looks > 2*n+2 {
+		t.Errorf("%d evaluations in 10 s, for which the evaluator looked %d times", n, looks)
+	}
+}
+
+// Samples with a time from before the clock was set back are looked at now, and those that
+// follow, too.
+func TestSamplesOfTheFuture(t *testing.T) {
+	var c clock
+	s := newSchedule(make([]time.Duration, 1))
+	s.now = func() time.Time { return c.t }
+	for i, ahead := range []time.Duration{time.Hour, 0, 0} {
+		c.at(float64(i))
+		s.commit(store.Commit{Time: c.t.Add(ahead), Interval: time.Second, Rules: []int{0}})
+		if due, _ := s.take(time.Hour); len(due) != 1 || !due[0].at.Equal(c.t) {
+			t.Errorf("due at %s: %v", c.t, due)
+		}
+		s.done(0, 0, false)
 	}
 }
 

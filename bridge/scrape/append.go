@@ -36,19 +36,21 @@ type appender struct {
 	labels *exposition.Preselector // nil if relabelling may change labels
 	pids   pidTranslator
 	known  knownPIDs // in the scrape in progress
-	// observe, if not nil, is told of each series that is not in the cache: its labels
-	// as exposed, with the target's, and after relabelling, empty if that drops it.
-	observe func(exposed, before, after labels.Labels)
+	// observe, if not nil, is told of each series that is not in the cache: its labels with
+	// the target's, and after relabelling, empty if that drops it.
+	observe func(before, after labels.Labels)
+	learns  bool // which collectors the exposition names
 
 	schema int32 // the finest resolution of native histograms
 	lb     *labels.Builder
 	lset   labels.Labels
 
 	// Of the scrape in progress.
-	at       int64
-	counts   counts
-	witness  witness
-	limitErr error
+	at         int64
+	counts     counts
+	witness    witness
+	collectors map[string]bool // if it learns
+	failure    error
 }
 
 // counts are the samples of one scrape.
@@ -103,7 +105,8 @@ func (a *appender) takeOver(old *appender) {
 
 // begin begins a scrape with the timestamp at.
 func (a *appender) begin(at time.Time) {
-	a.at, a.counts, a.witness.said, a.limitErr = at.UnixMilli(), counts{}, Testimony{}, nil
+	a.at, a.counts, a.witness.said, a.failure = at.UnixMilli(), counts{}, Testimony{}, nil
+	a.collectors = nil
 	clear(a.known)
 	a.cache.begin()
 }
@@ -116,7 +119,7 @@ func (a *appender) exposition(ctx context.Context, r *exposition.Reader) error {
 		a.skip(r.Skipped() - before)
 		before = r.Skipped()
 		if errors.Is(err, io.EOF) {
-			return a.limitErr
+			return a.failure
 		}
 		if err != nil {
 			return err
@@ -137,13 +140,13 @@ func (a *appender) skip(n int) {
 // limit notes when there are too many samples. The exposition is read on, to
 // tell how many it has.
 func (a *appender) limit() {
-	if l := int(a.job.SampleLimit); l > 0 && a.counts.relabelled > l && a.limitErr == nil {
-		a.limitErr = request.NewError("sample_limit", fmt.Errorf("sample_limit of %d exceeded", l))
+	if l := int(a.job.SampleLimit); l > 0 && a.counts.relabelled > l && a.failure == nil {
+		a.failure = request.NewError("sample_limit", fmt.Errorf("sample_limit of %d exceeded", l))
 	}
 }
 
-// over tells whether the scrape has failed by a limit.
-func (a *appender) over() bool { return a.limitErr != nil }
+// failed tells whether the scrape has failed by a limit, or by a sample that is none.
+func (a *appender) failed() bool { return a.failure != nil }
 
 // piece appends what a parser finds in a piece of an exposition.
 func (a *appender) piece(ctx context.Context, r *exposition.Reader, p textparse.Parser) error {
@@ -156,6 +159,9 @@ func (a *appender) piece(ctx context.Context, r *exposition.Reader, p textparse.
 func (a *appender) appendSample(ctx context.Context, r *exposition.Reader, p textparse.Parser, exposed []byte, ts *int64, v float64, h *histogram.FloatHistogram) error {
 	a.counts.exposed++
 	a.witness.hear(p, exposed, v, &a.lset)
+	if a.learns {
+		a.hearCollector(p, exposed)
+	}
 	e := a.cache.get(exposed)
 	known := e != nil
 	if !known {
@@ -200,7 +206,7 @@ func (a *appender) sample(e *entry, known bool, ts *int64, v float64, h *histogr
 	}
 	a.counts.relabelled++
 	a.limit()
-	if e.outcome == unselected || a.over() {
+	if e.outcome == unselected || a.failed() {
 		return
 	}
 
@@ -216,7 +222,13 @@ func (a *appender) sample(e *entry, known bool, ts *int64, v float64, h *histogr
 	if h == nil {
 		a.batch.Append(e.series, t, v)
 	} else {
-		if a.reduce(h); a.over() {
+		if a.reduce(h); a.failed() {
+			return
+		}
+		// To compare histograms panics where they are none, and rules and the store compare them.
+		if err := h.Validate(); err != nil {
+			name := e.series.Labels().Get(model.MetricNameLabel)
+			a.failure = request.NewError("parse", fmt.Errorf("native histogram %s: %w", name, err))
 			return
 		}
 		a.batch.AppendHistogram(e.series, t, h)
@@ -274,7 +286,7 @@ func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.
 		l = a.lb.Labels()
 	}
 	if a.observe != nil {
-		a.observe(exposed, before, l)
+		a.observe(before, l)
 	}
 	return l, pids
 }
@@ -379,7 +391,7 @@ func (a *appender) reduce(h *histogram.FloatHistogram) {
 		err = h.ReduceResolution(h.Schema - 1)
 	}
 	if err != nil {
-		a.limitErr = request.NewError("histogram_limit", err)
+		a.failure = request.NewError("histogram_limit", err)
 	}
 }
 

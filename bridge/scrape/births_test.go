@@ -15,23 +15,26 @@ import (
 	"github.com/promscope/promscope/bridge/scrape"
 )
 
-// A counter and a histogram of this process that are created between two gatherings have
-// a sample of zero from then, so that rules see what was counted since.
+// A counter, a histogram and a summary of this process that are created between two
+// gatherings have a sample of zero from then, so that rules see what was counted since.
 func TestBirths(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		reg := prometheus.NewRegistry()
 		errors := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "promscope_errors_total", Help: "E."}, []string{"code"})
 		seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "promscope_seconds", Help: "S.", Buckets: []float64{1, 5}}, []string{"code"})
 		level := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "promscope_level", Help: "L."}, []string{"code"})
-		reg.MustRegister(errors, seconds, level)
+		trips := prometheus.NewSummaryVec(prometheus.SummaryOpts{Name: "promscope_trips", Help: "T."}, []string{"code"})
+		reg.MustRegister(errors, seconds, level, trips)
 		r := start(t, n, nil, scrape.Options{InProcess: []scrape.InProcess{{
 			Name: "mine", Gatherer: reg, Interval: time.Second, Labels: labels.FromStrings("zone", "z"),
-		}}}, `promscope_errors_total`, `promscope_seconds`, `promscope_seconds_bucket`, `promscope_level`)
+		}}}, `promscope_errors_total`, `promscope_seconds`, `promscope_seconds_bucket`, `promscope_level`,
+			`promscope_trips_count`, `promscope_trips_sum`)
 		time.Sleep(3500 * time.Millisecond)
 		created := time.Now()
 		errors.WithLabelValues("500").Add(50)
 		level.WithLabelValues("500").Set(50)
 		seconds.WithLabelValues("500").Observe(3)
+		trips.WithLabelValues("500").Observe(3)
 		time.Sleep(2 * time.Second)
 
 		got := map[string][]string{}
@@ -62,6 +65,8 @@ func TestBirths(t *testing.T) {
 			"promscope_seconds_bucket1.0":  append([]string{"0s: 0"}, at("0")...),
 			"promscope_seconds_bucket5.0":  append([]string{"0s: 0"}, at("1")...),
 			"promscope_seconds_bucket+Inf": append([]string{"0s: 0"}, at("1")...),
+			"promscope_trips_count":        append([]string{"0s: 0"}, at("1")...),
+			"promscope_trips_sum":          append([]string{"0s: 0"}, at("3")...),
 			"promscope_level":              at("50"),
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -3,12 +3,11 @@ package scrape
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"time"
-
-	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape/request"
@@ -34,18 +33,11 @@ func (l *loop) collect(ctx context.Context, at time.Time) (res result) {
 		}
 		l.again(&res)
 	}
-	var seen []labels.Labels
-	if n != nil {
-		l.app.observe = func(exposed, _, _ labels.Labels) {
-			if isCollector([]byte(exposed.Get(model.MetricNameLabel))) {
-				seen = append(seen, exposed)
-			}
-		}
-		defer func() { l.app.observe = nil }()
-	}
+	l.app.learns = n.learns(at)
+	defer func() { l.app.learns = false }()
 	res.err = l.fetch(ctx, nil, &res)
 	if n != nil && res.err == nil {
-		n.full(at, l.app.taken(), collectorsIn(seen), &res)
+		n.full(at, l.app.taken(), slices.Sorted(maps.Keys(l.app.collectors)), &res)
 	}
 	return res
 }
@@ -63,9 +55,9 @@ func (l *loop) fetchOnce(ctx context.Context, query url.Values, res *result) (er
 	defer release()
 	res.mediaType = a.mediaType
 	options := exposition.Options{Parser: l.target.Job.ParserOptions(), WantName: l.want, Labels: l.app.labels, Take: l.app.take}
-	if l.app.observe != nil && l.want != nil {
+	if l.app.learns {
 		options.WantName = func(name []byte) bool { return l.want(name) || isCollector(name) }
-		options.Labels = nil
+		options.Labels, options.Take = nil, nil
 	}
 	r.Reset(a.body, a.mediaType, options)
 	defer func() {
@@ -75,6 +67,7 @@ func (l *loop) fetchOnce(ctx context.Context, query url.Values, res *result) (er
 			err = request.NewError("panic", fmt.Errorf("parsing panicked: %v", p))
 		}
 		res.bytes, res.counts = r.Size(), l.app.counts
+		l.read(r)
 	}()
 	if err := l.app.exposition(ctx, r); err != nil {
 		return err

@@ -61,7 +61,10 @@ type gatherer struct {
 	g       prometheus.Gatherer
 	pending chan gathered // of a Gather that goes on; nil if none does
 	since   time.Time     // when the last Gather began, whose samples are in the store
-	buf     bytes.Buffer
+	// seen has what that Gather saw of metrics that were created after it began, by the time of
+	// their creation in ns since 1970.
+	seen map[int64]bool
+	buf  bytes.Buffer
 }
 
 type gathered struct {
@@ -122,10 +125,7 @@ func gather(g prometheus.Gatherer) (families []*dto.MetricFamily, err error) {
 }
 
 func (g *gatherer) expose(got gathered) (answer, error) {
-	for _, mf := range got.families {
-		mf.Metric = withBirths(mf.Metric, g.since, got.began)
-	}
-	g.since = got.began
+	g.addBirths(got)
 	g.buf.Reset()
 	enc := expfmt.NewEncoder(&g.buf, expfmt.NewFormat(expfmt.TypeProtoDelim))
 	for _, mf := range got.families {
@@ -143,18 +143,40 @@ func (g *gatherer) expose(got gathered) (answer, error) {
 	return answer{body: &g.buf, mediaType: exposition.MediaProto, close: func() {}, partial: err}, nil
 }
 
-// withBirths puts a sample of zero before each counter and each histogram that was
-// created since then, with the time of its creation. Without that sample rate would not
-// see what was counted before the first gathering. Prometheus does the same with created
-// timestamps, where it is told to. The sample that follows has the time of the gathering,
-// at: of two samples without a time in one exposition the second would not count.
-func withBirths(metrics []*dto.Metric, since, at time.Time) []*dto.Metric {
-	if !slices.ContainsFunc(metrics, func(m *dto.Metric) bool { return bornSince(m, since) }) {
+// addBirths puts a sample of zero before each counter, histogram and summary that was
+// created since the last gathering, with the time of its creation. Without that sample rate
+// would not see what was counted before the first gathering. Prometheus does the same with
+// created timestamps, where it is told to. The sample that follows has the time of the
+// gathering: of two samples without a time in one exposition the second would not count.
+func (g *gatherer) addBirths(got gathered) {
+	seen := map[int64]bool{}
+	born := func(m *dto.Metric) bool {
+		if createdOf(m) == nil {
+			return false
+		}
+		created := createdOf(m).AsTime()
+		if created.After(got.began) {
+			seen[created.UnixNano()] = true
+		}
+		// One of the future was created before the clock was set back. It is not born again
+		// when that time comes.
+		return !created.Before(g.since) && !created.After(got.ended) && !g.seen[created.UnixNano()]
+	}
+	for _, mf := range got.families {
+		mf.Metric = withBirths(mf.Metric, born, got.began)
+	}
+	g.since, g.seen = got.began, seen
+}
+
+// withBirths returns the metrics of a gathering at that time, with a sample of zero before
+// each of those that are born.
+func withBirths(metrics []*dto.Metric, born func(*dto.Metric) bool, at time.Time) []*dto.Metric {
+	if !slices.ContainsFunc(metrics, born) {
 		return metrics // as nearly always
 	}
 	all := make([]*dto.Metric, 0, 2*len(metrics))
 	for _, m := range metrics {
-		if bornSince(m, since) {
+		if born(m) {
 			all = append(all, birth(m))
 			m.TimestampMs = proto.Int64(at.UnixMilli())
 		}
@@ -163,28 +185,30 @@ func withBirths(metrics []*dto.Metric, since, at time.Time) []*dto.Metric {
 	return all
 }
 
-func bornSince(m *dto.Metric, since time.Time) bool {
-	created := createdOf(m)
-	return created != nil && !created.AsTime().Before(since)
-}
-
 func createdOf(m *dto.Metric) *timestamppb.Timestamp {
-	if m.Counter != nil {
+	switch {
+	case m.Counter != nil:
 		return m.Counter.CreatedTimestamp
+	case m.Summary != nil:
+		return m.Summary.CreatedTimestamp
+	default:
+		return m.GetHistogram().GetCreatedTimestamp()
 	}
-	return m.GetHistogram().GetCreatedTimestamp()
 }
 
 // birth returns the metric as it was when it was created.
 func birth(m *dto.Metric) *dto.Metric {
 	zero := &dto.Metric{Label: m.Label, TimestampMs: proto.Int64(createdOf(m).AsTime().UnixMilli())}
-	if m.Counter != nil {
+	switch {
+	case m.Counter != nil:
 		zero.Counter = &dto.Counter{Value: proto.Float64(0)}
-		return zero
-	}
-	zero.Histogram = &dto.Histogram{SampleCount: proto.Uint64(0), SampleSum: proto.Float64(0)}
-	for _, b := range m.Histogram.Bucket {
-		zero.Histogram.Bucket = append(zero.Histogram.Bucket, &dto.Bucket{UpperBound: b.UpperBound, CumulativeCount: proto.Uint64(0)})
+	case m.Summary != nil: // its quantiles had no value yet
+		zero.Summary = &dto.Summary{SampleCount: proto.Uint64(0), SampleSum: proto.Float64(0)}
+	default:
+		zero.Histogram = &dto.Histogram{SampleCount: proto.Uint64(0), SampleSum: proto.Float64(0)}
+		for _, b := range m.Histogram.Bucket {
+			zero.Histogram.Bucket = append(zero.Histogram.Bucket, &dto.Bucket{UpperBound: b.UpperBound, CumulativeCount: proto.Uint64(0)})
+		}
 	}
 	return zero
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,58 +97,41 @@ func newLoop(t *job.Target, s scraper, quoter *request.Quoter, sh *shared) *loop
 // run scrapes until ctx is done. If parent is not, the target alone is gone,
 // and its series go stale.
 func (l *loop) run(ctx, parent context.Context) {
-	defer l.scraper.close()
-	defer l.account(TargetStatus{})
-	defer func() { l.left = l.Status() }()
 	l.start()
+	l.scrapeOnTime(ctx)
+	if l.left = l.Status(); parent.Err() == nil {
+		l.end(time.Now())
+	}
+	l.account(func(s *TargetStatus) { *s = TargetStatus{} })
+	l.scraper.close()
+}
 
-	early, first := l.firstScrapes(time.Now())
-	if late := time.Since(l.next); late < l.target.Interval {
-		early, first = time.Time{}, l.next
-		if late > 0 {
-			// It was due while the configuration was loaded.
-			if l.scrape(ctx, first); ctx.Err() != nil {
-				return
-			}
-			first = first.Add(l.target.Interval)
-		}
-	}
-	l.next = first
-	if !early.IsZero() {
-		if !sleepUntil(ctx, early) {
-			return
-		}
-		at := time.Now().Round(0)
-		l.scrape(ctx, at)
-		if !sleepUntil(ctx, first) {
-			l.endUnless(parent, at)
-			return
-		}
-	} else if !sleepUntil(ctx, first) {
-		return
-	}
-	ticker := time.NewTicker(l.target.Interval)
-	defer ticker.Stop()
+// scrapeOnTime scrapes when it is due, until ctx is done.
+func (l *loop) scrapeOnTime(ctx context.Context) {
 	// Round strips the monotonic clock: what is counted are wall times.
-	due := time.Now().Round(0)
+	now := time.Now().Round(0)
+	regular := l.grid(l.target.Interval)
+	due := l.first(now)
+	timer := time.NewTimer(due.Sub(now))
+	defer timer.Stop()
 	for {
-		at := time.Now().Round(0)
-		for at.Sub(due) >= l.target.Interval {
-			due = due.Add(l.target.Interval)
+		l.next = due
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
 		}
-		if late := at.Sub(due); late >= 0 && late <= min(tolerance, l.target.Interval/100) {
+		now = time.Now().Round(0)
+		at := now
+		if now.Sub(due).Abs() <= min(tolerance, l.target.Interval/100) {
 			at = due
 		}
 		l.next = at
-		l.scrape(ctx, at)
-		if ctx.Err() == nil {
-			l.next = due.Add(l.target.Interval)
-		}
-		select {
-		case <-ctx.Done():
-			l.endUnless(parent, at)
+		// The time until the next one is counted from here: the clock may be set during this one.
+		due = regular.from(at.Add(l.target.Interval / 4))
+		timer.Reset(due.Sub(now))
+		if l.scrape(ctx, at); ctx.Err() != nil {
 			return
-		case <-ticker.C:
 		}
 	}
 }
@@ -156,65 +140,70 @@ func (l *loop) run(ctx, parent context.Context) {
 // just started a program looks for it now.
 const soon = time.Second
 
-// firstScrapes returns when the regular scrapes begin, at the target's offset in the
-// interval. If that is not soon, it also returns when to scrape once before. The two
-// are at least a quarter of the interval apart, for the sake of rates. Targets inside of
-// this process are scraped together, at whole intervals: that spares an idle machine
-// wake-ups, and no exporter has to be spared.
-func (l *loop) firstScrapes(now time.Time) (early, first time.Time) {
+// first returns when the first scrape is due: when the loop before this one would have done
+// it, at once if that is past, or else soon. The regular ones begin a quarter of the interval
+// after it at the earliest, for the sake of rates.
+func (l *loop) first(now time.Time) time.Time {
 	interval := l.target.Interval
-	if l.target.URL == nil && interval <= soon {
-		return time.Time{}, now.Truncate(interval).Add(interval)
+	// It lies elsewhere if there was none, or if the clock was set.
+	if left := l.next.Sub(now); left > -interval && left <= interval+interval/4 {
+		return l.next
 	}
-	first = now.Add(offset(l.key, interval, now))
-	if interval <= soon {
-		return time.Time{}, first
-	}
-	early = now.Add(offset(l.key, soon, now))
-	if first.Sub(early) < interval/4 {
-		first = first.Add(interval)
-	}
-	return early, first
+	return l.grid(min(interval, soon)).from(now)
 }
 
-// sleepUntil returns false if ctx is done before.
-func sleepUntil(ctx context.Context, t time.Time) bool {
-	timer := time.NewTimer(time.Until(t))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+// grid are times that are an interval apart.
+type grid struct {
+	interval time.Duration
+	offset   time.Duration // into the interval
 }
 
-// endUnless marks all series of the target stale, unless all scraping ends. The
-// last scrape was at that time.
-func (l *loop) endUnless(parent context.Context, at time.Time) {
-	if parent.Err() == nil {
-		// Not in the millisecond of the last sample, which the marker would
-		// clash with.
-		l.end(at.Add(max(time.Since(at), time.Millisecond)))
+// grid returns when to scrape the target at that interval. Scrapes of different targets are
+// spread over the interval by hash, and those of one target stay at the same offset through
+// restarts. Targets inside of this process are scraped together, at whole intervals: that
+// spares an idle machine wake-ups, and no exporter has to be spared.
+func (l *loop) grid(interval time.Duration) grid {
+	if l.target.URL == nil {
+		return grid{interval: interval}
 	}
+	h := fnv.New64a()
+	h.Write([]byte(l.key))
+	return grid{interval, time.Duration(mix(h.Sum64()) % uint64(interval))}
 }
+
+// from returns the first of the times that is not before t.
+func (g grid) from(t time.Time) time.Time {
+	into := (time.Duration(t.UnixNano()) - g.offset) % g.interval
+	return t.Add((g.interval - into) % g.interval)
+}
+
+// mix spreads what FNV leaves in the low bits of similar keys.
+func mix(h uint64) uint64 {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], h*0x9e3779b97f4a7c15)
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// setBackBy is by how much the clock may be set back without a word, as for rules.
+const setBackBy = 2 * time.Second
 
 // scrape does one scrape with the timestamp at, and commits what came of it.
 func (l *loop) scrape(ctx context.Context, at time.Time) {
 	l.app.begin(at)
 	start := time.Now()
 	res := l.collect(ctx, at)
-	if ctx.Err() != nil {
-		// Not the target's failure: scraping ends.
+	if ctx.Err() != nil || time.Until(at) > setBackBy {
+		// Not the target's failure: scraping ends, or the clock was set back. Samples of the
+		// future would hold up those that follow, until that time comes again.
 		l.app.batch.Reset()
 		return
 	}
 	var partial *partialError
 	if res.err == nil || errors.As(res.err, &partial) {
-		l.app.cache.succeed(l.app.stale)
+		l.app.cache.succeed(l.stale)
 	} else {
 		l.app.batch.Reset()
-		l.app.cache.fail(l.app.stale)
+		l.app.cache.fail(l.stale)
 	}
 	res.duration = time.Since(start)
 	l.synthetic.append(l.app.batch, l.target.Job, l.target, l.app.at, &res)
@@ -225,6 +214,14 @@ func (l *loop) scrape(ctx context.Context, at time.Time) {
 	l.app.batch.Commit(at, l.commitInterval())
 	if res.err == nil {
 		l.narrow.learn(ctx, l.namesOf)
+	}
+}
+
+// stale marks a series as gone, unless each scrape has a sample of it about itself. The loop
+// before this one may have left such a series.
+func (l *loop) stale(s *store.Series) {
+	if !slices.Contains(l.synthetic.series[:], s) {
+		l.app.stale(s)
 	}
 }
 
@@ -244,8 +241,14 @@ func (l *loop) commitInterval() time.Duration {
 	return min(l.target.Interval, soon)
 }
 
-// end marks all series of the target stale.
-func (l *loop) end(at time.Time) {
+// end marks all series of the target stale, whose loop has ended.
+func (l *loop) end(now time.Time) {
+	// Not in the millisecond of the last sample, which the marker would clash with.
+	at := l.left.LastScrape.Add(time.Millisecond)
+	now = now.Round(0)
+	if ahead := at.Sub(now); ahead < 0 || ahead > setBackBy {
+		at = now
+	}
 	l.app.begin(at)
 	l.app.cache.fail(l.app.stale)
 	for _, s := range l.synthetic.liveSeries() {
@@ -264,22 +267,4 @@ func (l *loop) forcedError() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.forced
-}
-
-// offset is the time until the target's next scrape. Scrapes of different
-// targets are spread over the interval by hash, and those of one target stay
-// at the same offset through restarts.
-func offset(key string, interval time.Duration, now time.Time) time.Duration {
-	h := fnv.New64a()
-	h.Write([]byte(key))
-	at := time.Duration(mix(h.Sum64()) % uint64(interval))
-	into := time.Duration(now.UnixNano() % int64(interval))
-	return (at - into + interval) % interval
-}
-
-// mix spreads what FNV leaves in the low bits of similar keys.
-func mix(h uint64) uint64 {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], h*0x9e3779b97f4a7c15)
-	return binary.BigEndian.Uint64(b[:])
 }

@@ -71,7 +71,7 @@ func newNarrower(t *job.Target, sel *store.Selection, parsesAll string) *narrowe
 
 // learns tells whether the next full exposition is one to learn from.
 func (n *narrower) learns(now time.Time) bool {
-	return !n.impossible && (n.exporter.missing != "" || !now.Before(n.learnAt))
+	return n != nil && !n.impossible && (n.exporter.missing != "" || !now.Before(n.learnAt))
 }
 
 // giveUp asks for all until it is time to learn again.

@@ -1,17 +1,18 @@
 package scrape
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
 
 	"github.com/promscope/promscope/bridge/exposition"
 )
@@ -59,6 +60,7 @@ func (l *loop) namesOf(ctx context.Context, query url.Values) (names map[string]
 		if p := recover(); p != nil {
 			err = fmt.Errorf("parsing panicked: %v", p)
 		}
+		l.read(r)
 	}()
 	r.Reset(a.body, a.mediaType, exposition.Options{Parser: l.target.Job.ParserOptions(), WantName: l.want})
 	names = make(map[string]bool)
@@ -82,17 +84,24 @@ func (l *loop) namesOf(ctx context.Context, query url.Values) (names map[string]
 	}
 }
 
-// isCollector tells whether series of the metric name collectors.
-func isCollector(name []byte) bool { return strings.HasSuffix(string(name), "_collector_success") }
+// collectorSeries is how the names of the series end that name collectors.
+const collectorSeries = "_collector_success"
 
-// collectorsIn sorts out which collectors an exposition named.
-func collectorsIn(seen []labels.Labels) []string {
-	var names []string
-	for _, l := range seen {
-		if c := l.Get("collector"); c != "" {
-			names = append(names, c)
-		}
+// isCollector tells whether series of the metric name collectors.
+func isCollector(name []byte) bool { return bytes.HasSuffix(name, []byte(collectorSeries)) }
+
+// hearCollector notes the collector that a series names, if it is one that does.
+func (a *appender) hearCollector(p textparse.Parser, exposed []byte) {
+	if !bytes.Contains(exposed, []byte(collectorSeries)) {
+		return
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	p.Labels(&a.lset)
+	name := a.lset.Get("collector")
+	if name == "" || !isCollector([]byte(a.lset.Get(model.MetricNameLabel))) {
+		return
+	}
+	if a.collectors == nil {
+		a.collectors = map[string]bool{}
+	}
+	a.collectors[strings.Clone(name)] = true
 }

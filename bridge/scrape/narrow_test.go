@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -194,6 +195,57 @@ func TestNarrowIsGivenUp(t *testing.T) {
 	}
 }
 
+// All that is read of expositions is counted, also while the narrower learns and where it
+// asks for all again.
+func TestNarrowCountsBytes(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		c := &collectors{requests: map[string]int{}, metrics: map[string][]string{"cpu": {"x_cpu"}, "disk": {"x_disk"}}}
+		written := 0
+		addr := n.serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			answer := httptest.NewRecorder()
+			c.ServeHTTP(answer, req)
+			written += answer.Body.Len()
+			w.Header().Set("Content-Type", text)
+			_, _ = answer.Body.WriteTo(w)
+		}))
+		j := jobNamed("j")
+		j.Narrow = true
+		r := start(t, n, []*job.Config{j}, scrape.Options{}, `x_cpu`)
+		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+		time.Sleep(time.Second)
+		c.change(func() { c.metrics["cpu"] = nil })
+		time.Sleep(time.Second)
+		r.stop()
+		if got := sumOf(t, r, "promscope_scrape_body_bytes_total"); got != float64(written) {
+			t.Errorf("%v bytes, but the exporter wrote %d", got, written)
+		}
+	})
+}
+
+// An exporter that refuses once, as one does that is busy, is asked for less again when it is
+// time to learn.
+func TestNarrowIsTriedAgain(t *testing.T) {
+	for _, selectors := range [][]string{{`x_cpu`}, {`x_cpu`, `x_scrape_collector_success`}} {
+		bubble(t, func(t *testing.T, n *network) {
+			c := &collectors{}
+			r, _ := startNarrow(t, n, c, selectors...)
+			want := scrape.Narrowed{
+				Query:         "collect%5B%5D=cpu",
+				SamplesBefore: 55, BytesBefore: 962, SamplesAfter: 12, BytesAfter: 212,
+			}
+			r.eventuallyNarrowed(want)
+			c.change(func() { c.refuses = true })
+			time.Sleep(time.Second)
+			if got := r.Targets()[0].Narrowed; got.Query != "" || !strings.Contains(got.Reason, "refuses") {
+				t.Errorf("refused: %+v", got)
+			}
+			c.change(func() { c.refuses = false })
+			time.Sleep(10 * time.Minute)
+			r.eventuallyNarrowed(want)
+		})
+	}
+}
+
 func TestNarrowNeedsNames(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		j := jobNamed("j")
@@ -218,7 +270,7 @@ func sumOf(t *testing.T, r *rig, metric string) (sum float64) {
 	for _, mf := range families {
 		for _, m := range mf.GetMetric() {
 			if mf.GetName() == metric {
-				sum += m.GetGauge().GetValue()
+				sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
 			}
 		}
 	}

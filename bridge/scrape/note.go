@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/promscope/promscope/bridge/exposition"
 )
 
 // Status returns what is known of the target.
@@ -26,28 +28,33 @@ func (l *loop) note(at time.Time, res *result) {
 	job, m := l.target.Job.JobName, l.shared.metrics
 	m.scrapes.WithLabelValues(job).Inc()
 	m.duration.WithLabelValues(job).Observe(res.duration.Seconds())
-	m.bytes.WithLabelValues(job).Add(float64(res.bytes))
-
-	s := l.Status()
-	before := s.Health
-	s.LastScrape, s.LastDuration = at, res.duration
-	s.SubjectNote = l.scraper.note()
-	if res.err == nil {
-		s.Health, s.LastError = HealthUp, ""
-		s.Samples, s.Kept, s.Bytes, s.Format = res.exposed, res.kept, res.bytes, res.mediaType
-	} else {
-		s.Health, s.LastError = HealthDown, l.quoter.Error(res.err)
-		m.failures.WithLabelValues(job, reasonOf(res.err)).Inc()
-	}
-	if l.narrow != nil {
-		n := l.narrow.status
-		s.Narrowed = &n
-	}
+	before := l.Status().Health
+	s := l.account(func(s *TargetStatus) {
+		s.LastScrape, s.LastDuration = at, res.duration
+		s.SubjectNote = l.scraper.note()
+		if res.err == nil {
+			s.Health, s.LastError = HealthUp, ""
+			s.Samples, s.Kept, s.Bytes, s.Format = res.exposed, res.kept, res.bytes, res.mediaType
+		} else {
+			s.Health, s.LastError = HealthDown, l.quoter.Error(res.err)
+			m.failures.WithLabelValues(job, reasonOf(res.err)).Inc()
+		}
+		if l.narrow != nil {
+			n := l.narrow.status
+			s.Narrowed = &n
+		}
+		if s.Health != before {
+			s.Since = at
+		}
+	})
 	if s.Health != before {
-		s.Since = at
 		l.log(before, &s)
 	}
-	l.account(s)
+}
+
+// read counts what was read of an exposition.
+func (l *loop) read(r *exposition.Reader) {
+	l.shared.metrics.bytes.WithLabelValues(l.target.Job.JobName).Add(float64(r.Size()))
 }
 
 func (l *loop) log(before Health, s *TargetStatus) {
@@ -62,11 +69,13 @@ func (l *loop) log(before Health, s *TargetStatus) {
 	}
 }
 
-// account replaces the status, and moves the job's gauges by the difference.
-// A status without health takes the target out of them.
-func (l *loop) account(s TargetStatus) {
+// account changes the status, moves the job's gauges by the difference, and returns the
+// status as it is now. One without health takes the target out of the gauges.
+func (l *loop) account(change func(s *TargetStatus)) TargetStatus {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	before, s := l.status, &l.status
+	change(s)
 	job, m := l.target.Job.JobName, l.shared.metrics
 	if l.counted != "" {
 		m.targets.WithLabelValues(job, string(l.counted)).Dec()
@@ -74,10 +83,10 @@ func (l *loop) account(s TargetStatus) {
 	if s.Health != "" {
 		m.targets.WithLabelValues(job, string(s.Health)).Inc()
 	}
-	m.exposed.WithLabelValues(job).Add(float64(s.Samples - l.status.Samples))
-	m.kept.WithLabelValues(job).Add(float64(s.Kept - l.status.Kept))
-	m.narrow(job, l.status.Narrowed, -1)
+	m.exposed.WithLabelValues(job).Add(float64(s.Samples - before.Samples))
+	m.kept.WithLabelValues(job).Add(float64(s.Kept - before.Kept))
+	m.narrow(job, before.Narrowed, -1)
 	m.narrow(job, s.Narrowed, +1)
 	l.counted = s.Health
-	l.status = s
+	return *s
 }

@@ -89,7 +89,7 @@ func parseWhole(ctx context.Context, app *appender, r *exposition.Reader, b []by
 	if err != nil {
 		return err
 	}
-	return cmp.Or(app.piece(ctx, r, p), app.limitErr)
+	return cmp.Or(app.piece(ctx, r, p), app.failure)
 }
 
 func storeDump(t testing.TB, st *store.Store) (got []string) {

@@ -45,7 +45,7 @@ func NewReplay(config *job.Config, public labels.Labels, origin []string, st *st
 	r := &Replay{interval: time.Duration(config.ScrapeInterval)}
 	r.app = newAppender(&job.Target{Job: &own, Public: public}, &shared{store: st, sel: st.Selection()})
 	r.app.retarget(public, public.MatchLabels(true, origin...))
-	r.app.observe = func(_, before, after labels.Labels) {
+	r.app.observe = func(before, after labels.Labels) {
 		r.series = append(r.series, ReplayedSeries{Before: before, After: after})
 	}
 	return r

@@ -1,6 +1,7 @@
 package scrape_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,10 +9,13 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/config"
+	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/relabel"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/promscope/promscope/bridge/exposition"
 	"github.com/promscope/promscope/bridge/scrape"
@@ -190,4 +194,48 @@ func TestReportSeries(t *testing.T) {
 			name("body_size_bytes"):                "26",
 		})
 	})
+}
+
+// Native histograms that are none fail their scrape, as in Prometheus, and nothing else.
+func TestBadHistograms(t *testing.T) {
+	span := []*dto.BucketSpan{{Offset: proto.Int32(5), Length: proto.Uint32(1)}}
+	for name, test := range map[string]struct {
+		bad *dto.Histogram
+		err string
+	}{
+		"custom buckets without bounds": {
+			&dto.Histogram{SampleCountFloat: proto.Float64(1), Schema: proto.Int32(-53), PositiveSpan: span, PositiveCount: []float64{1}},
+			"native histogram a: custom buckets: only 0 custom bounds defined",
+		},
+		"a schema that there is not": {
+			&dto.Histogram{SampleCount: proto.Uint64(1), Schema: proto.Int32(60), PositiveSpan: span, PositiveDelta: []int64{1}},
+			"native histogram a: histogram has an invalid schema",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, n *network) {
+				threshold := 0.0 // another one in the second scrape: then the buckets are compared
+				addr := n.exporter("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited", func() string {
+					test.bad.ZeroThreshold = proto.Float64(threshold)
+					threshold = 0.001
+					var b bytes.Buffer
+					enc := expfmt.NewEncoder(&b, expfmt.NewFormat(expfmt.TypeProtoDelim))
+					if err := enc.Encode(&dto.MetricFamily{Name: proto.String("a"), Type: dto.MetricType_HISTOGRAM.Enum(), Metric: []*dto.Metric{{Histogram: test.bad}}}); err != nil {
+						t.Error(err)
+					}
+					return b.String()
+				})
+				j := jobNamed("j")
+				j.ScrapeNativeHistograms = true
+				r := start(t, n, []*job.Config{j}, scrape.Options{}, `a`, `up`)
+				r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+				time.Sleep(time.Second)
+				r.eventually(`up`, map[string]string{fmt.Sprintf(`{__name__="up", instance="%s", job="j"}`, addr): "0"})
+				r.eventually(`a`, map[string]string{})
+				if s := r.Targets()[0]; !strings.HasPrefix(s.LastError, test.err) {
+					t.Errorf("error %q", s.LastError)
+				}
+			})
+		})
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // leftLoops are the loops of managers that have ended, by targetID.
@@ -22,10 +24,10 @@ func targetID(l *loop) string {
 }
 
 // TakeOver makes the manager go on with the targets of another one that has ended, and
-// that has the same store: those of the same job, URL and labels. They are scraped when
-// they are due, and a scrape that was broken off is made up for. If the job's
-// settings are the same, the target's series go on too. The series of targets that are
-// gone go stale after leftGrace. It is called at most once, before Run.
+// that has the same store: those of the same job and labels. If they are asked as before,
+// they are scraped when they are due, and a scrape that was broken off is made up for. If
+// the job's settings are the same, the target's series go on too. The series of targets that
+// are gone go stale after leftGrace. It is called at most once, before Run.
 func (m *Manager) TakeOver(old *Manager) {
 	// Those that the old one had not come to yet keep their time: managers may follow each other
 	// faster than that.
@@ -62,9 +64,19 @@ func (m *Manager) endLeft(now time.Time) time.Duration {
 	return next
 }
 
-// claim returns the loop whose place another one takes, nil if there is none.
+// claim returns the loop whose place another one takes, nil if there is none. A target that is
+// asked at another interval, or for another path, still has the same series: to let the old
+// loop end would mark those stale that the new one feeds.
 func (left leftLoops) claim(l *loop) *loop {
 	id := targetID(l)
+	if _, same := left[id]; !same {
+		for other, old := range left {
+			if old.target.Job.JobName == l.target.Job.JobName && labels.Equal(old.target.Public, l.target.Public) {
+				id = other
+				break
+			}
+		}
+	}
 	old := left[id]
 	delete(left, id)
 	return old.loop
@@ -76,11 +88,11 @@ func (l *loop) takeOver(old *loop) {
 		return
 	}
 	l.failed, l.left = old.failed, old.left
-	if old.left.Health != HealthUnknown {
-		l.promptCommits = 0
-	}
-	if old.target.Interval == l.target.Interval {
+	if old.key == l.key && old.target.Interval == l.target.Interval {
 		l.next = old.next
+		if old.left.Health != HealthUnknown {
+			l.promptCommits = 0
+		}
 	}
 	if reflect.DeepEqual(old.target.Job, l.target.Job) && slices.Equal(old.shared.pidLabels, l.shared.pidLabels) {
 		l.whose = old.whose
@@ -91,17 +103,20 @@ func (l *loop) takeOver(old *loop) {
 		return
 	}
 	l.app.cache.orphan(old.app.cache.live()...)
+	l.app.cache.orphan(old.app.cache.orphans...)
 	l.app.cache.orphan(old.synthetic.liveSeries()...)
 }
 
 // start takes the target into the gauges, with what the loop before it left.
 func (l *loop) start() {
-	s := l.Status()
-	if before := l.left; before.Health != "" {
-		s.Health, s.LastError, s.Since = before.Health, before.LastError, before.Since
-		s.LastScrape, s.LastDuration = before.LastScrape, before.LastDuration
-		s.Samples, s.Kept, s.Bytes, s.Format = before.Samples, before.Kept, before.Bytes, before.Format
-		s.Labels, s.Withheld = l.app.target, l.whose.withheld
-	}
-	l.account(s)
+	// The settings by which its labels are judged may be others now.
+	l.follow(l.whose.origin, l.whose.said)
+	l.account(func(s *TargetStatus) {
+		if before := l.left; before.Health != "" {
+			s.Health, s.LastError, s.Since = before.Health, before.LastError, before.Since
+			s.LastScrape, s.LastDuration = before.LastScrape, before.LastDuration
+			s.Samples, s.Kept, s.Bytes, s.Format = before.Samples, before.Kept, before.Bytes, before.Format
+			s.Labels, s.Withheld = l.app.target, l.whose.withheld
+		}
+	})
 }

@@ -9,8 +9,9 @@
 // once; the commit is then announced through [Options.OnCommit], so that the
 // rules that read any of the series can be evaluated. Samples leave through
 // the [Store]'s Querier, which is what Prometheus's PromQL engine asks for: a
-// select copies what it matched, so an evaluation holds no lock and never sees
-// half a scrape.
+// select copies what it matched, so an evaluation holds no lock. A select of
+// [Store.Live] never sees half a scrape. An expression with two selectors, a / b,
+// is two selects, and a commit may come between them.
 //
 // Timestamps are Unix milliseconds throughout, as in Prometheus.
 package store

@@ -173,8 +173,8 @@ func (t *Target) buildURL(host string) *url.URL {
 // UnixSocket is the path of the target's socket, or empty.
 func (t *Target) UnixSocket() string { return t.All.Get(LabelUnixSocket) }
 
-// Key identifies the target among those of its job, and decides when it is due.
-// Those of this process are all due at once, for one evaluation and one publication.
+// Key identifies the target among those of its job, and decides when it is due. It is empty
+// for those of this process.
 func (t *Target) Key() string {
 	if t.URL == nil {
 		return ""
