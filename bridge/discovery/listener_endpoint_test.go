@@ -19,7 +19,7 @@ import (
 
 const containerID = "3a5c7e9b1d2f4a6c8e0b1d3f5a7c9e1b3d5f7a9c1e3b5d7f9a1c3e5b7d9f1a3c"
 
-// looks looks once for the listeners of an entry.
+// looks returns what an entry finds when it looks once.
 func looks(t testing.TB, p *Prober, e *Entry) []endpoint {
 	t.Helper()
 	endpoints, err := p.Discoverer(e, p.logger).(*listenerDiscoverer).look(t.Context())
