@@ -1,6 +1,7 @@
 package http
 
 import (
+	"maps"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -40,6 +41,18 @@ func (b *births) begin() {
 // end ends a gathering that began at that time.
 func (b *births) end(began time.Time) {
 	b.last, b.before, b.now = timestamppb.New(began), b.now, nil
+}
+
+// forget has the counters of owners that are dropped begin anew.
+func (b *births) forget(gone []owner) {
+	if len(gone) == 0 {
+		return
+	}
+	dropped := make(map[owner]bool, len(gone))
+	for _, o := range gone {
+		dropped[o] = true
+	}
+	maps.DeleteFunc(b.before, func(of birth, _ *timestamppb.Timestamp) bool { return dropped[of.owner] })
 }
 
 // of returns since when the series counts.

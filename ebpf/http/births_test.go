@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestBirths follows two series over three gatherings, ten seconds apart.
+// TestBirths follows two series over some gatherings, ten seconds apart.
 func TestBirths(t *testing.T) {
 	at := func(second int64) time.Time { return time.Unix(second, 0) }
 	one, two := owner{TGID: 1, Role: roleServer}, owner{TGID: 2, Role: roleServer}
@@ -24,4 +24,6 @@ func TestBirths(t *testing.T) {
 	gathering(20, map[birth]int64{{one, birthOfAll}: 0, {one, 3}: 10, {two, birthOfAll}: 10})
 	gathering(30, map[birth]int64{{one, birthOfAll}: 0, {one, 3}: 10}) // the second process is gone
 	gathering(40, map[birth]int64{{one, birthOfAll}: 0, {two, birthOfAll}: 30})
+	b.forget([]owner{one}) // it makes room, and is there again
+	gathering(50, map[birth]int64{{one, birthOfAll}: 40, {two, birthOfAll}: 30})
 }

@@ -64,14 +64,15 @@ func (r *reader) Read() ([]prometheus.Metric, error) {
 	}
 	at := load.Monotonic()
 	r.series.births.begin()
-	metrics, err := r.series.processes(r.retention.reported(all, at), func(each func(rareCode, uint64)) error {
-		return rareCodes(maps[mapRareCodes], each)
+	metrics, err := r.series.processes(r.retention.reported(all, at), func(each func(rareCode, *uint64)) error {
+		return load.ReadMap(maps[mapRareCodes], each)
 	}, own[varLostCodes] > 0)
 	if err != nil {
 		return metrics, err
 	}
 	r.series.births.end(began)
 	gone, evicted := r.retention.gone(all, at, own[varLostRequests] > r.lost)
+	r.series.births.forget(gone)
 	r.lost = own[varLostRequests]
 	r.evictions += uint64(evicted)
 	metrics = append(metrics, r.series.own(own)...)

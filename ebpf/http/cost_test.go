@@ -20,10 +20,9 @@ import (
 )
 
 // BenchmarkRoundTrip measures what the collector adds to one request and its response over a
-// loopback connection: four events. A request unlike the one before is read, one like it is not.
-// Both ends are one thread that does nothing but the system calls. The fastest of many batches is
-// what they cost when nothing else is in the way; the figure is the median over turns with the
-// collector and without.
+// loopback connection: four events. Both ends are one thread that does nothing but the system
+// calls. The fastest of many batches is what they cost when nothing else is in the way; the figure
+// is the median over turns with the collector and without.
 func BenchmarkRoundTrip(b *testing.B) {
 	const key = "*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n"
 	for _, bm := range []struct {

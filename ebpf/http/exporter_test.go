@@ -8,12 +8,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -282,6 +284,9 @@ func TestExporter(t *testing.T) {
 	})
 }
 
+// clientHelloText begins the record of a ClientHello, as far as an environment variable can have it.
+const clientHelloText = "\x16\x03\x01\x02\x01\x01\x02"
+
 // TestExporterHeld has exporters serve others, and promscope give up, while they are amid a scrape.
 func TestExporterHeld(t *testing.T) {
 	eachHookSet(t, func(t *testing.T, hookSet string) {
@@ -299,7 +304,7 @@ func TestExporterHeld(t *testing.T) {
 				otherAsks(t, address, "/release")
 			}, 2},
 			{"others ask by TLS", func(t *testing.T, address, foreign string, _ net.Conn) {
-				otherSends(t, foreign, "\x16\x03\x01\x02\x01\x01\x02") // of a record of a ClientHello: what a variable can have
+				otherSends(t, foreign, clientHelloText)
 				otherAsks(t, address, "/release")
 			}, 1},
 			{"others ask by HTTP/2", func(t *testing.T, address, foreign string, _ net.Conn) {
@@ -319,6 +324,75 @@ func TestExporterHeld(t *testing.T) {
 				eventually(t, 10*time.Second, func() bool { return askedSince(t, c, pid, before).Requests >= tt.want }, "the server is not asked")
 				expect(t, "the server", askedSince(t, c, pid, before), tt.want, 1)
 			})
+		}
+	})
+}
+
+// TestForeignFirst has processes serve others by TLS and HTTP/2 before they are seen to serve anything else.
+func TestForeignFirst(t *testing.T) {
+	eachHookSet(t, func(t *testing.T, hookSet string) {
+		c := newObserver(t, hookSet)
+		server := freeAddress(t)
+		pid := startGo(t, server)
+		for name, sends := range map[string]string{"TLS": clientHelloText, "HTTP/2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"} {
+			t.Run(name, func(t *testing.T) {
+				foreign := freeAddress(t)
+				address, proxy := startExporter(t, "127.0.0.1", server, "PROMSCOPE_TEST_FOREIGN="+foreign)
+				before := gather(t, c, servers)[pid]
+				otherSends(t, foreign, sends)
+				expect(t, "the server, asked for others", askedSince(t, c, pid, before), 1, 0)
+				if got, ok := gather(t, c, servers)[proxy]; ok {
+					t.Errorf("series of one that has counted nothing: %+v", got)
+				}
+				request(t, dial(t, address), "/keep")
+				expect(t, "the server of one that serves others", askedSince(t, c, pid, before), 2, 0)
+			})
+		}
+	})
+}
+
+// TestExporterStopped has an exporter read promscope's request only when promscope has given up.
+func TestExporterStopped(t *testing.T) {
+	eachHookSet(t, func(t *testing.T, hookSet string) {
+		c := newObserver(t, hookSet)
+		server := freeAddress(t)
+		pid := startGo(t, server)
+		address, exporter := startExporter(t, "127.0.0.1", server)
+		before := gather(t, c, servers)[pid]
+		signal := func(s syscall.Signal) {
+			if err := syscall.Kill(exporter, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		signal(syscall.SIGSTOP)
+		scrape := dial(t, address)
+		fmt.Fprint(scrape, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		scrape.Close()
+		noted := func() bool {
+			var ends [7]uint64
+			return c.Programs.Collection.Maps[mapObservers].NextKey(nil, &ends) == nil
+		}
+		eventually(t, 5*time.Second, func() bool { return !noted() }, "the client's end of the connection stays")
+		signal(syscall.SIGCONT)
+		eventually(t, 10*time.Second, func() bool { got := gather(t, c, servers)[exporter]; return got.Own+got.Requests == 1 }, "the exporter reads nothing")
+		expect(t, "the exporter", gather(t, c, servers)[exporter], 0, 1)
+		request(t, dial(t, address), "/keep")
+		expect(t, "the server, which promscope alone has asked", askedSince(t, c, pid, before), 0, 1)
+	})
+}
+
+// TestOwnServer has promscope serve another process on a connection that was open before the collector.
+func TestOwnServer(t *testing.T) {
+	eachHookSet(t, func(t *testing.T, hookSet string) {
+		server := httptest.NewServer(http.NotFoundHandler())
+		defer server.Close()
+		address, _ := startExporter(t, "127.0.0.1", server.Listener.Addr().String())
+		c := newObserver(t, hookSet)
+		for range 3 {
+			otherAsks(t, address, "/keep")
+		}
+		if got := gather(t, c, servers)[os.Getpid()]; got.Requests != 2 || got.Unasked != 1 || got.Own != 0 || got.InFlight != 0 {
+			t.Errorf("%+v; want 2 requests, and a response to one that was not seen", got)
 		}
 	})
 }

@@ -70,7 +70,7 @@ func FuzzStatus(f *testing.F) {
 		} else if len(text) < headBytes && partial.MatchString(text) {
 			want = -1
 		}
-		if got, err := parse(text); err != nil || got != int32(want) {
+		if got, _, err := parse(text); err != nil || got != int32(want) {
 			t.Errorf("%q: status %d, %v, want %d", text, got, err, want)
 		}
 	})

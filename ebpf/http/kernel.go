@@ -29,7 +29,7 @@ func (o *Options) configure(spec *ebpf.CollectionSpec, set collector.HookSet, k 
 			spec.Maps[name].Flags |= unix.BPF_F_NO_PREALLOC
 		}
 	} else {
-		// The kernel allocates all of a table at once. These take 7 MB together.
+		// The kernel allocates all of a table at once. These take 6 MB together.
 		connections = cmp.Or(connections, 16384)
 		spec.Maps[mapReadings].MaxEntries = 8192
 		spec.Maps[mapRareCodes].MaxEntries = 1024
@@ -83,31 +83,13 @@ func readProcesses(m *ebpf.Map) ([]counted, error) {
 	return all, err
 }
 
-// rareCodes calls each with the responses of every code that has no column.
-func rareCodes(m *ebpf.Map, each func(rareCode, uint64)) error {
-	var (
-		key       rareCode
-		responses uint64
-	)
-	entries := m.Iterate()
-	for entries.Next(&key, &responses) {
-		each(key, responses)
-	}
-	// One that is deleted meanwhile makes the iteration begin anew, or end early: the next
-	// gather has them all.
-	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return fmt.Errorf("reading rare codes: %w", err)
-	}
-	return nil
-}
-
 // dropProcesses forgets owners.
 func dropProcesses(processes, rare *ebpf.Map, gone []owner) error {
 	if len(gone) == 0 {
 		return nil
 	}
 	var codes []rareCode
-	err := rareCodes(rare, func(code rareCode, _ uint64) {
+	err := load.ReadMap(rare, func(code rareCode, _ *uint64) {
 		if slices.Contains(gone, code.Owner) {
 			codes = append(codes, code)
 		}

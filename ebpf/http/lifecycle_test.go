@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/ebpf/collector"
@@ -321,6 +323,69 @@ func TestProcessLimit(t *testing.T) {
 	}
 }
 
+// TestPeek peeks at two segments at once before it reads them. The body in the second has requests as far from its start as the
+// first is long: there the second would go on, if it were taken to begin where the first does.
+func TestPeek(t *testing.T) {
+	eachHookSet(t, func(t *testing.T, hookSet string) {
+		c := newCollector(t, Options{hookSet: hookSet})
+		near, far := socketPair(t)
+		// As long as the first segment is not acknowledged, the kernel does not add the second to it.
+		for _, option := range []struct{ fd, name, value int }{{near, unix.TCP_NODELAY, 1}, {far, unix.TCP_QUICKACK, 0}} {
+			if err := unix.SetsockoptInt(option.fd, unix.IPPROTO_TCP, option.name, option.value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const (
+			first = "GET /abc HTTP/1.1\r\nHost: localhost\r\n\r\n"
+			put   = "PUT / HTTP/1.1\r\nContent-Length: 70\r\n\r\n"
+		)
+		if len(first) != len(put) || len(get+get) != 70 {
+			t.Fatal(len(first), len(put), len(get+get))
+		}
+		for _, request := range []string{first, put + get + get} {
+			if _, err := unix.Write(near, []byte(request)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		buffer := make([]byte, 4096)
+		for _, flags := range []int{unix.MSG_PEEK, 0} {
+			if n, _, err := unix.Recvfrom(far, buffer, flags); err != nil || n != len(first+put+get+get) {
+				t.Fatal(n, err)
+			}
+		}
+		for range 2 {
+			if _, err := unix.Write(far, []byte(ok)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := gather(t, c, servers)[os.Getpid()]; got.Requests != 2 || got.Pipelined != 1 || got.Unasked != 0 || got.InFlight != 0 {
+			t.Errorf("%d requests, %d pipelined, %d responses unasked, %d in flight; want 2, 1, 0 and 0", got.Requests, got.Pipelined, got.Unasked, got.InFlight)
+		}
+	})
+}
+
+// TestEvictedAgain has a process make room, and count again by the next gathering: from then on, and not from before.
+func TestEvictedAgain(t *testing.T) {
+	addresses := []string{freeAddress(t), freeAddress(t)}
+	c := newCollector(t, Options{MaxProcesses: 1, Ports: only(t, addresses...)})
+	pid := startGo(t, addresses[0])
+	startGo(t, addresses[1])
+	conn := dial(t, addresses[0])
+	request(t, conn, "/200")
+	request(t, dial(t, addresses[1]), "/200") // for which there is no room
+	before := gather(t, c, servers)[pid]
+	for range 2 {
+		request(t, conn, "/200")
+	}
+	got := gather(t, c, servers)[pid]
+	if before.Requests != 1 || got.Requests != 2 {
+		t.Fatalf("%d requests, then %d", before.Requests, got.Requests)
+	}
+	if born := got.Latency.GetCreatedTimestamp().AsTime(); !born.After(before.Latency.GetCreatedTimestamp().AsTime()) {
+		t.Errorf("counts since %s, as before it made room", born)
+	}
+}
+
 func TestPorts(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -512,6 +577,22 @@ func TestCapabilities(t *testing.T) {
 			t.Errorf("reason is %q (%s), want %q", a.Reason, a.Error, want)
 		}
 	})
+}
+
+// TestKernelTime has the kernel count the time of the programs: KernelTime is what their series say.
+func TestKernelTime(t *testing.T) {
+	c := newCollector(t, Options{})
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		t.Skip(err) // before 5.8
+	}
+	defer stats.Close()
+	play(t, "127.0.0.1:0", nil, []step{client(get), answer(ok)})
+	before := c.KernelTime()
+	got := time.Duration(math.Round(own(t, c, "promscope_http_hook_run_seconds_total") * float64(time.Second)))
+	if after := c.KernelTime(); before == 0 || got < before || got > after {
+		t.Errorf("%v before, %v as series, %v after", before, got, after)
+	}
 }
 
 func TestClose(t *testing.T) {

@@ -25,7 +25,7 @@ type Ports struct {
 type Options struct {
 	Ports Ports `yaml:"ports"`
 	// MaxProcesses that can be tracked at a time, a process that is both server and client twice.
-	// When there are more, those that have been without a request the longest make room.
+	// When there are more, those that have answered nothing for the longest make room.
 	MaxProcesses int `yaml:"max_processes"`
 	// MaxConnections that are tracked at a time. Those beyond are not counted. 0 is as many as the kernel
 	// holds in a few megabytes.

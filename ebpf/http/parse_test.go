@@ -13,7 +13,7 @@ import (
 	"github.com/promscope/promscope/ebpf/load/loadtest"
 )
 
-// The parser alone, for its unit tests.
+// The parsers alone, for their unit tests.
 
 //go:generate clang-19 -target bpfel -mcpu=v3 -O2 -g -Wall -Werror -fno-ident -fdebug-compilation-dir=. -I../bpf -c bpf/parse_test.bpf.c -o parse_test.bpf.o
 //go:generate llvm-strip-19 -g parse_test.bpf.o
@@ -39,13 +39,13 @@ func headOf(s string) head {
 
 // parseContext is what the program parse reads and writes.
 type parseContext struct {
-	Head   head
-	Status int32
-	_      uint32
+	Head    head
+	Status  int32
+	Scanned int32
 }
 
-// newParser returns the parser as it runs in the kernel.
-func newParser(t testing.TB) func(text string) (status int32, err error) {
+// newParser returns the parsers as they run in the kernel: that of a head, and that of a stream's bytes.
+func newParser(t testing.TB) func(text string) (status, scanned int32, err error) {
 	t.Helper()
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(parser))
 	if err != nil {
@@ -57,10 +57,10 @@ func newParser(t testing.TB) func(text string) (status int32, err error) {
 	}
 	loadtest.Require(t, loadtest.Required(""), err)
 	t.Cleanup(func() { collection.Close() })
-	return func(text string) (int32, error) {
+	return func(text string) (int32, int32, error) {
 		var out parseContext
 		_, err := collection.Programs["parse"].Run(&ebpf.RunOptions{Context: parseContext{Head: headOf(text)}, ContextOut: &out})
-		return out.Status, err
+		return out.Status, out.Scanned, err
 	}
 }
 
@@ -90,8 +90,8 @@ func TestParseStatus(t *testing.T) {
 		"SIP/2.0 200 OK":    0,
 		"GET / HTTP/1.1":    0,
 	} {
-		if got, err := parse(head); err != nil || got != want {
-			t.Errorf("%q: status %d, %v, want %d", head, got, err, want)
+		if got, scanned, err := parse(head); err != nil || got != want || scanned != want {
+			t.Errorf("%q: status %d, by bytes %d, %v, want %d", head, got, scanned, err, want)
 		}
 	}
 }

@@ -33,7 +33,11 @@ func (r retention) expired(c counted, now time.Duration) bool {
 // gone returns the processes to be forgotten. To keep those that have exited must not be at the cost of
 // those that live: while less than a quarter of the room is free, those that exited the longest ago go,
 // whose last counts are the likeliest to be taken. When that has not prevented that requests were lost
-// for want of room, those go that have had none for the longest.
+// for want of room, those go that have answered nothing for the longest.
+//
+// One with requests that wait goes only where no other is left: their answers count, and the requests do not any more,
+// so that too few are in flight from then on. The same becomes of a request that is read between the reading of the
+// counters and the end of the process's.
 func (r retention) gone(all []counted, now time.Duration, lost bool) (gone []owner, evicted int) {
 	var exited, living []counted
 	for _, c := range all {
@@ -54,7 +58,9 @@ func (r retention) gone(all []counted, now time.Duration, lost bool) (gone []own
 	if !lost || len(gone) > 0 {
 		return gone, 0
 	}
-	slices.SortFunc(living, func(a, b counted) int { return cmp.Compare(a.Last, b.Last) })
+	slices.SortFunc(living, func(a, b counted) int {
+		return cmp.Or(cmp.Compare(min(a.inFlight(), 1), min(b.inFlight(), 1)), cmp.Compare(a.Last, b.Last))
+	})
 	for _, c := range living[:min(len(living), (r.most+15)/16)] {
 		gone = append(gone, c.owner)
 	}

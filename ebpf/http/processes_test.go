@@ -118,6 +118,16 @@ func TestEviction(t *testing.T) {
 	if evicted != 2 || len(gone) != 2 || gone[0].TGID != 1 || gone[1].TGID != 2 {
 		t.Errorf("%d evicted: %v", evicted, gone)
 	}
+	all[31].Started = 3
+	if gone, evicted := r.gone(all, 0, true); evicted != 2 || gone[0].TGID != 2 || gone[1].TGID != 3 {
+		t.Errorf("%d evicted: %v, of which one has a request that waits", evicted, gone)
+	}
+	for i := range all {
+		all[i].Started = 3
+	}
+	if gone, evicted := r.gone(all, 0, true); evicted != 2 || gone[0].TGID != 1 || gone[1].TGID != 2 {
+		t.Errorf("%d evicted: %v, and a request waits in each process", evicted, gone)
+	}
 	all[0].Exited = uint64(time.Second)
 	if gone, evicted := r.gone(all, time.Minute, true); evicted != 0 || len(gone) != 1 {
 		t.Errorf("%d evicted although one has exited: %v", evicted, gone)
@@ -153,9 +163,9 @@ type fakeCollector struct {
 func (c fakeCollector) Describe(ch chan<- *prometheus.Desc) { c.series.describe(ch) }
 
 func (c fakeCollector) Collect(ch chan<- prometheus.Metric) {
-	metrics, err := c.series.processes(c.all, func(each func(rareCode, uint64)) error {
+	metrics, err := c.series.processes(c.all, func(each func(rareCode, *uint64)) error {
 		for code, n := range c.rare {
-			each(code, n)
+			each(code, &n)
 		}
 		return nil
 	}, true)

@@ -332,9 +332,9 @@ func ownTally(t *testing.T, c *load.Collector) kernelTally {
 			k.byCode[code] = int(p.Codes[i+1])
 		}
 	}
-	if err := rareCodes(c.Programs.Collection.Maps[mapRareCodes], func(r rareCode, n uint64) {
+	if err := load.ReadMap(c.Programs.Collection.Maps[mapRareCodes], func(r rareCode, n *uint64) {
 		if int(r.Owner.TGID) == os.Getpid() {
-			k.byCode[int(r.Code)] += int(n)
+			k.byCode[int(r.Code)] += int(*n)
 		}
 	}); err != nil {
 		t.Fatal(err)

@@ -81,7 +81,7 @@ func newSeries() *series {
 			unanswered: desc("requests_unanswered_total", "HTTP requests whose connection ended before they were answered.", process...),
 			pipelined:  desc("requests_pipelined_total", "HTTP requests, of those answered, that came while another waited on their connection.", process...),
 			unasked:    desc("unasked_responses_total", "HTTP responses that the process has sent and that answer no request that was seen.", process...),
-			own:        desc("own_requests_total", "HTTP requests of the process that promscope itself has made, or an exporter because promscope scraped it. No other series has them.", process...),
+			own:        desc("own_requests_total", "HTTP requests of the process that promscope itself has made, or an exporter because promscope scraped it. No other series of servers has them.", process...),
 		},
 		{
 			requests:   desc("client_requests_total", "HTTP requests that the process has sent and that were answered.", process...),
@@ -120,9 +120,10 @@ func (s *series) describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// processes returns the series of every process that has answered a request. rare has the responses
-// with codes that have no column; whether codes were lost tells if some have no code at all.
-func (s *series) processes(all []counted, rare func(func(rareCode, uint64)) error, codesLost bool) ([]prometheus.Metric, error) {
+// processes returns the series of every process: of one that has answered no request, those of its own requests and of what it
+// has answered unasked. rare has the responses with codes that have no column; whether codes were lost tells if some have no
+// code at all.
+func (s *series) processes(all []counted, rare func(func(rareCode, *uint64)) error, codesLost bool) ([]prometheus.Metric, error) {
 	var (
 		metrics []prometheus.Metric
 		rest    = map[owner]*uncolumned{}
@@ -166,10 +167,10 @@ func (s *series) processes(all []counted, rare func(func(rareCode, uint64)) erro
 		return metrics, nil
 	}
 	// After the columns: what is found here has no other place.
-	err := rare(func(code rareCode, count uint64) {
+	err := rare(func(code rareCode, count *uint64) {
 		if u := rest[code.Owner]; u != nil {
-			metrics = append(metrics, u.side.withCode(codeLabel(strconv.FormatUint(code.Code, 10)), u.labels, count, s.births.of(code.Owner, birthOfCodes+int(code.Code))))
-			u.responses -= min(u.responses, count)
+			metrics = append(metrics, u.side.withCode(codeLabel(strconv.FormatUint(code.Code, 10)), u.labels, *count, s.births.of(code.Owner, birthOfCodes+int(code.Code))))
+			u.responses -= min(u.responses, *count)
 		}
 	})
 	for o, u := range rest {

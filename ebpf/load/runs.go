@@ -33,7 +33,7 @@ func (p *Programs) runs() ([]run, error) {
 		}
 		r := run{program: name, missed: stats.RecursionMisses, count: stats.RunCount, took: stats.Runtime}
 		// A kprobe that is hit within another is skipped before it comes to the program. Kernels
-		// before 6.6 do not tell.
+		// before 6.7 do not tell.
 		if info, err := l.Info(); err == nil && info.PerfEvent() != nil && info.PerfEvent().Kprobe() != nil {
 			r.missed += info.PerfEvent().Kprobe().Missed
 		}
@@ -44,12 +44,12 @@ func (p *Programs) runs() ([]run, error) {
 
 // kernelTime returns the CPU time that the programs have taken while the kernel counted it.
 func (p *Programs) kernelTime() (sum time.Duration) {
-	runs, err := p.runs()
-	if err != nil {
-		return 0 // it is counted nowhere else
-	}
-	for _, r := range runs {
-		sum += r.took
+	for name := range p.links {
+		stats, err := p.Collection.Programs[name].Stats()
+		if err != nil {
+			return 0 // it is counted nowhere else
+		}
+		sum += stats.Runtime
 	}
 	return sum
 }

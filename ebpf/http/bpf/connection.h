@@ -168,6 +168,14 @@ struct {
 	__type(value, __u8);
 } observers SEC(".maps");
 
+// ended_observers are those that the client has closed. A server that was busy or stopped may read their requests yet.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 512); // which the kernel allocates at once
+	__type(key, struct ends);
+	__type(value, __u8);
+} ended_observers SEC(".maps");
+
 // noted_ends are the keys of `observers` by the address of the client's socket, which has lost them when it is destroyed.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -197,6 +205,7 @@ static __always_inline __u16 remote_port(const struct sock *sk)
 }
 
 #define AF_INET6 10
+#define TCP_CLOSE_WAIT 8
 
 // endpoint_of returns the local end of a socket, or the remote one.
 static __always_inline struct endpoint endpoint_of(const struct sock *sk, bool local)
@@ -259,14 +268,26 @@ static __always_inline const struct task_struct *current_leader(void)
 	return BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), group_leader);
 }
 
-// current_server returns the counters of the current process as a server, if it has any.
-static __always_inline struct process *current_server(void)
+// current_server returns the current process as a server.
+static __always_inline struct owner current_server(void)
 {
 	struct owner owner = {.tgid = current_tgid(), .role = SERVER};
 	const struct task_struct *leader = current_leader();
 
 	owner.start_time = field(leader, start_time);
-	return bpf_map_lookup_elem(&processes, &owner);
+	return owner;
+}
+
+// counters returns the counters of an owner, which it makes if there are none.
+static __always_inline struct process *counters(const struct owner *owner)
+{
+	struct process *process = bpf_map_lookup_elem(&processes, owner);
+
+	if (!process) {
+		bpf_map_update_elem(&processes, owner, &new_process, BPF_NOEXIST); // or another thread was first
+		process = bpf_map_lookup_elem(&processes, owner);
+	}
+	return process;
 }
 
 // bind makes the current process the owner of the connection, and returns its counters.
@@ -281,11 +302,7 @@ static __noinline struct process *bind(struct connection *c, __u32 tgid)
 	c->owner.tgid = tgid;
 	c->owner.role = c->role;
 	c->owner.start_time = field(leader, start_time);
-	process = owner_of(c);
-	if (!process) {
-		bpf_map_update_elem(&processes, &c->owner, &new_process, BPF_NOEXIST); // or another thread was first
-		process = owner_of(c);
-	}
+	process = counters(&c->owner);
 	// A process may name itself after its first connection: the name follows with the next.
 	if (process)
 		bpf_probe_read_kernel(process->comm, sizeof(process->comm), &leader->comm);
@@ -364,7 +381,8 @@ static __noinline int scrape_ends(struct sock *sk, struct connection *c)
 // not begun to answer, and has served nobody else. When promscope gives up, it closes the connection.
 static __noinline int being_scraped(void)
 {
-	struct process *process = current_server();
+	struct owner server = current_server();
+	struct process *process = bpf_map_lookup_elem(&processes, &server);
 	const struct sock *sk;
 
 	if (!process || !process->scrape || process->started || process->unasked || process->foreign)
@@ -373,21 +391,36 @@ static __noinline int being_scraped(void)
 	return BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_ESTABLISHED;
 }
 
-static __noinline int connection_ends(struct sock *sk, struct connection *c)
+// unnote takes a client's socket out of `observers`.
+static __noinline int unnote(struct sock *sk, struct connection *c)
 {
 	__u64 address = (__u64)sk;
-	struct process *process;
 	struct ends *ends;
+	__u8 *own;
+
+	if (!sk || !c)
+		return 0;
+	c->noted = false;
+	ends = bpf_map_lookup_elem(&noted_ends, &address);
+	if (!ends)
+		return 0;
+	own = bpf_map_lookup_elem(&observers, ends);
+	if (own)
+		bpf_map_update_elem(&ended_observers, ends, own, 0);
+	bpf_map_delete_elem(&observers, ends);
+	bpf_map_delete_elem(&noted_ends, &address);
+	return 0;
+}
+
+static __noinline int connection_ends(struct sock *sk, struct connection *c)
+{
+	struct process *process;
 
 	if (!sk || !c)
 		return 0;
 	scrape_ends(sk, c);
-	if (c->noted) {
-		ends = bpf_map_lookup_elem(&noted_ends, &address);
-		if (ends)
-			bpf_map_delete_elem(&observers, ends);
-		bpf_map_delete_elem(&noted_ends, &address);
-	}
+	if (c->noted)
+		unnote(sk, c);
 	if (c->waiting) {
 		process = owner_of(c);
 		if (process)
@@ -407,12 +440,26 @@ static __noinline int forget(struct sock *sk)
 	return 0;
 }
 
+// typed_state returns the state in the socket, if it has one. Most sockets have nothing from any BPF program:
+// to see that is a load, where the helper is a call.
+static __always_inline struct connection *typed_state(struct sock *sk)
+{
+	return sk->sk_bpf_storage ? bpf_sk_storage_get(&sockets, sk, NULL, 0) : NULL;
+}
+
+// raw_state returns the state in the socket, or at its address, where it may be that of the last socket.
+static __always_inline struct connection *raw_state(struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+
+	return typed ? typed_state(sk) : bpf_map_lookup_elem(&addresses, &address);
+}
+
 // of_address returns the state at the socket's address. The kernel may have skipped the program at the
 // end of the last socket there: what that has left is not this one's.
 static __noinline struct connection *of_address(struct sock *sk)
 {
-	__u64 address = (__u64)sk;
-	struct connection *c = bpf_map_lookup_elem(&addresses, &address);
+	struct connection *c = raw_state(sk);
 	__u32 first_seq;
 
 	if (!c)
@@ -425,13 +472,6 @@ static __noinline struct connection *of_address(struct sock *sk)
 	connection_ends(sk, c);
 	forget(sk);
 	return NULL;
-}
-
-// typed_state returns the state in the socket, if it has one. Most sockets have nothing from any BPF program:
-// to see that is a load, where the helper is a call.
-static __always_inline struct connection *typed_state(struct sock *sk)
-{
-	return sk->sk_bpf_storage ? bpf_sk_storage_get(&sockets, sk, NULL, 0) : NULL;
 }
 
 // state returns the socket's state, if it has one.
@@ -521,34 +561,40 @@ static __noinline int observer(struct sock *sk)
 // adopt gives a connection its state that was open before the hooks. The socket is not locked.
 static __always_inline void adopt(struct sock *sk, bool of_promscope)
 {
-	__u64 address = (__u64)sk;
 	struct connection *c;
 
-	if (field(sk, sk_protocol) != IPPROTO_TCP || field(sk, __sk_common.skc_state) == TCP_LISTEN)
+	if (field(sk, sk_protocol) != IPPROTO_TCP || field(sk, __sk_common.skc_state) == TCP_LISTEN || raw_state(sk))
 		return;
-	if (typed ? bpf_sk_storage_get(&sockets, sk, NULL, 0) : bpf_map_lookup_elem(&addresses, &address))
-		return;
-	if (of_promscope) {
-		observer(sk);
-		return;
-	}
-	if (port_excluded(local_port(sk)))
+	if (!of_promscope && port_excluded(local_port(sk)))
 		return;
 	c = track(sk);
 	if (!c)
 		return;
 	c->open_before = true;
 	c->requests.next_seq = field(tcp_sk(sk), copied_seq);
+	if (of_promscope)
+		note(sk, c); // up to its first write, which tells whether it asks
 }
 
 // ---- requests and responses ----
+
+// observed returns the value of a server's connection in `observers`, if it is one of them. A server that reads a request late
+// finds it among those that have ended: then the client has closed this connection. A new one with the same ends is open.
+static __always_inline __u8 *observed(const struct sock *sk)
+{
+	struct ends ends = ends_of(sk, false);
+	__u8 *own = bpf_map_lookup_elem(&observers, &ends);
+
+	if (!own && field(sk, __sk_common.skc_state) == TCP_CLOSE_WAIT)
+		own = bpf_map_lookup_elem(&ended_observers, &ends);
+	return own;
+}
 
 // look finds out whether a server's request is promscope's, or caused by it. A connection that is none of `observers` is not
 // looked up again before one comes to these that has been in use. Where the other end has closed the connection meanwhile, it is
 // taken for what it was.
 static __noinline int look(struct sock *sk, struct connection *c)
 {
-	struct ends ends;
 	__u8 *own;
 
 	if (!sk || !c)
@@ -556,8 +602,7 @@ static __noinline int look(struct sock *sk, struct connection *c)
 	c->looked = later_observers;
 	if (own_requests)
 		return 0;
-	ends = ends_of(sk, false);
-	own = bpf_map_lookup_elem(&observers, &ends);
+	own = observed(sk);
 	if (own) {
 		c->looked = EACH_REQUEST;
 		c->own = *own && !c->waiting;
@@ -572,16 +617,17 @@ static __always_inline void serves(struct sock *sk, struct connection *c)
 	look(sk, c);
 }
 
-// serves_foreign notes that the current process serves others by TLS or HTTP/2: what these ask is not seen.
+// serves_foreign notes that the current process serves others by TLS or HTTP/2: what these ask is not seen. A process that has
+// counted nothing is given its counters for that; it has no series as long as they are 0.
 static __noinline int serves_foreign(struct sock *sk)
 {
-	struct process *process = current_server();
-	struct ends ends;
+	struct owner server = current_server();
+	struct process *process = bpf_map_lookup_elem(&processes, &server);
 
-	if (!sk || !process || process->foreign)
+	if (!sk || (process && process->foreign) || observed(sk))
 		return 0;
-	ends = ends_of(sk, false);
-	if (!bpf_map_lookup_elem(&observers, &ends))
+	process = counters(&server);
+	if (process)
 		process->foreign = true;
 	return 0;
 }
@@ -812,8 +858,15 @@ static __noinline int not_http(struct connection *c)
 	return 0;
 }
 
-// of_no_interest reports whether nothing that the socket reads can begin an exchange that counts.
+// has_sent reports whether a socket without state has sent something: a server reads a request before, and a client's first
+// write was looked at.
+static __always_inline bool has_sent(const struct sock *sk)
+{
+	return adopted && field(tcp_sk(sk), bytes_sent);
+}
+
+// of_no_interest reports whether nothing that a socket without state reads can begin an exchange that counts.
 static __always_inline bool of_no_interest(const struct sock *sk)
 {
-	return field(sk, sk_protocol) != IPPROTO_TCP || (adopted && field(tcp_sk(sk), bytes_sent)) || port_excluded(local_port(sk));
+	return field(sk, sk_protocol) != IPPROTO_TCP || has_sent(sk) || port_excluded(local_port(sk));
 }

@@ -116,10 +116,23 @@ static __noinline int next_part(struct scan *scan, struct sk_buff *skb, __u32 di
 	return scan_part(scan, skb, direction);
 }
 
+// Those that come again, after MSG_PEEK or from a write that was not taken whole, are so many at most.
+#define MAX_SEEN (16 << 20)
+
+// seen returns how many bytes from seq on have been looked at, where a read or write of n bytes begins. Sequence numbers wrap.
+// What passes unseen, by sendfile or splice, does not move next_seq: after 2 GiB of it and more, next_seq seems to be ahead by
+// the rest of 4 GiB. A look goes no further than its own read or write: so next_seq is ahead by few bytes, or by n at most.
+static __always_inline __u32 seen(const struct scanner *s, __u32 seq, __u32 n)
+{
+	__u32 ahead = s->next_seq - seq;
+
+	return ahead <= MAX_SEEN || ahead <= n ? ahead : 0;
+}
+
 // skip passes over n bytes that were not looked at. Unless they are of a body, it is not known then where messages begin.
 static __always_inline void skip(struct scanner *s, __u32 n)
 {
-	if (s->stage == LOST)
+	if (s->stage == LOST || !n)
 		return;
 	if ((s->stage == BODY || s->stage == CHUNK) && s->body >= n) {
 		s->body -= n;
@@ -228,10 +241,10 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 		s->stage = LOST;
 		s->next_seq = span->seq;
 	}
-	n = s->next_seq - span->seq;
-	scan->offset = (__s32)n > 0 ? n : 0; // it has been seen: by one who peeked, or by one who read less than there was
-	if ((__s32)n < 0)
-		skip(s, -n);
+	n = seen(s, span->seq, span->len + span->left); // by one who peeked, or by one who read less than there was
+	scan->offset = n;
+	if (!n)
+		skip(s, span->seq - s->next_seq);
 	if (requests && s->flags & REFUSED && scan->offset < span->len) {
 		// The client may leave out the body that it announced, and go on with the next request.
 		s->flags &= ~(REFUSED | EXPECTS);
@@ -279,20 +292,18 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 // answers_in looks for responses in a piece. As long as it does not matter where they end, one that begins the piece counts.
 static __always_inline int answers_in(struct sock *sk, struct connection *c, struct piece *p, __u32 direction)
 {
-	__u32 seen, all;
+	__u32 all, n;
 	int code;
 
 	if (!sk || !c || !p)
 		return 0;
 	if (c->responses.stage == LOST) {
-		seen = c->responses.next_seq - p->span.seq;
 		all = p->span.len + p->span.left;
-		if ((__s32)seen < 0)
-			seen = 0;
-		if (seen >= all)
+		n = seen(&c->responses, p->span.seq, all);
+		if (n >= all)
 			return 0;
-		if (seen < p->span.len) {
-			code = code_at_start(p, seen);
+		if (n < p->span.len) {
+			code = code_at_start(p, n);
 			if ((code >= 200 || code == 101) && c->waiting <= 1) {
 				respond(c, code);
 				c->responses.next_seq = p->span.seq + all;
@@ -324,7 +335,7 @@ static __noinline int received(struct sock *sk, struct connection *c, struct pie
 		if (!c)
 			return 0;
 	}
-	if (clients && c->role == UNKNOWN && !port_excluded(remote_port(sk)) && code_at_start(p, 0) > 0) {
+	if (clients && c->role == UNKNOWN && !c->noted && !port_excluded(remote_port(sk)) && code_at_start(p, 0) > 0) {
 		c->role = CLIENT; // open before: what this answers was written before, too
 		c->responses.next_seq = p->span.seq;
 		c->requests.stage = LOST;
@@ -414,6 +425,7 @@ struct reading {
 	__u64 len;   // bytes of it from there on
 	__u64 count; // of all buffers, from there on
 	__u64 peek;
+	__u64 peeked; // bytes that have been copied: to peek leaves copied_seq where it is
 };
 
 struct {
@@ -427,16 +439,16 @@ struct {
 // bytes there. When tcp_recvmsg returns it is too late: the socket is not locked any more.
 static __always_inline int receives(struct sock *sk, const struct msghdr *msg, int flags)
 {
-	__u64 thread = bpf_get_current_pid_tgid(), address = (__u64)sk;
+	__u64 thread = bpf_get_current_pid_tgid();
 	struct reading *known, reading = {.iter = (__u64)&msg->msg_iter, .peek = flags & MSG_PEEK};
-	struct connection *c = bpf_map_lookup_elem(&addresses, &address);
+	struct connection *c = raw_state(sk);
 	struct buffers b;
 
 	// The socket is not locked yet. Another thread may be about to answer, while this one waits for
 	// the lock: so it does not matter here whether reads are ignored.
 	known = bpf_map_lookup_elem(&readings, &thread);
 	if ((c || !of_no_interest(sk)) && iter_begins(&msg->msg_iter, &b)) {
-		reading.sk = address;
+		reading.sk = (__u64)sk;
 		reading.base = b.base;
 		reading.len = b.len;
 		reading.count = b.count;
@@ -465,7 +477,8 @@ static __always_inline int copied(struct sock *sk)
 		return 0;
 	p.span.base = r->base;
 	p.span.len = n < r->len ? n : r->len;
-	p.span.seq = field(tcp_sk(sk), copied_seq) - (r->peek ? 0 : n);
+	p.span.seq = field(tcp_sk(sk), copied_seq) + (r->peek ? r->peeked : -n);
+	r->peeked += n;
 	r->count -= n;
 	r->base += n;
 	r->len -= p.span.len;
@@ -546,13 +559,6 @@ int fentry_getsockopt(void *ctx)
 
 // ---- send ----
 
-// has_sent reports whether a socket without state has sent something: a server reads a request before, and a client's first
-// write was looked at.
-static __always_inline bool has_sent(const struct sock *sk)
-{
-	return adopted && field(tcp_sk(sk), bytes_sent);
-}
-
 // no_interest reports whether nothing matters of what the socket writes.
 static __always_inline bool no_interest(const struct sock *sk, const struct connection *c)
 {
@@ -601,6 +607,18 @@ static __noinline int asks_in_turn(struct sock *sk, struct connection *c, const 
 	return 0;
 }
 
+// asks_itself takes the first write of a socket of promscope's that was open before the collector, and returns whether it is a
+// client's. One that begins with a response serves others.
+static __noinline int asks_itself(struct sock *sk, struct connection *c, const struct piece *p)
+{
+	if (!sk || !c || !p)
+		return false;
+	c->leave = port_excluded(local_port(sk)) || code_at_start(p, 0) <= 0;
+	if (!c->leave)
+		unnote(sk, c);
+	return c->leave;
+}
+
 // written looks at a write.
 static __always_inline int written(struct sock *sk, struct connection *c, struct piece *p)
 {
@@ -611,6 +629,8 @@ static __always_inline int written(struct sock *sk, struct connection *c, struct
 		if (!c)
 			return 0;
 	}
+	if (c->noted && current_tgid() == promscope && asks_itself(sk, c, p))
+		return 0;
 	if (c->role == UNKNOWN && code_at_start(p, 0) > 0) {
 		serves(sk, c); // what this answers was not seen
 		c->responses.next_seq = p->span.seq;
@@ -678,7 +698,7 @@ static __always_inline bool answers(struct sock *sk, const struct msghdr *msg, s
 		return false;
 	}
 	seq = typed_tcp_sk(sk)->write_seq;
-	if (len < sizeof(words) || iter->count < len || (__s32)(seq - c->responses.next_seq) < 0)
+	if (len < sizeof(words) || iter->count < len || seen(&c->responses, seq, iter->count))
 		return false;
 	// As a string it is read by words, where bpf_probe_read_user copies bytes. It is shorter if it has a zero byte.
 	if (bpf_probe_read_user_str(words, sizeof(words), (void *)base) != sizeof(words))
@@ -725,13 +745,8 @@ int BPF_PROG(fentry_send, struct sock *sk, const struct msghdr *msg)
 
 static __always_inline int destroyed(struct sock *sk)
 {
-	__u64 address = (__u64)sk;
-	struct connection *c;
+	struct connection *c = raw_state(sk);
 
-	if (typed)
-		c = state(sk);
-	else
-		c = bpf_map_lookup_elem(&addresses, &address);
 	if (!c)
 		return 0;
 	connection_ends(sk, c);

@@ -107,6 +107,7 @@ enum found {
 	FOUND_CONNECT,  // a whole request line with that method
 	FOUND_RESPONSE, // a status line up to its code, which is in `word`
 	FOUND_BODY,     // to be skipped
+	FOUND_REST,     // a response's body that lasts until the connection ends
 	FOUND_OTHER,    // what is no HTTP/1
 	FOUND_FOREIGN,  // what turns the connection to another protocol for good
 };
@@ -184,7 +185,7 @@ static __always_inline void head_ends(struct scanner *s)
 
 static __always_inline enum found after_head(const struct scanner *s)
 {
-	return s->stage == BODY ? FOUND_BODY : s->stage == LOST ? FOUND_OTHER : FOUND_END;
+	return s->stage == BODY ? FOUND_BODY : s->stage == LOST ? FOUND_REST : FOUND_END;
 }
 
 // get_begins is what at_start and in_method do with "GET ".
@@ -632,6 +633,7 @@ global int scan_data(__u32 direction)
 	scan->offset += n;
 	switch (found) {
 	case FOUND_CONNECT:
+	case FOUND_REST:
 		break;
 	case FOUND_RESPONSE:
 		if (found_response(scan))
