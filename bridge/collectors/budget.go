@@ -51,14 +51,14 @@ func (b *budget) spend(cost time.Duration, now time.Time) bool {
 		return false
 	}
 	b.nap(now)
+	b.rests++
 	return true
 }
 
-// nap begins a rest.
+// nap begins a rest, or lengthens it.
 func (b *budget) nap(now time.Time) {
 	b.rest = min(max(firstRest, 2*b.rest), longestRest)
 	b.until = now.Add(b.rest)
-	b.rests++
 }
 
 func (b *budget) resting() bool { return !b.until.IsZero() }
@@ -109,7 +109,7 @@ func costDescs() (running, spent, rested *prometheus.Desc) {
 		return prometheus.NewDesc("promscope_collector_"+name, help, []string{"collector"}, nil)
 	}
 	return desc("running", "Whether a built-in collector that is enabled runs: it could be started, and does not rest."),
-		desc("cpu_seconds_total", "CPU time of a built-in collector: of its gatherings, and of its programs in the kernel while the sysctl kernel.bpf_stats_enabled is 1."),
+		desc("cpu_seconds_total", "CPU time of a built-in collector: of collecting its series, and of its programs in the kernel while the sysctl kernel.bpf_stats_enabled is 1."),
 		desc("rests_total", "How often a built-in collector was sent to rest because it took more than its budget.")
 }
 

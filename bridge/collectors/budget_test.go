@@ -3,6 +3,7 @@ package collectors
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -149,18 +150,25 @@ promscope_collector_running{collector="costly"} 0
 	})
 }
 
-// One that cannot be started after its rest rests again, and longer.
+// One that cannot be started after its rest says why, and is tried again after a longer one, which
+// its budget is not to blame for.
 func TestBudgetCannotStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newCostly()
 		c, _ := openCostly(t, o, 0.01)
 		o.each, o.fails = 20*time.Millisecond, true
-		if n := gatherFor(t, c, 160*time.Second); n != 60 || c.budget.rest != 2*time.Minute {
-			t.Errorf("%d gatherings, and rests for %v", n, c.budget.rest)
+		if n := gatherFor(t, c, 160*time.Second); n != 60 || c.budget.rest != 2*time.Minute || c.budget.rests != 1 {
+			t.Errorf("%d gatherings, and rests for %v, %d times", n, c.budget.rest, c.budget.rests)
+		}
+		want := []collector.Warning{{
+			Reason: "it has rested and cannot be started: no more; it rests for another 2m0s", Remedy: "none; it is tried again then",
+		}}
+		if got := c.Status().Warnings; !slices.Equal(got, want) {
+			t.Errorf("at rest it says %+v", got)
 		}
 		o.fails = false
-		if n := gatherFor(t, c, 130*time.Second); n == 0 {
-			t.Error("never comes back")
+		if n := gatherFor(t, c, 130*time.Second); n == 0 || c.Status().Warnings != nil || c.failed != nil {
+			t.Errorf("%d gatherings, and it says %+v", n, c.Status())
 		}
 	})
 }

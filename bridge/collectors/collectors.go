@@ -3,7 +3,9 @@
 package collectors
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -71,6 +73,7 @@ type Collector struct {
 	mu      sync.Mutex          // guards what follows, and is held for a moment only
 	running collector.Collector // nil if it does not run, or rests
 	budget  budget
+	failed  error // why it could not be started after its rest; nil if it was not tried
 	closed  bool
 }
 
@@ -118,7 +121,7 @@ func (c *Collector) open(types *btf.Cache) error {
 	if c.closed {
 		return running.Close()
 	}
-	c.running = running
+	c.running, c.failed = running, nil
 	c.budget.begin(time.Now())
 	if c.timed == nil {
 		c.timed = &timed{Collector: running}
@@ -176,6 +179,7 @@ func (c *Collector) awake() bool {
 	if err := c.open(btf.NewCache()); err != nil {
 		c.logger.Warn("A collector that has rested cannot be started", "err", err)
 		c.mu.Lock()
+		c.failed = err
 		c.budget.nap(time.Now())
 		c.mu.Unlock()
 		return false
@@ -205,13 +209,19 @@ func (c *Collector) Failures() uint64 { return c.failures.Load() }
 // nothing, and of one that rests it says why.
 func (c *Collector) Status() collector.Status {
 	c.mu.Lock()
-	running, resting, reason := c.running, c.budget.resting(), c.budget.reason()
+	running, resting := c.running, c.budget.resting()
+	warning := collector.Warning{Reason: c.budget.reason(), Remedy: budgetRemedy}
+	if c.failed != nil {
+		reason, remedy := collector.ReasonAndRemedy(c.failed)
+		warning.Reason = fmt.Sprintf("it has rested and cannot be started: %s; it rests for another %s", reason, c.budget.rest)
+		warning.Remedy = cmp.Or(remedy, "none; it is tried again then")
+	}
 	c.mu.Unlock()
 	switch {
 	case running != nil:
 		return running.Status()
 	case resting:
-		return collector.Status{Warnings: []collector.Warning{{Reason: reason, Remedy: budgetRemedy}}}
+		return collector.Status{Warnings: []collector.Warning{warning}}
 	}
 	return collector.Status{}
 }

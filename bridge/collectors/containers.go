@@ -23,8 +23,9 @@ const (
 	labelCgroup = "cgroup"
 )
 
-// containersKept is how long the container and the pod of a process are remembered.
-// A pid that is used again within that time in another container is told wrong.
+// containersKept is how long the container and the pod of a process are remembered, and
+// for longer if it has ended, while a series still has its pid. A pid that is used again
+// within that time in another container is told wrong.
 const containersKept = 10 * time.Second
 
 // containerGatherer gives series with a pid the container and the pod of that
@@ -32,7 +33,7 @@ const containersKept = 10 * time.Second
 // get those that it belongs to.
 type containerGatherer struct {
 	gatherer prometheus.Gatherer
-	lookUp   func(pid int) (container, pod string)
+	lookUp   func(pid int) (container, pod string, err error)
 	foreign  bool // the pids are of another pid namespace
 
 	mu    sync.Mutex
@@ -44,14 +45,7 @@ type containerGatherer struct {
 type group struct{ container, pod string }
 
 func newContainerGatherer(g prometheus.Gatherer, m *host.Machine) *containerGatherer {
-	return &containerGatherer{
-		gatherer: g,
-		foreign:  !m.KernelPIDs(),
-		lookUp: func(pid int) (container, pod string) {
-			container, pod, _ = m.ContainerOf(pid) // none if it has ended, or is not to be seen
-			return container, pod
-		},
-	}
+	return &containerGatherer{gatherer: g, foreign: !m.KernelPIDs(), lookUp: m.ContainerOf}
 }
 
 // Gather implements prometheus.Gatherer.
@@ -59,15 +53,16 @@ func (g *containerGatherer) Gather() ([]*dto.MetricFamily, error) {
 	families, err := g.gatherer.Gather()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	var before map[string]group
 	if time.Since(g.since) > containersKept {
-		g.known, g.since = make(map[string]group), time.Now()
+		before, g.known, g.since = g.known, make(map[string]group), time.Now()
 	}
 	for _, family := range families {
 		for _, metric := range family.Metric {
 			if g.foreign {
 				metric.Label = withoutPID(metric.Label)
 			}
-			of := g.groupOf(metric)
+			of := g.groupOf(metric, before)
 			metric.Label = withLabel(metric.Label, attribution.LabelContainer, of.container)
 			metric.Label = withLabel(metric.Label, attribution.LabelPod, of.pod)
 		}
@@ -75,7 +70,9 @@ func (g *containerGatherer) Gather() ([]*dto.MetricFamily, error) {
 	return families, err
 }
 
-func (g *containerGatherer) groupOf(metric *dto.Metric) group {
+// groupOf returns the group of a metric. Of a process that can no longer be looked up it is
+// the one that was known before.
+func (g *containerGatherer) groupOf(metric *dto.Metric, before map[string]group) group {
 	if path, ok := labelOf(metric, labelCgroup); ok {
 		c := cgroup.Parse(path)
 		return group{c.Container, c.Pod}
@@ -85,12 +82,16 @@ func (g *containerGatherer) groupOf(metric *dto.Metric) group {
 		return group{}
 	}
 	of, found := g.known[value]
-	if !found {
-		if pid, err := strconv.Atoi(value); err == nil {
-			of.container, of.pod = g.lookUp(pid)
-		}
-		g.known[value] = of
+	if found {
+		return of
 	}
+	of = before[value]
+	if pid, err := strconv.Atoi(value); err == nil {
+		if container, pod, err := g.lookUp(pid); err == nil { // else it has ended, or is not to be seen
+			of = group{container, pod}
+		}
+	}
+	g.known[value] = of
 	return of
 }
 

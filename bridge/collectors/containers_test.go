@@ -1,8 +1,11 @@
 package collectors
 
 import (
+	"io/fs"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -18,12 +21,12 @@ func TestContainerGatherer(t *testing.T) {
 	reg.MustRegister(requests, hosts)
 
 	lookUps := 0
-	g := &containerGatherer{gatherer: reg, lookUp: func(pid int) (container, pod string) {
+	g := &containerGatherer{gatherer: reg, lookUp: func(pid int) (container, pod string, err error) {
 		lookUps++
 		if pid == 7 {
-			return "c7", "p7"
+			return "c7", "p7", nil
 		}
-		return "", ""
+		return "", "", nil
 	}}
 	want := `# HELP hosts Hosts.
 # TYPE hosts gauge
@@ -43,6 +46,43 @@ requests{pid="none",zone="a"} 3
 	if lookUps != 2 {
 		t.Errorf("%d look-ups of two pids, want 2", lookUps)
 	}
+}
+
+// A process that has ended stays in its container for as long as it has series, however long that is.
+func TestContainerGathererEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		requests := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "requests", Help: "Requests."}, []string{"pid"})
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(requests)
+		containers := map[int]string{7: "c7", 8: "c8"}
+		g := &containerGatherer{gatherer: reg, lookUp: func(pid int) (container, pod string, err error) {
+			if container = containers[pid]; container == "" {
+				err = fs.ErrNotExist
+			}
+			return container, "", err
+		}}
+		expect := func(series ...string) {
+			t.Helper()
+			want := "# HELP requests Requests.\n# TYPE requests gauge\n" + strings.Join(series, "\n") + "\n"
+			if err := testutil.GatherAndCompare(g, strings.NewReader(want)); err != nil {
+				t.Error(err)
+			}
+		}
+		requests.WithLabelValues("7").Set(1)
+		requests.WithLabelValues("8").Set(2)
+		expect(`requests{pid="7",target_container_id="c7"} 1`, `requests{pid="8",target_container_id="c8"} 2`)
+		delete(containers, 7)
+		containers[8] = "c9" // the pid is another's
+		for range 3 {
+			time.Sleep(containersKept + time.Second)
+			expect(`requests{pid="7",target_container_id="c7"} 1`, `requests{pid="8",target_container_id="c9"} 2`)
+		}
+		requests.DeleteLabelValues("7")
+		time.Sleep(containersKept + time.Second)
+		expect(`requests{pid="8",target_container_id="c9"} 2`)
+		requests.WithLabelValues("7").Set(1)
+		expect(`requests{pid="7"} 1`, `requests{pid="8",target_container_id="c9"} 2`)
+	})
 }
 
 // What is counted of a cgroup belongs to the container and the pod that its path names, also
@@ -78,9 +118,9 @@ func TestContainerGathererForeign(t *testing.T) {
 	requests.WithLabelValues("7").Set(1)
 	requests.WithLabelValues("8").Set(2)
 	reg.MustRegister(requests)
-	g := &containerGatherer{gatherer: reg, foreign: true, lookUp: func(pid int) (container, pod string) {
+	g := &containerGatherer{gatherer: reg, foreign: true, lookUp: func(pid int) (container, pod string, err error) {
 		t.Errorf("process %d was looked up", pid)
-		return "", ""
+		return "", "", nil
 	}}
 	want := `# HELP requests Requests.
 # TYPE requests gauge

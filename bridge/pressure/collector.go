@@ -21,13 +21,14 @@ const (
 	prefixPod       = "promscope_pod_pressure_"
 )
 
-// findEvery is how often the containers are looked for. To read a directory of the
-// hierarchy takes longer than to read a container's pressure.
+// findEvery is how often the containers are looked for, in the gathering that is next to that.
+// To read a directory of the hierarchy takes longer than to read a container's pressure.
 const findEvery = 5 * time.Second
 
 // Collector exports PSI. It is safe for concurrent use. It must be closed.
 type Collector struct {
-	root          string // of the hierarchy of cgroups; "" if there is none
+	interval      time.Duration // between two gatherings
+	root          string        // of the hierarchy of cgroups; "" if there is none
 	maxContainers int
 
 	host, container, pod series
@@ -37,7 +38,7 @@ type Collector struct {
 	machine  *group
 	cgroups  map[string]*watched // by path
 	beyond   int                 // cgroups of the last look that there was no room for
-	lookedAt time.Time
+	lookedAt time.Time           // when the gathering began that last looked for containers
 	closed   bool
 }
 
@@ -66,7 +67,7 @@ func spoken(resource string) string {
 
 // open returns a collector of what is in a directory like /proc/pressure and in a
 // hierarchy of cgroups.
-func open(pressure, root string, maxContainers int) (*Collector, error) {
+func open(pressure, root string, interval time.Duration, maxContainers int) (*Collector, error) {
 	machine, err := openGroup(func(resource string) string { return pressure + "/" + resource })
 	if err != nil {
 		return nil, explain(err)
@@ -75,6 +76,7 @@ func open(pressure, root string, maxContainers int) (*Collector, error) {
 		return nil, errors.Join(explain(err), machine.close())
 	}
 	return &Collector{
+		interval:      interval,
 		root:          root,
 		maxContainers: maxContainers,
 		host:          newSeries(prefixHost, "of the host"),
@@ -118,6 +120,7 @@ func (c *Collector) gather() (metrics []prometheus.Metric, err error) {
 	if c.closed {
 		return nil, nil
 	}
+	began := time.Now()
 	stalls, err := c.machine.read()
 	if err != nil {
 		return nil, err
@@ -126,9 +129,9 @@ func (c *Collector) gather() (metrics []prometheus.Metric, err error) {
 	// 0 (since 5.13), or nothing.
 	stalls[0].hasFull = false
 	metrics = c.host.of(metrics, stalls)
-	if time.Since(c.lookedAt) >= findEvery {
+	if began.Sub(c.lookedAt) >= findEvery-c.interval/2 {
+		c.lookedAt = began
 		err = c.find()
-		c.lookedAt = time.Now()
 	}
 	for path, w := range c.cgroups {
 		stalls, readErr := w.read()

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,7 +48,7 @@ func write(t *testing.T, dir, ending string, cpu, memory, io string) {
 
 func newCollector(t *testing.T, pressure, root string, most int) *Collector {
 	t.Helper()
-	c, err := open(pressure, root, most)
+	c, err := open(pressure, root, time.Second, most)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,6 +191,26 @@ func TestFindCgroups(t *testing.T) {
 	}
 }
 
+// A new container is found within 5 s, also where gatherings are now a little later and now a little earlier.
+func TestFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, root := t.TempDir(), t.TempDir()
+		write(t, dir, "", psi(1, 0), psi(1, 0), psi(1, 0))
+		c := newCollector(t, dir, root, 256)
+		began := time.Now()
+		for second := range 11 {
+			late := time.Duration(10-second) * time.Millisecond
+			time.Sleep(time.Until(began.Add(time.Duration(second)*time.Second + late)))
+			if got, want := value(t, c, "promscope_pressure_cgroups", ""), float64(second/5); got != want {
+				t.Errorf("after %d s %v containers are read, want %v", second, got, want)
+			}
+			if second%5 == 0 {
+				write(t, fmt.Sprintf("%s/docker/%064x", root, second), ".pressure", psi(1, 0), psi(1, 0), psi(1, 0))
+			}
+		}
+	})
+}
+
 // What another user keeps to himself costs nothing else.
 func TestNotReadable(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -236,7 +257,7 @@ func TestParseErrors(t *testing.T) {
 
 // Without PSI the error says how to switch it on.
 func TestOff(t *testing.T) {
-	_, err := open(filepath.Join(t.TempDir(), "none"), "", 0)
+	_, err := open(filepath.Join(t.TempDir(), "none"), "", time.Second, 0)
 	var known *collector.Error
 	if !errors.As(err, &known) || !strings.Contains(known.Remedy, "psi=1") {
 		t.Errorf("no directory: %v", err)
@@ -247,7 +268,7 @@ func TestOff(t *testing.T) {
 	}
 	dir := t.TempDir()
 	write(t, dir, "", "nothing\n", "nothing\n", "nothing\n")
-	if _, err := open(dir, "", 0); err == nil || errors.As(err, &known) {
+	if _, err := open(dir, "", time.Second, 0); err == nil || errors.As(err, &known) {
 		t.Errorf("files that are none: %v", err)
 	}
 }

@@ -40,8 +40,8 @@ func (o *options) Check() []collector.Problem {
 }
 
 // Open implements collector.Options.
-func (o *options) Open(collector.Environment) (collector.Collector, error) {
-	return open("/proc/pressure", cgroupRoot(), o.MaxContainers)
+func (o *options) Open(env collector.Environment) (collector.Collector, error) {
+	return open("/proc/pressure", cgroupRoot(), env.Interval, o.MaxContainers)
 }
 
 // explain says why the host's pressure cannot be read. Without PSI the directory is not

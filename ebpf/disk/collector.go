@@ -66,12 +66,11 @@ func (r *reader) readProcesses(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	ended, err := takeEnded(r.programs.Collection.Maps[mapEnded])
+	dead, err := readEnded(r.programs.Collection.Maps[mapEnded])
 	if err != nil {
 		return err
 	}
-	r.processes.update(now, living, ended)
-	return nil
+	return load.Drop(r.programs.Collection.Maps[mapEnded], r.processes.update(now, living, dead))
 }
 
 // Describe implements load.Reader.

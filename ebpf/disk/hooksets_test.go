@@ -18,7 +18,10 @@ import (
 // them, and with what the kernel says of them in /proc/diskstats and /proc/PID/io.
 func TestHookSets(t *testing.T) {
 	for _, set := range hookSets() {
-		t.Run(set.Name, testCounts)
+		t.Run(set.Name, func(t *testing.T) {
+			t.Run("counts", testCounts)
+			t.Run("threads", testThreads)
+		})
 	}
 }
 
@@ -60,13 +63,7 @@ func testCounts(t *testing.T) {
 		}
 	}
 
-	made := map[string]float64{}
-	for _, m := range got["promscope_disk_requests_total"] {
-		if loadtest.Label(m, "pid") == pid {
-			made[loadtest.Label(m, "operation")] = m.Counter.GetValue()
-		}
-	}
-	if made["read"] != reads || made["write"] != writes {
+	if made := requestsOf(got, pid); made["read"] != reads || made["write"] != writes {
 		t.Errorf("the process has made %v requests, asked for were %d and %d", made, reads, writes)
 	}
 
@@ -96,7 +93,7 @@ func testCounts(t *testing.T) {
 	q.end()
 	got = loadtest.Gather(t, c)
 	if m := loadtest.Find(got["promscope_disk_written_bytes_total"], "pid", pid); m.GetCounter().GetValue() != (writes+5)*requestBytes {
-		t.Errorf("the process that has ended: %v", m)
+		fail(t, got, "the process that has ended: %v", m)
 	}
 	// It has also read what it needs of its own program, unless that was in memory.
 	m := loadtest.Find(got["promscope_disk_read_bytes_total"], "pid", strconv.Itoa(q.pid()))
@@ -106,6 +103,51 @@ func testCounts(t *testing.T) {
 	if created := m.GetCounter().GetCreatedTimestamp().AsTime(); time.Since(created) > time.Minute || created.After(time.Now()) {
 		t.Errorf("its counter begins at %v", created)
 	}
+}
+
+// testThreads has processes end many threads at once that have written, when others have ended before
+// the collector and since.
+func testThreads(t *testing.T) {
+	path, _ := device(t)
+	children := make([]*child, 2)
+	for i := range children {
+		children[i] = startChild(t)
+		children[i].do("leave", path, 2)
+	}
+	c := openCollector(t)
+	const left, stayed = 3, 12
+	for i, p := range children {
+		p.do("leave", path, left)
+		p.do("stay", path, stayed)
+		if i%2 == 0 {
+			p.endTraced()
+		} else {
+			p.end()
+		}
+	}
+	loadtest.Gather(t, c)
+	all := loadtest.Gather(t, c) // with what is added late
+	for _, p := range children {
+		pid := strconv.Itoa(p.pid())
+		if n := loadtest.Find(all["promscope_disk_written_bytes_total"], "pid", pid).GetCounter().GetValue(); n != (left+stayed)*requestBytes {
+			fail(t, all, "process %s has written %v bytes, want %d", pid, n, (left+stayed)*requestBytes)
+		}
+		if made := requestsOf(all, pid); made["write"] != left+stayed {
+			fail(t, all, "process %s has made %v requests, want %d", pid, made, left+stayed)
+		}
+	}
+}
+
+// fail fails the test, or skips it where the kernel has skipped runs of the programs, as the page and doctor say then.
+func fail(t *testing.T, all map[string][]*dto.Metric, format string, arguments ...any) {
+	t.Helper()
+	wrong := fmt.Sprintf(format, arguments...)
+	for _, m := range all["promscope_disk_hook_runs_missed_total"] {
+		if n := m.Counter.GetValue(); n > 0 {
+			t.Skipf("the kernel has skipped %v runs of %s, and %s", n, loadtest.Label(m, "program"), wrong)
+		}
+	}
+	t.Error(wrong)
 }
 
 // checkBuckets tests that the mean of a histogram lies within what its buckets allow.
@@ -123,6 +165,17 @@ func checkBuckets(t *testing.T, h *dto.Histogram) {
 	} else if h.GetSampleSum() < least || h.GetSampleSum() > most {
 		t.Errorf("the buckets allow %v to %v s, the sum is %v", least, most, h.GetSampleSum())
 	}
+}
+
+// requestsOf returns how many requests a process has made, by operation.
+func requestsOf(all map[string][]*dto.Metric, pid string) map[string]float64 {
+	made := map[string]float64{}
+	for _, m := range all["promscope_disk_requests_total"] {
+		if loadtest.Label(m, "pid") == pid {
+			made[loadtest.Label(m, "operation")] = m.Counter.GetValue()
+		}
+	}
+	return made
 }
 
 func histogramOf(all map[string][]*dto.Metric, device, operation string) *dto.Histogram {

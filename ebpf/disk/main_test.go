@@ -2,10 +2,14 @@ package disk
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +37,11 @@ func TestMain(m *testing.M) {
 			n          int
 		)
 		_, err := fmt.Sscan(in.Text(), &what, &path, &n)
-		if err == nil {
+		switch {
+		case err != nil:
+		case what == "stay", what == "leave":
+			err = transferEach(path, n, what == "stay")
+		default:
 			err = transfer(what, path, n)
 		}
 		fmt.Println(err) // the parent waits for it
@@ -65,6 +73,25 @@ func transfer(what, path string, n int) error {
 	return nil
 }
 
+// transferEach has n threads make a write each. Then they end, or stay busy until the process ends: so some
+// are on other CPUs then, and all end at once.
+func transferEach(path string, n int, stay bool) error {
+	errs := make(chan error)
+	for range n {
+		go func() {
+			runtime.LockOSThread() // so the thread ends here
+			errs <- transfer("write", path, 1)
+			for began := time.Now(); stay && time.Since(began) < time.Hour; {
+			}
+		}()
+	}
+	var all error
+	for range n {
+		all = errors.Join(all, <-errs)
+	}
+	return all
+}
+
 // child is a process that reads and writes when it is told to.
 type child struct {
 	t   *testing.T
@@ -76,7 +103,8 @@ type child struct {
 func startChild(t *testing.T) *child {
 	t.Helper()
 	c := &child{t: t, cmd: exec.CommandContext(t.Context(), os.Args[0])}
-	c.cmd.Env = append(os.Environ(), childVariable+"=1")
+	// A thread that is traced would stop at the signal by which the runtime preempts it.
+	c.cmd.Env = append(os.Environ(), childVariable+"=1", "GOMAXPROCS=16", "GODEBUG=asyncpreemptoff=1")
 	c.cmd.Stderr = os.Stderr
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
@@ -118,6 +146,54 @@ func (c *child) end() {
 	if err := c.cmd.Wait(); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// endTraced ends the child while somebody traces its threads: none of them is gone before all have ended.
+func (c *child) endTraced() {
+	c.t.Helper()
+	runtime.LockOSThread() // which traces
+	defer runtime.UnlockOSThread()
+	traced := map[int]bool{}
+	for _, stat := range c.stats() {
+		if tid, err := strconv.Atoi(filepath.Base(filepath.Dir(stat))); err == nil && tid != c.pid() {
+			if err := unix.PtraceSeize(tid); err == nil { // else it has just ended
+				traced[tid] = true
+			}
+		}
+	}
+	if len(traced) == 0 {
+		c.t.Fatal("no thread of the child can be traced")
+	}
+	if err := c.in.Close(); err != nil {
+		c.t.Fatal(err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for _, stat := range c.stats() {
+		for ended := false; !ended; time.Sleep(time.Millisecond) {
+			content, err := os.ReadFile(stat)
+			if ended = err != nil || strings.Contains(string(content), ") Z "); !ended && time.Now().After(deadline) {
+				c.t.Fatalf("the thread does not end: %s", content)
+			}
+		}
+	}
+	for tid := range traced {
+		if _, err := unix.Wait4(tid, nil, unix.WALL, nil); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	if err := c.cmd.Wait(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// stats returns where the kernel tells of each thread.
+func (c *child) stats() []string {
+	c.t.Helper()
+	all, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", c.pid()))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return all
 }
 
 // device returns a block device that nothing else uses, and its name: the one that

@@ -30,6 +30,13 @@ type usage struct {
 	Done      [kinds]uint64
 }
 
+// ended is what the threads of a process have done that have ended, as the programs write it.
+type ended struct {
+	Done   usage
+	Kernel [2]uint64 // bytesRead and bytesWritten, as the kernel had it when there were no more
+	Over   uint64    // 0 while there are
+}
+
 // What a process does is counted in four kinds, as struct usage of the programs has them.
 const (
 	bytesRead = iota
@@ -84,8 +91,8 @@ func (p *process) exposed() bool {
 	return slices.ContainsFunc(p.done[:], func(c counter) bool { return !c.born.IsZero() })
 }
 
-// moved is when the process last read or wrote.
-func (p *process) moved() (last time.Time) {
+// lastMoved is when the process last read or wrote.
+func (p *process) lastMoved() (last time.Time) {
 	for _, c := range p.done {
 		if c.moved.After(last) {
 			last = c.moved
@@ -98,15 +105,16 @@ func (p *process) moved() (last time.Time) {
 // do from the first gathering on, so that a counter begins with 0.
 type processes struct {
 	most    int           // that are exposed
-	keep    time.Duration // that a process is exposed after its end
+	keep    time.Duration // that a process is exposed after its end: two intervals at least
 	all     map[owner]*process
 	last    time.Time // of the last gathering; zero before the first
 	leftOut int       // of the last gathering
 }
 
-// update takes in what was read at the time now. What processes did that have ended comes after
-// the living ones.
-func (p *processes) update(now time.Time, living, ended []usage) {
+// update takes in what was read at the time now. What threads did that have ended comes after the
+// living ones. It returns the processes of which that need not be read again: when one is over, or
+// not seen any more, its last threads may still be adding what they did, until the next time.
+func (p *processes) update(now time.Time, living []usage, dead []ended) (over []owner) {
 	sums := make(map[owner]*usage, len(living))
 	for i := range living {
 		u := &living[i]
@@ -119,10 +127,20 @@ func (p *processes) update(now time.Time, living, ended []usage) {
 		sums[u.owner()] = u
 	}
 	for _, u := range sums {
-		p.take(now, u).ended = time.Time{}
+		known := p.take(now, u)
+		known.seen, known.ended = true, time.Time{}
 	}
-	for i := range ended {
-		p.take(now, &ended[i]).ended = now
+	for i := range dead {
+		u := &dead[i].Done
+		for kind, n := range dead[i].Kernel {
+			u.Done[kind] = max(u.Done[kind], n) // either may fall short
+		}
+		switch known := p.take(now, u); {
+		case !known.ended.IsZero():
+			over = append(over, known.owner)
+		case dead[i].Over != 0:
+			known.ended = now
+		}
 	}
 	for o, known := range p.all {
 		if !known.seen && known.ended.IsZero() {
@@ -137,6 +155,7 @@ func (p *processes) update(now time.Time, living, ended []usage) {
 		}
 	}
 	p.last = now
+	return over
 }
 
 // take takes in what a process has done in its life.
@@ -151,7 +170,6 @@ func (p *processes) take(now time.Time, u *usage) *process {
 		}
 		p.all[u.owner()] = known
 	}
-	known.seen = true
 	if !known.exposed() {
 		known.comm = load.Comm(u.Comm)
 	}
@@ -161,9 +179,9 @@ func (p *processes) take(now time.Time, u *usage) *process {
 	return known
 }
 
-// exposed returns the processes that have series: those that did something last. Of those that
+// chosen returns the processes that have series: those that did something last. Of those that
 // had the same pid one after the other, it is the last.
-func (p *processes) exposed() []*process {
+func (p *processes) chosen() []*process {
 	latest := make(map[uint64]*process, len(p.all))
 	for _, known := range p.all {
 		if other := latest[known.TGID]; other == nil || other.StartTime < known.StartTime {
@@ -177,7 +195,7 @@ func (p *processes) exposed() []*process {
 		}
 	}
 	slices.SortFunc(all, func(a, b *process) int {
-		return cmp.Or(b.moved().Compare(a.moved()), cmp.Compare(a.TGID, b.TGID))
+		return cmp.Or(b.lastMoved().Compare(a.lastMoved()), cmp.Compare(a.TGID, b.TGID))
 	})
 	p.leftOut = max(0, len(all)-p.most)
 	return all[:len(all)-p.leftOut]
@@ -185,7 +203,7 @@ func (p *processes) exposed() []*process {
 
 // each calls with every counter that is exposed, and its process.
 func (p *processes) each(call func(of *process, kind int, c *counter)) {
-	for _, known := range p.exposed() {
+	for _, known := range p.chosen() {
 		for kind := range known.done {
 			if c := &known.done[kind]; !c.born.IsZero() {
 				call(known, kind, c)
@@ -207,14 +225,8 @@ func readLiving(p *load.Programs) ([]usage, error) {
 	return all, nil
 }
 
-// takeEnded returns the usage of the processes that have ended, and forgets them.
-func takeEnded(m *ebpf.Map) ([]usage, error) {
-	var (
-		keys []owner
-		all  []usage
-	)
-	if err := load.ReadMap(m, func(o owner, u *usage) { keys, all = append(keys, o), append(all, *u) }); err != nil {
-		return nil, err
-	}
-	return all, load.Drop(m, keys)
+// readEnded returns what threads have done that have ended, by process.
+func readEnded(m *ebpf.Map) (all []ended, err error) {
+	err = load.ReadMap(m, func(_ owner, e *ended) { all = append(all, *e) })
+	return all, err
 }

@@ -38,10 +38,20 @@ type reader struct {
 // them that is most of what a reading costs.
 const lookEvery = 5 * time.Second
 
-// drops is what the sockets of a listener have dropped that are open.
+// drops is what the sockets of a listener have dropped.
 type drops struct {
 	n    uint64
+	last uint64    // of those that were open at the last reading
 	born time.Time // since when it counts
+}
+
+// grow takes in what the open sockets have dropped in all their life. That is less when one of
+// them was closed, and another stays.
+func (d *drops) grow(open uint64) {
+	if open > d.last {
+		d.n += open - d.last
+	}
+	d.last = open
 }
 
 // counterDesc describes the series of a counter, which may have a label besides the process's.
@@ -76,7 +86,7 @@ func newReader(p *load.Programs, most int, keep time.Duration) (*reader, error) 
 			bytesSent:         {desc("sent_bytes_total", "Bytes that connections of the process have sent, once each.", "pid", "comm"), nil},
 		},
 		roundTrip:       desc("round_trip_seconds", "Round-trip time of connections of the process, one observation for each connection and gathering in which the peer acknowledged something.", "pid", "comm"),
-		listenerDrops:   desc("listener_drops_total", "Connections that listeners of the process on a port dropped, of those that are open.", "pid", "comm", "port"),
+		listenerDrops:   desc("listener_drops_total", "Connections that listeners of the process on a port dropped, while one of them is open.", "pid", "comm", "port"),
 		tracked:         desc("sockets", "Sockets that are tracked: connections and listeners."),
 		processes:       desc("processes", "Processes of which something was counted."),
 		leftOut:         desc("processes_left_out", "Processes that have no series because there are too many: what they do is counted for the host."),
@@ -84,7 +94,7 @@ func newReader(p *load.Programs, most int, keep time.Duration) (*reader, error) 
 		lostProcesses:   desc("processes_lost_total", "Processes whose connections are counted for the host because there are too many processes."),
 		lostEnds:        desc("socket_ends_lost_total", "Sockets whose end was missed: what they did last was not counted."),
 		programs:        p,
-		creds:           credentials{m: p.Collection.Maps[mapCreds], of: map[owner]uint64{}},
+		creds:           credentials{m: p.Collection.Maps[mapCreds], of: map[uint64]owner{}},
 		table:           newTable(most, keep, time.Now()),
 		listeners:       map[listener]*drops{},
 		sockets:         programSockets,
@@ -129,12 +139,12 @@ func (r *reader) look(now time.Time, totals map[owner]*total) error {
 	if unownedIn < r.readings && now.Sub(r.livedAt) < lookEvery && !r.table.missed(totals, r.lives) {
 		return nil
 	}
-	lives, err := readLiving(r.programs)
+	lives, creds, err := readLiving(r.programs)
 	if err != nil {
 		return err
 	}
 	r.lives, r.livedAt = lives, now
-	return r.creds.update(lives)
+	return r.creds.update(creds)
 }
 
 // readSockets adds what the sockets have counted that are open.
@@ -170,15 +180,15 @@ func (r *reader) readSockets(totals map[owner]*total) error {
 func (r *reader) readListeners() error {
 	var closed []listener
 	err := load.ReadMap(r.programs.Collection.Maps[mapListeners], func(l listener, d *dropped) {
-		switch known := r.listeners[l]; {
-		case d.Generation != r.readings:
+		if d.Generation != r.readings {
 			closed = append(closed, l)
 			delete(r.listeners, l)
-		case known == nil:
-			r.listeners[l] = &drops{d.Drops, r.table.last}
-		default:
-			known.n = d.Drops
+			return
 		}
+		if r.listeners[l] == nil {
+			r.listeners[l] = &drops{born: r.table.last}
+		}
+		r.listeners[l].grow(d.Drops)
 	})
 	if err != nil {
 		return err

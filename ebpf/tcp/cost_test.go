@@ -28,7 +28,7 @@ func BenchmarkConnection(b *testing.B) {
 
 func connections(b *testing.B) {
 	a := &actor{}
-	port, err := a.listen(128)
+	port, err := a.listen(128, unix.IPPROTO_TCP)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func BenchmarkGather(b *testing.B) {
 	c := start(b, "")
 	n, _ := strconv.Atoi(os.Getenv("PROMSCOPE_TEST_CONNECTIONS")) // none if it says nothing
 	a := &actor{}
-	port, err := a.listen(128)
+	port, err := a.listen(128, unix.IPPROTO_TCP)
 	if err != nil {
 		b.Fatal(err)
 	}

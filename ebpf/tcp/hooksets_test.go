@@ -27,9 +27,12 @@ func TestHookSets(t *testing.T) {
 				t.Skip(w[0].Reason) // what it counts is not exact
 			}
 			t.Run("before", func(t *testing.T) { before.test(t, c) })
+			t.Run("MPTCP", func(t *testing.T) { before.testMPTCP(t, c) })
 			t.Run("connections", func(t *testing.T) { testConnections(t, c) })
 			t.Run("failures", func(t *testing.T) { testFailures(t, c) })
 			t.Run("workers", func(t *testing.T) { testWorkers(t, c) })
+			t.Run("credentials", func(t *testing.T) { testCredentials(t, c) })
+			t.Run("orphan", func(t *testing.T) { testOrphan(t, c) })
 			t.Run("round trips", func(t *testing.T) { testRoundTrips(t, c) })
 			if lost := loadtest.Gather(t, c)[prefix+"socket_ends_lost_total"][0].Counter.GetValue(); lost != 0 {
 				t.Errorf("%v ends were missed", lost)
@@ -80,7 +83,7 @@ func expect(t *testing.T, c *load.Collector, want map[*child]figures) map[string
 // expectAll gathers until nothing is wrong.
 func expectAll(t *testing.T, c *load.Collector, check func(map[string][]*dto.Metric) string) map[string][]*dto.Metric {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(8 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		all := loadtest.Gather(t, c)
 		wrong := check(all)
 		if wrong == "" {
@@ -260,6 +263,62 @@ func testWorkers(t *testing.T, c *load.Collector) {
 	})
 }
 
+// testCredentials has a thread with credentials of its own accept connections.
+func testCredentials(t *testing.T, c *load.Collector) {
+	server := startChild(t, nil)
+	client := startChild(t, server)
+	port := server.do("listen", 128)
+	client.do("connect", port, 3, 10, "hold")
+	server.do("accept-apart", 3)
+	server.do("drain", 10)
+	expect(t, c, map[*child]figures{
+		client: {"connections out": 3, "sent_bytes": 30},
+		server: {"connections in": 3, "received_bytes": 30},
+	})
+}
+
+// testOrphan has a process end that has sent more than its peer takes. What its socket does when the
+// process has no series any more is the host's, and nothing else.
+func testOrphan(t *testing.T, c *load.Collector) {
+	const bytes = 400_000
+	server := startChild(t, nil)
+	client := startChild(t, server)
+	port := server.do("listen", 128)
+	client.do("connect", port, 1, bytes, "hold")
+	server.do("accept", 1, "hold")
+	sent := func(all map[string][]*dto.Metric, pid string) float64 {
+		return loadtest.Find(all[prefix+"sent_bytes_total"], "pid", pid).GetCounter().GetValue()
+	}
+	expectAll(t, c, func(all map[string][]*dto.Metric) string {
+		if sent(all, client.pid()) == 0 {
+			return "the client has sent nothing"
+		}
+		return ""
+	})
+	client.end()
+	var before, last float64
+	expectAll(t, c, func(all map[string][]*dto.Metric) string {
+		if n := sent(all, client.pid()); n != 0 {
+			last = n
+			return "the client that has ended has series"
+		}
+		before = sent(all, "")
+		return ""
+	})
+	if last > bytes/2 {
+		t.Fatalf("%v of %d bytes were sent at once", last, bytes)
+	}
+	server.do("drain", bytes)
+	server.do("close")
+	expectAll(t, c, func(all map[string][]*dto.Metric) string {
+		// Others of the host may send something, too.
+		if n := sent(all, "") - before; n < bytes-last || n > bytes-last/2 {
+			return fmt.Sprintf("the host has sent %v bytes, want %v", n, bytes-last)
+		}
+		return ""
+	})
+}
+
 // testRoundTrips compares round-trip times with what TCP_INFO says of the same sockets.
 func testRoundTrips(t *testing.T, c *load.Collector) {
 	server := startChild(t, nil)
@@ -306,6 +365,8 @@ func testRoundTrips(t *testing.T, c *load.Collector) {
 type before struct {
 	server, client *child
 	port           int
+	mptcp          *child // nil if this kernel has none
+	mptcpPort      int
 }
 
 func openBefore(t *testing.T) before {
@@ -315,6 +376,12 @@ func openBefore(t *testing.T) before {
 	b.client.do("connect", b.port, 2, 100, "hold")
 	b.server.do("accept", 2, "hold")
 	b.server.do("drain", 100)
+	b.mptcp = startChild(t, b.server)
+	b.mptcp.begin("listen-mptcp", 0)
+	var err error
+	if b.mptcpPort, err = b.mptcp.tryDone(); err != nil {
+		b.mptcp = nil
+	}
 	return b
 }
 
@@ -334,5 +401,19 @@ func (b before) test(t *testing.T, c *load.Collector) {
 	expect(t, c, map[*child]figures{
 		b.client: plus(want[b.client], figures{"connections out": 1}),
 		b.server: plus(want[b.server], figures{"connections in": 1}),
+	})
+}
+
+// testMPTCP looks that a listener is known that also takes connections of MPTCP.
+func (b before) testMPTCP(t *testing.T, c *load.Collector) {
+	if b.mptcp == nil {
+		t.Skip("this kernel has no MPTCP")
+	}
+	client := startChild(t, b.server)
+	client.do("connect", b.mptcpPort, 1, 0, "hold") // it waits, and no other has room
+	client.do("fail", b.mptcpPort, 2, "abandoned")
+	expect(t, c, map[*child]figures{
+		client:  {"connections out": 1, "connects_failed abandoned": 2},
+		b.mptcp: {"listen_drops": 2, "listener_drops " + strconv.Itoa(b.mptcpPort): 2},
 	})
 }

@@ -72,62 +72,62 @@ type listener struct {
 // dropped is what the open sockets of a listener have dropped.
 type dropped struct{ Generation, Drops uint64 }
 
-// living is a process that lives.
+// living is a process that lives, with credentials of its own or of one of its threads.
 type living struct {
 	Owner owner
-	Cred  uint64 // the address of its credentials
+	Cred  uint64 // their address
 	Comm  [16]byte
 }
 
-// readLiving returns the processes that live.
-func readLiving(p *load.Programs) (map[owner]*living, error) {
+// readLiving returns the processes that live, and those that have credentials, by their address.
+func readLiving(p *load.Programs) (lives map[owner]*living, creds map[uint64]*living, err error) {
 	var written bytes.Buffer
 	if err := p.Iterate(programProcesses, &written); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	const size = int(unsafe.Sizeof(living{}))
 	order := binary.NativeEndian
 	all := make([]living, 0, written.Len()/size)
-	lives := make(map[owner]*living, cap(all))
+	lives, creds = make(map[owner]*living, cap(all)), make(map[uint64]*living, cap(all))
 	for b := written.Bytes(); len(b) >= size; b = b[size:] {
 		// By hand: binary.Read takes as long as the kernel does.
-		l := living{Owner: owner(order.Uint64(b)), Cred: order.Uint64(b[8:]), Comm: [16]byte(b[16:32])}
-		all = append(all, l)
-		lives[l.Owner] = &all[len(all)-1]
+		all = append(all, living{Owner: owner(order.Uint64(b)), Cred: order.Uint64(b[8:]), Comm: [16]byte(b[16:32])})
+		l := &all[len(all)-1]
+		lives[l.Owner], creds[l.Cred] = l, l
 	}
-	return lives, nil
+	return lives, creds, nil
 }
 
 // credentials keeps the map by which the programs know who accepted a connection.
 type credentials struct {
 	m  *ebpf.Map
-	of map[owner]uint64
+	of map[uint64]owner // by their address
 }
 
-// update takes in the processes that live. One that there is no room for owns what it accepts
-// only once it closes that.
-func (c *credentials) update(all map[owner]*living) error {
+// update takes in the credentials that there are. A process for whose there is no room owns what
+// it accepts only once it closes that.
+func (c *credentials) update(all map[uint64]*living) error {
 	// First those that are gone: another process may have credentials where theirs were.
 	var gone []uint64
-	for o, cred := range c.of {
-		if l := all[o]; l == nil || l.Cred != cred {
+	for cred, o := range c.of {
+		if l := all[cred]; l == nil || l.Owner != o {
 			gone = append(gone, cred)
-			delete(c.of, o)
+			delete(c.of, cred)
 		}
 	}
 	if err := load.Drop(c.m, gone); err != nil {
 		return err
 	}
-	for o, l := range all {
-		if _, known := c.of[o]; known {
+	for cred, l := range all {
+		if _, known := c.of[cred]; known {
 			continue
 		}
-		switch err := c.m.Put(l.Cred, l); {
+		switch err := c.m.Put(cred, l); {
 		case errors.Is(err, unix.E2BIG):
 		case err != nil:
-			return fmt.Errorf("noting the credentials of process %d: %w", o.tgid(), err)
+			return fmt.Errorf("noting the credentials of process %d: %w", l.Owner.tgid(), err)
 		default:
-			c.of[o] = l.Cred
+			c.of[cred] = l.Owner
 		}
 	}
 	return nil

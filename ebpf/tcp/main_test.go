@@ -82,7 +82,9 @@ func (a *actor) act(words []string) (int, error) {
 	}
 	switch words[0] {
 	case "listen": // BACKLOG; returns the port
-		return a.listen(n[1])
+		return a.listen(n[1], unix.IPPROTO_TCP)
+	case "listen-mptcp": // BACKLOG; returns the port
+		return a.listen(n[1], unix.IPPROTO_MPTCP)
 	case "listener": // returns the descriptor
 		return a.listener, nil
 	case "take": // PID DESCRIPTOR: has the listener of another process, as a forked worker has
@@ -95,6 +97,10 @@ func (a *actor) act(words []string) (int, error) {
 		return 0, err
 	case "accept": // N HOW
 		return a.accept(n[1], words[2])
+	case "accept-apart": // N, in a thread with credentials of its own
+		errs := make(chan error)
+		go a.acceptApart(n[1], errs)
+		return 0, <-errs
 	case "connect": // PORT N BYTES HOW
 		for range n[2] {
 			if err := a.connect(n[1], n[3], words[4]); err != nil {
@@ -177,9 +183,9 @@ func (a *actor) act(words []string) (int, error) {
 	return 0, errors.New("no such thing to do: " + words[0])
 }
 
-func (a *actor) listen(backlog int) (int, error) {
+func (a *actor) listen(backlog, protocol int) (int, error) {
 	var err error
-	if a.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+	if a.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, protocol); err != nil {
 		return 0, err
 	}
 	if err := unix.Bind(a.listener, loopback(0)); err != nil {
@@ -230,6 +236,22 @@ func (a *actor) accept(n int, how string) (int, error) {
 		}
 	}
 	return sum, nil
+}
+
+// acceptApart accepts n connections in a thread that is given credentials of its own, as each thread
+// is when a process changes its capabilities. The thread stays, for they are gone with it.
+func (a *actor) acceptApart(n int, errs chan<- error) {
+	runtime.LockOSThread()
+	if unix.Gettid() == os.Getpid() { // the first thread's are the process's
+		go a.acceptApart(n, errs)
+		select {}
+	}
+	err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
+	if err == nil {
+		_, err = a.accept(n, "hold")
+	}
+	errs <- err
+	select {}
 }
 
 // connect makes a connection, writes on it, and ends it: with a close, when the server has

@@ -154,3 +154,16 @@ func TestMissed(t *testing.T) {
 		t.Error("a process that has ended is missed")
 	}
 }
+
+// What a listener has dropped does not fall when one of its sockets is closed, and goes on from there.
+func TestDrops(t *testing.T) {
+	var d drops
+	for i, step := range []struct{ open, want uint64 }{
+		{7, 7}, {7, 7}, {10, 10}, // a socket that has dropped 7, and one that has dropped 3
+		{3, 10}, {5, 12},
+	} {
+		if d.grow(step.open); d.n != step.want {
+			t.Errorf("reading %d: %d were dropped, want %d", i, d.n, step.want)
+		}
+	}
+}

@@ -85,7 +85,7 @@ func (o *Options) newReader(p *load.Programs) (*reader, error) {
 		latency: desc("promscope_runqueue_latency_seconds", "Time from when a thread was ready to run until it had a CPU."),
 		threads: desc(prefix+"threads", "Threads of the machine."),
 		leftOut: desc(prefix+"processes_left_out", "Processes that wait and have no series because there are too many."),
-		lost:    desc(prefix+"io_lost_total", "Waits for I/O that were not counted because too many threads wait for it."),
+		lost:    desc(prefix+"io_lost_total", "Waits that were not counted because too many processes have waited, or too many threads wait for I/O."),
 	}
 	totals, err := r.totals()
 	if err != nil {
@@ -124,7 +124,7 @@ func (r *reader) Read() ([]prometheus.Metric, error) {
 	if err != nil {
 		return metrics, err
 	}
-	lost, err := r.programs.Counter(varLostIO)
+	lost, err := r.programs.Counter(varLost)
 	if err != nil {
 		return metrics, err
 	}
@@ -179,15 +179,15 @@ func (r *reader) histogram() (prometheus.Metric, error) {
 
 // Report implements load.Reader.
 func (r *reader) Report(status *collector.Status) error {
-	lost, err := r.programs.Counter(varLostIO)
+	lost, err := r.programs.Counter(varLost)
 	status.Facts = append(status.Facts,
 		collector.Fact{Name: "Threads", Value: strconv.Itoa(r.running)},
 		collector.Fact{Name: "Processes left out", Value: strconv.Itoa(r.table.leftOut)},
-		collector.Fact{Name: "Waits for I/O lost", Value: strconv.FormatUint(lost, 10)})
+		collector.Fact{Name: "Waits lost", Value: strconv.FormatUint(lost, 10)})
 	if lost > 0 {
 		status.Warnings = append(status.Warnings, collector.Warning{
-			Reason: fmt.Sprintf("%d waits for I/O were not counted: more than 16384 processes have waited, or 8192 threads do", lost),
-			Remedy: "none; the time that processes wait for I/O is too short",
+			Reason: fmt.Sprintf("%d waits were not counted: more than 16384 processes have waited, or 8192 threads wait for I/O", lost),
+			Remedy: "none; the times that processes wait are too short",
 		})
 	}
 	return err

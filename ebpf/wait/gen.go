@@ -15,5 +15,5 @@ const (
 	programThreads = "each_thread"
 	mapProcesses   = "processes"
 	mapLatencies   = "latencies"
-	varLostIO      = "lost_io"
+	varLost        = "lost"
 )

@@ -26,6 +26,7 @@ func TestHookSets(t *testing.T) {
 			t.Run("spinners", func(t *testing.T) { testSpinners(t, c) })
 			t.Run("threads", func(t *testing.T) { testThreads(t, c) })
 			t.Run("reads", func(t *testing.T) { testReads(t, c) })
+			t.Run("exit", func(t *testing.T) { testExit(t, c) })
 		})
 	}
 }
@@ -178,12 +179,18 @@ func testThreads(t *testing.T, c *load.Collector) {
 	if got := seconds(loadtest.Gather(t, c), cpuSeconds, child); got != 0 {
 		t.Errorf("a process that has exited waited %.4f s", got)
 	}
+	checkForgotten(t, c, child)
+}
+
+// checkForgotten tests that nothing is left in the kernel of a process that has exited.
+func checkForgotten(t *testing.T, c *load.Collector, exited *child) {
+	t.Helper()
 	over, err := readEnded(c.Programs.Collection.Maps[mapProcesses])
 	if err != nil {
 		t.Fatal(err)
 	}
 	for o := range over {
-		if int(o.TGID) == child.Process.Pid {
+		if int(o.TGID) == exited.Process.Pid {
 			t.Error("the kernel still has the process")
 		}
 	}
@@ -205,15 +212,12 @@ func awaitExit(t *testing.T, c *child, tid string) {
 // it ran or waited for a CPU. The kernel has a count of its own where delay accounting is on,
 // as it always is before 5.14.
 func testReads(t *testing.T, c *load.Collector) {
-	// Of a guest: QEMU makes the disk slow. What else the process waits for is in its own
-	// count: pages of its memory, the file's lock. That is little in a guest.
-	path, least, most := "/dev/vda", 0.98, 1.02
-	if os.Getenv("PROMSCOPE_TEST_SCALE") == "" {
+	// What else the process waits for is in its own count: pages of its memory, the file's lock.
+	// That is little in a guest.
+	path, guest := file(t)
+	least, most := 0.98, 1.02
+	if !guest {
 		least, most = 0.75, 1.05
-		path = filepath.Join(t.TempDir(), "file")
-		if err := os.WriteFile(path, make([]byte, 8<<20), 0o600); err != nil {
-			t.Fatal(err)
-		}
 		if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECT, 0); err != nil {
 			t.Skip(err)
 		} else {
@@ -233,6 +237,31 @@ func testReads(t *testing.T, c *load.Collector) {
 	// Since 6.12 it may time a wait from the start of the clock: of a thread that is dequeued late.
 	if accounted > 0 && accounted < 100 && (got < 0.98*accounted-0.02 || got > 1.02*accounted+0.06) {
 		t.Errorf("waited %.4f s, want %.4f s by delay accounting", got, accounted)
+	}
+}
+
+// file returns a file on a disk: in a guest the disk itself, which QEMU makes slow.
+func file(t *testing.T) (path string, guest bool) {
+	t.Helper()
+	if os.Getenv("PROMSCOPE_TEST_SCALE") != "" {
+		return "/dev/vda", true
+	}
+	path = filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, make([]byte, 8<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path, false
+}
+
+// testExit has processes wait for a disk when they have exited.
+func testExit(t *testing.T, c *load.Collector) {
+	for range 3 {
+		path, _ := file(t)
+		child := start(t, "write:"+path)
+		if err := child.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		checkForgotten(t, c, child)
 	}
 }
 

@@ -44,8 +44,8 @@ type latency struct {
 }
 
 // bounds returns the upper bounds of the histogram's buckets, in seconds, but for the last one,
-// which has none. Four share an octave, so a quantile that is interpolated in one is off by 12
-// % at most.
+// which has none. Four share an octave, and the first of them is the widest for its values: a
+// quantile that is interpolated in it is off by 25 % at most.
 func bounds() (b [buckets - 1]float64) {
 	for i := range b {
 		b[i] = time.Duration(uint64(4+i%4) << (firstBound - 2 + i/4)).Seconds()

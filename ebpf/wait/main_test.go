@@ -40,6 +40,8 @@ func TestMain(m *testing.M) {
 		err = threads()
 	case "read":
 		err = read(argument)
+	case "write":
+		err = write(argument)
 	default:
 		err = fmt.Errorf("unknown role %q", role)
 	}
@@ -281,6 +283,25 @@ func read(path string) error {
 		return err
 	}
 	return awaitLine()
+}
+
+// write leaves a file that is still being written: this process waits for that when it has exited,
+// as the last one that has the file.
+func write(path string) error {
+	const size = 8 << 20
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := file.Write(make([]byte, size)); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(path, "/dev/") {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return unix.SyncFileRange(int(file.Fd()), 0, size, unix.SYNC_FILE_RANGE_WRITE)
 }
 
 func readFor(path string, offset int64, least time.Duration) (disk time.Duration, err error) {

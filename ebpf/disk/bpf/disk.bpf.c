@@ -55,7 +55,7 @@ typedef struct {
 
 struct signal_struct {
 	atomic_t live;
-	struct task_io_accounting ioac; // of the threads that have ended
+	struct task_io_accounting ioac; // of the threads that are gone
 };
 
 struct task_struct {
@@ -203,12 +203,22 @@ struct process_key {
 	__u64 tgid;
 };
 
-// Processes that have ended and that user space has not read yet.
+// ended is what the threads of a process have done that have ended: what each has added to done at its end, and what
+// the kernel had of all when there were no more. Either may fall short: the kernel's of threads that end together, and
+// the sum where the program was not run for a thread.
+struct ended {
+	struct usage done;
+	__u64 read;    // bytes, by the kernel
+	__u64 written; // bytes, by the kernel
+	__u64 over;    // there are no more
+};
+
+// User space deletes the entries of processes that are over.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 8192);
 	__type(key, struct process_key);
-	__type(value, struct usage);
+	__type(value, struct ended);
 } ended SEC(".maps");
 
 __u64 lost_ends; // no room in the map
@@ -286,32 +296,73 @@ static __always_inline void add_requested(struct usage *u, const struct process_
 	}
 }
 
-// on_exit runs when a thread ends. The last one of a process leaves what the process has read and written.
+// ended_of returns what the ended threads of a process have done. The first one that has done something makes the entry.
+// Those that are gone by then have ended before the programs.
+static __always_inline struct ended *ended_of(struct task_struct *task, const struct process_key *key)
+{
+	struct ended *e = bpf_map_lookup_elem(&ended, key);
+	struct ended before = {};
+
+	if (!e) {
+		identify(&before.done, task);
+		before.done.read = task->signal->ioac.read_bytes;
+		before.done.written = task->signal->ioac.write_bytes;
+		bpf_map_update_elem(&ended, key, &before, BPF_NOEXIST);
+		e = bpf_map_lookup_elem(&ended, key);
+	}
+	if (!e)
+		count(lost_ends);
+	return e;
+}
+
+// ends runs when no thread of the process is left. Of threads that end together each may find that.
+static __always_inline void ends(struct task_struct *task, const struct process_key *key)
+{
+	struct task_struct *leader = task->group_leader;
+	struct requested *r = bpf_map_lookup_elem(&requesters, key);
+	__u64 read = task->signal->ioac.read_bytes + task->ioac.read_bytes;
+	__u64 written = task->signal->ioac.write_bytes + task->ioac.write_bytes;
+	struct ended *e;
+
+	if (leader->pid != task->pid) { // it has ended before, and what it did is not in the sum yet
+		read += leader->ioac.read_bytes;
+		written += leader->ioac.write_bytes;
+	}
+	if (!read && !written && !r && !bpf_map_lookup_elem(&ended, key))
+		return;
+	e = ended_of(task, key);
+	if (e) {
+		identify(&e->done, task); // it may be called otherwise by now
+		e->read = read;
+		e->written = written;
+		e->over = true;
+		if (r) {
+			e->done.reads = r->reads;
+			e->done.writes = r->writes;
+		}
+	}
+	if (r)
+		bpf_map_delete_elem(&requesters, key);
+}
+
+// on_exit runs when a thread ends.
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
-	struct task_struct *leader = task->group_leader;
-	struct signal_struct *signal = task->signal;
-	struct process_key key = {};
-	struct usage u = {};
+	struct process_key key = {.start_time = task->group_leader->start_time, .tgid = task->tgid};
+	__u64 read = task->ioac.read_bytes, written = task->ioac.write_bytes;
 
-	if (signal->live.counter)
-		return 0;
-	u.read = signal->ioac.read_bytes + task->ioac.read_bytes;
-	u.written = signal->ioac.write_bytes + task->ioac.write_bytes;
-	if (leader->pid != task->pid) { // it has ended before, and what it did is not in the sum yet
-		u.read += leader->ioac.read_bytes;
-		u.written += leader->ioac.write_bytes;
+	if (read || written) {
+		struct ended *e = ended_of(task, &key);
+
+		if (e) {
+			add(e->done.read, read);
+			add(e->done.written, written);
+		}
 	}
-	identify(&u, task);
-	key.start_time = u.start_time;
-	key.tgid = u.tgid;
-	add_requested(&u, &key);
-	if (!u.read && !u.written && !u.reads && !u.writes)
-		return 0;
-	bpf_map_delete_elem(&requesters, &key);
-	if (bpf_map_update_elem(&ended, &key, &u, 0))
-		count(lost_ends);
+	// In this order: where this program can be preempted, it is not run for those that end meanwhile.
+	if (!task->signal->live.counter)
+		ends(task, &key);
 	return 0;
 }
 

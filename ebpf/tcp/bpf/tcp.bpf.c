@@ -68,6 +68,11 @@ struct tcp_sock___tcp {
 	struct list_head tsorted_sent_queue;
 };
 
+// mptcp_sock is what a process has of an MPTCP connection, or of a listener for such.
+struct mptcp_sock {
+	struct sock___tcp *first; // of its TCP sockets
+};
+
 struct task_struct___tcp {
 	int pid;
 	int tgid;
@@ -97,6 +102,7 @@ struct bpf_iter__bpf_map {
 
 #pragma clang attribute pop
 
+#define IPPROTO_MPTCP 262
 #define SHUTDOWN_MASK 3
 #define SOCK_DONE 1 // a bit of skc_flags: a FIN has come
 
@@ -157,7 +163,7 @@ struct living {
 	char comm[16];
 };
 
-// creds has the process for the address of its credentials. User space keeps it.
+// creds has the process for the address of credentials: of its own, or of a thread that has others. User space keeps it.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -253,7 +259,8 @@ struct connection {
 	__u8 certain;	  // the owner is not just the listener's
 	__u8 closing;	  // it is being added to the process's counts
 	__u8 gone;	  // it was closed when it was last looked at
-	__u8 unused[2];
+	__u8 summed;	  // what it had counted then is in its owner's sum
+	__u8 unused;
 };
 
 struct {
@@ -396,13 +403,18 @@ static __always_inline void establishes(const struct sock___tcp *sk, struct conn
 	c->established = !c->before;
 }
 
+// claim gives the connection to who runs this.
+static __always_inline void claim(struct connection *c)
+{
+	c->owner = current_owner();
+	c->certain = true;
+}
+
 // closes runs in the process that closes the socket, or shuts it down.
 static __always_inline void closes(const struct sock___tcp *sk, struct connection *c)
 {
-	if (c->certain || accepted(sk, c))
-		return;
-	c->owner = current_owner();
-	c->certain = true;
+	if (!c->certain && !accepted(sk, c))
+		claim(c);
 }
 
 static __always_inline enum counter failure(int err, bool abandoned)
@@ -443,6 +455,20 @@ static __always_inline void round_trip(const struct sock___tcp *sk, struct conne
 	add(p->counters[ROUND_TRIP_MICROSECONDS], srtt_us >> 3);
 }
 
+// counts_at_end returns where what the connection has counted beyond the bases goes. What was in the sum of an owner who
+// has ended is exposed.
+static __always_inline struct process *counts_at_end(struct connection *c)
+{
+	if (c->summed && !bpf_map_lookup_elem(&processes, &c->owner)) {
+		c->established = false;
+		c->base_received += c->last_received;
+		c->base_sent += c->last_sent;
+		c->base_retransmits += c->last_retransmits;
+		c->base_drops += c->last_drops;
+	}
+	return counts_of(c->owner);
+}
+
 static __always_inline void ends(const struct sock___tcp *sk, struct connection *c, int old)
 {
 	bool down = field(sk, sk_shutdown) == SHUTDOWN_MASK;
@@ -454,14 +480,14 @@ static __always_inline void ends(const struct sock___tcp *sk, struct connection 
 
 	// Without an error, the process itself aborts it. Else it is not sure that anybody has accepted it.
 	if (!c->certain && !accepted(sk, c) && down && !err && BPF_CORE_READ(sk, sk_socket))
-		closes(sk, c);
+		claim(c);
 	*(volatile __u8 *)&c->closing = true;
 	last = bpf_map_lookup_elem(&last_closed, &zero);
 	if (last) {
 		last->socket = address;
 		last->owner = c->owner;
 	}
-	p = counts_of(c->owner);
+	p = counts_at_end(c);
 	if (!p)
 		goto out;
 	if (c->role == LISTENER) {
@@ -702,7 +728,7 @@ static __noinline int visit(struct connection *c, __u64 address)
 			c->gone = true;
 			return 0;
 		}
-		p = counts_of(c->owner);
+		p = c->summed ? bpf_map_lookup_elem(&processes, &c->owner) : counts_of(c->owner);
 		if (p)
 			add_last(p->counters, c);
 		count(lost_ends);
@@ -728,6 +754,7 @@ static __noinline int visit(struct connection *c, __u64 address)
 	sum = sum_of(c->owner);
 	if (!sum)
 		return 0;
+	c->summed = true;
 	sum->sockets++;
 	add_last(sum->counters, c);
 	return 0;
@@ -756,6 +783,8 @@ static __always_inline const struct sock___tcp *tcp_socket(struct file *file)
 	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return NULL;
 	sk = BPF_CORE_READ((struct socket___tcp *)file->private_data, sk);
+	if (bpf_core_field_exists(struct mptcp_sock, first) && sk && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_MPTCP)
+		sk = BPF_CORE_READ((const struct mptcp_sock *)sk, first);
 	return sk && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? sk : NULL;
 }
 
@@ -776,18 +805,22 @@ int each_file(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-// each_process writes what is needed of each process that lives.
+// each_process writes what is needed of each process that lives, once more for each thread that has credentials of
+// its own. All have when a process changes them while it has threads.
 SEC("iter/task")
 int each_process(struct bpf_iter__task *ctx)
 {
-	struct task_struct___tcp *task = ctx->task;
+	struct task_struct___tcp *task = ctx->task, *leader;
 	struct living l = {};
 
-	if (!task || task->pid != task->tgid || !task->signal->live.counter)
+	if (!task || !task->signal->live.counter)
 		return 0;
-	l.owner = owner_id(task->start_time, task->tgid);
+	leader = task->group_leader;
+	if (task->pid != task->tgid && task->real_cred == leader->real_cred)
+		return 0;
+	l.owner = owner_id(leader->start_time, task->tgid);
 	l.cred = (__u64)task->real_cred;
-	bpf_probe_read_kernel(l.comm, sizeof(l.comm), &task->comm);
+	bpf_probe_read_kernel(l.comm, sizeof(l.comm), &leader->comm);
 	bpf_seq_write(ctx->meta->seq, &l, sizeof(l));
 	return 0;
 }

@@ -121,7 +121,7 @@ struct {
 	__type(value, struct latency);
 } latencies SEC(".maps");
 
-__u64 lost_io; // waits for I/O, or starts of such, that there was no room for
+__u64 lost; // waits, or starts of waits for I/O, that there was no room for
 
 // How long each thread had waited when it last got a CPU. A wait in the queues of several CPUs is in run_delay in pieces:
 // the difference is all of it. Threads whose ids have the same last bits share a place. The check tells whose it is, and
@@ -231,13 +231,14 @@ static __always_inline void got_io(const struct task_struct___wait *task, __u64 
 		return;
 	wait = queued - b->clock - (task->sched_info.run_delay - b->run_delay);
 	bpf_map_delete_elem(&waiting, &tid);
-	if (wait <= 0)
+	// Who exits would leave an entry behind: it closes its files after on_exit.
+	if (wait <= 0 || task->flags & PF_EXITING)
 		return;
 	e = ended_of(task);
 	if (e)
 		add(e->io, wait);
 	else
-		count(lost_io);
+		count(lost);
 }
 
 // on_switch runs when a CPU goes from one thread to another.
@@ -255,7 +256,7 @@ int on_switch(__u64 *ctx)
 
 		tid = prev->pid;
 		if (bpf_map_update_elem(&waiting, &tid, &b, 0))
-			count(lost_io);
+			count(lost);
 	}
 	if (!next->pid || !queued) // the CPU is idle
 		return 0;
@@ -274,17 +275,20 @@ int on_exit(__u64 *ctx)
 	struct ended *e;
 
 	bpf_map_delete_elem(&waiting, &tid);
+	// The first thread stays until all have exited.
+	if (task->pid != task->tgid && task->sched_info.run_delay && task->signal->live.counter) {
+		e = ended_of(task);
+		if (e)
+			add(e->cpu, task->sched_info.run_delay);
+		else
+			count(lost);
+	}
+	// In this order: the last thread may have come by meanwhile, and found no entry.
 	if (!task->signal->live.counter) {
 		struct owner o = owner_of(task);
 
 		bpf_map_delete_elem(&processes, &o);
-		return 0;
 	}
-	if (task->pid == task->tgid || !task->sched_info.run_delay)
-		return 0; // the first thread stays until all have exited
-	e = ended_of(task);
-	if (e)
-		add(e->cpu, task->sched_info.run_delay);
 	return 0;
 }
 
