@@ -189,7 +189,8 @@ type ledger struct {
 	keptFor time.Duration // how long the collector keeps the counts of a process that has ended
 
 	mu       sync.Mutex
-	accounts map[int]*childCount // by pid; a pid comes again
+	accounts map[int]*childCount // by pid
+	ended    map[int]time.Time   // when the last process with that pid ended
 	wrong    []string            // not told yet
 
 	processes, requests int // whose counts are settled, and right
@@ -206,7 +207,7 @@ type childCount struct {
 // newLedger returns the ledger of a collector with that interval: it keeps the counts of a
 // process that has ended for two of them, and in the second it must have all.
 func newLedger(interval time.Duration) *ledger {
-	return &ledger{keptFor: 2 * interval, accounts: map[int]*childCount{}}
+	return &ledger{keptFor: 2 * interval, accounts: map[int]*childCount{}, ended: map[int]time.Time{}}
 }
 
 func (l *ledger) String() string {
@@ -221,6 +222,13 @@ func (l *ledger) begin(pid int) {
 	if l.accounts[pid] != nil {
 		l.unread++
 	}
+	delete(l.accounts, pid)
+	// A pid may come again while promscope shows the counts of the process that had it before: a
+	// test that runs beside this one sets the kernel's next pid back.
+	if time.Since(l.ended[pid]) < 2*l.keptFor {
+		l.unread++
+		return
+	}
 	l.accounts[pid] = &childCount{}
 }
 
@@ -231,7 +239,7 @@ func (l *ledger) wrongly(pid int, a *childCount) {
 func (l *ledger) request(pid int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if a := l.accounts[pid]; a != nil { // else it was counted wrongly, which was said
+	if a := l.accounts[pid]; a != nil { // else it is not judged, or was counted wrongly, which was said
 		a.made++
 	}
 }
@@ -249,8 +257,9 @@ func (l *ledger) made(pid int) int {
 func (l *ledger) end(pid int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.ended[pid] = time.Now()
 	if a := l.accounts[pid]; a != nil {
-		a.ended = time.Now()
+		a.ended = l.ended[pid]
 	}
 }
 
