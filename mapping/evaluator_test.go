@@ -68,6 +68,7 @@ const (
 func TestEvaluate(t *testing.T) {
 	for _, tc := range []struct {
 		name, rule, series string
+		nodes              Nodes // nil: all live
 		points             []string
 		dropped            map[string]int
 	}{
@@ -292,10 +293,44 @@ func TestEvaluate(t *testing.T) {
 			         y{pid="2"} 1x8`, // 50 s: the last samples are 15 and 10 s old
 			points: []string{"vm;2 m = 1"},
 		},
+		{
+			name: "what is no number takes no place",
+			rule: `{metric: 'ratio_${cache}', label: '${cache}', top: 1, expr: hits / misses, node: host}`,
+			series: `hits{cache="a"} 4x10
+			         misses{cache="a"} 0x10
+			         hits{cache="b"} 4x10
+			         misses{cache="b"} 2x10
+			         hits{cache="c"} 9.1e16x10
+			         misses{cache="c"} 1x10
+			         hits{cache="d"} 4x10
+			         misses{cache="d"} 4x10`,
+			points:  []string{"vm;<host> ratio_b = 2"},
+			dropped: map[string]int{DropValue: 2, DropMetricLimit: 1},
+		},
+		{
+			name: "what is on no process takes no place",
+			rule: `{metric: 'queue_${queue}', label: '${queue}', top: 1, expr: queue, node: {process: pid}}`,
+			series: `queue{queue="a",pid="7@unknown"} 4x10
+			         queue{queue="b",pid="8"} 3x10
+			         queue{queue="c"} 2x10
+			         queue{queue="d",pid="9"} 1x10`,
+			points:  []string{"vm;9 queue_d = 1"},
+			nodes:   living{"Process 9": true},
+			dropped: map[string]int{DropBadID: 1, DropDead: 1, DropNoLabel: 1},
+		},
+		{
+			name: "a value without a pid takes no place",
+			rule: `{metric: 'queue_${queue}', label: '${queue}', top: 1, expr: queue, node: {process: group, regex: '.*;([0-9]+)'}}`,
+			series: `queue{queue="a",group="worker"} 4x10
+			         queue{queue="d",group="worker;9"} 1x10`,
+			points:  []string{"vm;9 queue_d = 1"},
+			nodes:   living{"Process 9": true},
+			dropped: map[string]int{DropNoMatch: 1},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			set := mustSet(t, "- "+tc.rule)
-			e := NewEvaluator(set, load(t, tc.series), nil, nil, nil, limits(EvaluatorOptions{}))
+			e := NewEvaluator(set, load(t, tc.series), tc.nodes, nil, nil, limits(EvaluatorOptions{}))
 			for range 2 { // the second time with what the first left behind
 				points, dropped := evaluate(t, e, 0, 50*time.Second)
 				slices.Sort(tc.points)
@@ -543,59 +578,6 @@ func TestGreatestValues(t *testing.T) {
 			}
 			if n := len(e.rules[0].mapper.challengers); n > 2 {
 				t.Errorf("%d challengers kept", n)
-			}
-		})
-	}
-}
-
-// TestDroppedElementsTakeNoPlace: what is on no node keeps no value of ${label} off it.
-func TestDroppedElementsTakeNoPlace(t *testing.T) {
-	for _, test := range []struct {
-		name, rule, series string
-		points             []string
-		dropped            map[string]int
-	}{
-		{
-			name: "no number that Scope could show",
-			rule: `{metric: 'ratio_${cache}', label: '${cache}', top: 1, expr: hits / misses, node: host}`,
-			series: `hits{cache="a"} 4
-			         misses{cache="a"} 0
-			         hits{cache="b"} 4
-			         misses{cache="b"} 2
-			         hits{cache="c"} 9.1e16
-			         misses{cache="c"} 1
-			         hits{cache="d"} 4
-			         misses{cache="d"} 4`,
-			points:  []string{"vm;<host> ratio_b = 2"},
-			dropped: map[string]int{DropValue: 2, DropMetricLimit: 1},
-		},
-		{
-			name: "no process",
-			rule: `{metric: 'queue_${queue}', label: '${queue}', top: 1, expr: queue, node: {process: pid}}`,
-			series: `queue{queue="a",pid="7@unknown"} 4
-			         queue{queue="b",pid="8"} 3
-			         queue{queue="c"} 2
-			         queue{queue="d",pid="9"} 1`,
-			points:  []string{"vm;9 queue_d = 1"},
-			dropped: map[string]int{DropBadID: 1, DropDead: 1, DropNoLabel: 1},
-		},
-		{
-			name: "no pid in the value",
-			rule: `{metric: 'queue_${queue}', label: '${queue}', top: 1, expr: queue, node: {process: group, regex: '.*;([0-9]+)'}}`,
-			series: `queue{queue="a",group="worker"} 4
-			         queue{queue="d",group="worker;9"} 1`,
-			points:  []string{"vm;9 queue_d = 1"},
-			dropped: map[string]int{DropNoMatch: 1},
-		},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			e := NewEvaluator(mustSet(t, "- "+test.rule), load(t, test.series), living{"Process 9": true}, nil, nil, limits(EvaluatorOptions{}))
-			points, dropped := evaluate(t, e, 0, 0)
-			if diff := cmp.Diff(test.points, points); diff != "" {
-				t.Errorf("points (-want +got):\n%s", diff)
-			}
-			if diff := cmp.Diff(test.dropped, dropped); diff != "" {
-				t.Errorf("dropped (-want +got):\n%s", diff)
 			}
 		})
 	}
