@@ -1,10 +1,10 @@
 package pipeline
 
-import "time"
+import (
+	"time"
 
-// setBackBy is by how much the clock may be set back without a word: rules then
-// have no new values for that long.
-const setBackBy = 2 * time.Second
+	"github.com/promscope/promscope/bridge/scrape"
+)
 
 // wallClock notices when the wall clock is set back. That it is set forward does no
 // harm: it looks as if nothing had arrived for a while.
@@ -19,7 +19,7 @@ type wallClock struct {
 // goes on.
 func (c *wallClock) setBack(wall time.Time, mono time.Duration) time.Duration {
 	by := (mono - c.mono) - wall.Sub(c.wall)
-	if !c.seen || by <= setBackBy {
+	if !c.seen || by <= scrape.SetBackBy {
 		by = 0
 	}
 	*c = wallClock{seen: true, wall: wall, mono: mono}

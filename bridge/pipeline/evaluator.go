@@ -12,6 +12,7 @@ import (
 
 	"github.com/promscope/promscope/bridge/attribution"
 	"github.com/promscope/promscope/bridge/plugin"
+	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/store"
 	"github.com/promscope/promscope/mapping"
 )
@@ -210,7 +211,7 @@ func (e *evaluator) evaluate(ctx context.Context, d dueRule) {
 		e.logger.Info("A rule works again", "rule", rule, "at", rule.Position.String())
 	}
 	e.failing[d.rule] = err != nil
-	if time.Until(d.at) > setBackBy {
+	if time.Until(d.at) > scrape.SetBackBy {
 		return // the clock was set back meanwhile
 	}
 	e.report.Apply(result)

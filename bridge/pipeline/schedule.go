@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/store"
 )
 
@@ -80,7 +81,7 @@ func (s *schedule) commit(c store.Commit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// The clock was set back after the scrape began: rules would stand still until that time.
-	if now := s.now().Round(0); c.Time.Sub(now) > setBackBy {
+	if now := s.now().Round(0); c.Time.Sub(now) > scrape.SetBackBy {
 		c.Time = now
 	}
 	for _, rule := range c.Rules {

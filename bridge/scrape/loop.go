@@ -184,15 +184,16 @@ func mix(h uint64) uint64 {
 	return binary.BigEndian.Uint64(b[:])
 }
 
-// setBackBy is by how much the clock may be set back without a word, as for rules.
-const setBackBy = 2 * time.Second
+// SetBackBy is by how much the clock may be set back without a word: rules then have no new
+// values for that long.
+const SetBackBy = 2 * time.Second
 
 // scrape does one scrape with the timestamp at, and commits what came of it.
 func (l *loop) scrape(ctx context.Context, at time.Time) {
 	l.app.begin(at)
 	start := time.Now()
 	res := l.collect(ctx, at)
-	if ctx.Err() != nil || time.Until(at) > setBackBy {
+	if ctx.Err() != nil || time.Until(at) > SetBackBy {
 		// Not the target's failure: scraping ends, or the clock was set back. Samples of the
 		// future would hold up those that follow, until that time comes again.
 		l.app.batch.Reset()
@@ -246,7 +247,7 @@ func (l *loop) end(now time.Time) {
 	// Not in the millisecond of the last sample, which the marker would clash with.
 	at := l.left.LastScrape.Add(time.Millisecond)
 	now = now.Round(0)
-	if ahead := at.Sub(now); ahead < 0 || ahead > setBackBy {
+	if ahead := at.Sub(now); ahead < 0 || ahead > SetBackBy {
 		at = now
 	}
 	l.app.begin(at)
