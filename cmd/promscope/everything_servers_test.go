@@ -377,7 +377,7 @@ func everyPushgateway(t *testing.T) []server {
 	if path == "" {
 		return nil
 	}
-	p := start(t, path, "--web.listen-address=127.0.0.1:9091")
+	p := start(t, path, "--web.listen-address=127.0.0.1:9091", "--persistence.file=") // Debian's keeps what others pushed
 	awaitListener(t, "127.0.0.1:9091")
 	push(t, "http://127.0.0.1:9091/metrics/job/node/instance/db7", stranger("db7"))
 	return []server{goProgram("pushgateway", p, "http://127.0.0.1:9091/metrics")}

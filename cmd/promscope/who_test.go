@@ -100,7 +100,7 @@ func TestWhoIsMeant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gateway := start(t, program(t, "prometheus-pushgateway", "prometheus-pushgateway", "pushgateway"), "--web.listen-address=127.0.0.1:9091")
+	gateway := start(t, program(t, "prometheus-pushgateway", "prometheus-pushgateway", "pushgateway"), "--web.listen-address=127.0.0.1:9091", "--persistence.file=") // Debian's keeps what others pushed
 	node := start(t, path, "--web.listen-address=127.0.0.1:9100")
 	cgroups := cgroup2(t) // removed after what is in it has ended
 	// Its instance, the short id of a container and the port, sorts before all others.
