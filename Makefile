@@ -23,10 +23,12 @@ DURATION ?= 3m
 soak:
 	$(GO) test ./cmd/promscope -run '^TestSoak$$' -v -count 1 -timeout 0 -soak $(DURATION)
 
-# The collectors on Debian's kernels, in virtual machines: docs/kernels.md.
+# The collectors on Debian's kernels, in virtual machines: docs/kernels.md. A guest whose tests failed is booted again, alone,
+# up to twice: an emulated CPU can be too late.
 KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/promscope-kernels
 kernels:
-	$(GO) test ./ebpf/kernels -run TestMatrix -v -count 1 -timeout 30m -cache $(KERNELS_CACHE) $(ARGS)
+	$(GO) run gotest.tools/gotestsum@v1.13.0 --format standard-verbose --rerun-fails=2 --packages ./ebpf/kernels -- \
+		-run TestMatrix -count 1 -timeout 30m -cache=$(KERNELS_CACHE) $(ARGS)
 
 lint:
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
