@@ -28,7 +28,7 @@ soak:
 KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/promscope-kernels
 kernels:
 	$(GO) run gotest.tools/gotestsum@v1.13.0 --format standard-verbose --rerun-fails=2 --packages ./ebpf/kernels -- \
-		-run TestMatrix -count 1 -timeout 30m -cache=$(KERNELS_CACHE) $(ARGS)
+		-run TestMatrix -count 1 -timeout 30m -args -cache=$(KERNELS_CACHE) $(ARGS)
 
 lint:
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
