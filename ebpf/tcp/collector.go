@@ -21,7 +21,7 @@ type reader struct {
 	descs     [counters]counterDesc // of those that are a series of their own
 	roundTrip *prometheus.Desc
 
-	listenerDrops, tracked, processes, leftOut, lostConnections, lostProcesses, lostEnds *prometheus.Desc
+	listenerDrops, tracked, processes, leftOut, credsLeftOut, lostConnections, lostProcesses, lostEnds *prometheus.Desc
 
 	programs  *load.Programs
 	creds     credentials
@@ -90,6 +90,7 @@ func newReader(p *load.Programs, most int, keep time.Duration) (*reader, error) 
 		tracked:         desc("sockets", "Sockets that are tracked: connections and listeners."),
 		processes:       desc("processes", "Processes of which something was counted."),
 		leftOut:         desc("processes_left_out", "Processes that have no series because there are too many: what they do is counted for the host."),
+		credsLeftOut:    desc("credentials_left_out", "Credentials of processes and threads for which there is no room: what is accepted with them counts for the process that listens."),
 		lostConnections: desc("sockets_lost_total", "Sockets that were not counted because too many are open."),
 		lostProcesses:   desc("processes_lost_total", "Processes whose connections are counted for the host because there are too many processes."),
 		lostEnds:        desc("socket_ends_lost_total", "Sockets whose end was missed: what they did last was not counted."),
@@ -126,7 +127,11 @@ func (r *reader) update() error {
 	if err := r.readListeners(); err != nil {
 		return err
 	}
-	return load.Drop(r.programs.Collection.Maps[mapProcesses], r.table.update(now, totals, r.lives))
+	gone, orphaned := r.table.update(now, totals, r.lives)
+	if err := load.Drop(r.programs.Collection.Maps[mapProcesses], gone); err != nil {
+		return err
+	}
+	return r.adopt(orphaned)
 }
 
 // look looks which processes live if somebody is missed: who accepts a connection, or who did
@@ -167,13 +172,33 @@ func (r *reader) readSockets(totals map[owner]*total) error {
 			totals[o] = &total{}
 		}
 		totals[o].counts.add(&s.Counts)
-		totals[o].open = true
+		totals[o].open, totals[o].held = true, s.Held
 		r.open += s.Sockets
 	})
 	if err != nil {
 		return err
 	}
 	return load.Drop(r.programs.Collection.Maps[mapSums], none)
+}
+
+// adopt gives the sockets of processes that have ended to those that have them now: as a rule a
+// child, of a server that goes to the background. It looks at all open files.
+func (r *reader) adopt(orphaned []owner) error {
+	if len(orphaned) == 0 {
+		return nil
+	}
+	sums := r.programs.Collection.Maps[mapSums]
+	for _, o := range orphaned {
+		var s sum
+		if err := sums.Lookup(o, &s); err != nil {
+			return fmt.Errorf("reading the sum of process %d: %w", o.tgid(), err)
+		}
+		s.Orphaned = 1
+		if err := sums.Put(o, &s); err != nil {
+			return fmt.Errorf("noting that process %d has ended: %w", o.tgid(), err)
+		}
+	}
+	return r.programs.Iterate(programAdopt, io.Discard)
 }
 
 // readListeners takes in what each listener has dropped.
@@ -203,7 +228,7 @@ func (r *reader) Describe(ch chan<- *prometheus.Desc) {
 			ch <- d.Desc
 		}
 	}
-	for _, d := range []*prometheus.Desc{r.roundTrip, r.listenerDrops, r.tracked, r.processes, r.leftOut, r.lostConnections, r.lostProcesses, r.lostEnds} {
+	for _, d := range []*prometheus.Desc{r.roundTrip, r.listenerDrops, r.tracked, r.processes, r.leftOut, r.credsLeftOut, r.lostConnections, r.lostProcesses, r.lostEnds} {
 		ch <- d
 	}
 }
@@ -228,7 +253,8 @@ func (r *reader) Read() ([]prometheus.Metric, error) {
 	metrics = append(metrics,
 		prometheus.MustNewConstMetric(r.tracked, prometheus.GaugeValue, float64(r.open)),
 		prometheus.MustNewConstMetric(r.processes, prometheus.GaugeValue, float64(len(r.table.all))),
-		prometheus.MustNewConstMetric(r.leftOut, prometheus.GaugeValue, float64(r.table.leftOut)))
+		prometheus.MustNewConstMetric(r.leftOut, prometheus.GaugeValue, float64(r.table.leftOut)),
+		prometheus.MustNewConstMetric(r.credsLeftOut, prometheus.GaugeValue, float64(r.creds.leftOut)))
 	for desc, variable := range map[*prometheus.Desc]string{r.lostConnections: varLostConnections, r.lostProcesses: varLostProcesses, r.lostEnds: varLostEnds} {
 		n, err := r.programs.Counter(variable)
 		if err != nil {

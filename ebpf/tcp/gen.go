@@ -12,6 +12,7 @@ var object []byte
 
 // Programs, maps and global variables of the object that Go code names.
 const (
+	programAdopt     = "adopt_open"
 	programSockets   = "each_socket"
 	programFiles     = "each_file"
 	programProcesses = "each_process"

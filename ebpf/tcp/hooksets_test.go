@@ -32,6 +32,9 @@ func TestHookSets(t *testing.T) {
 			t.Run("failures", func(t *testing.T) { testFailures(t, c) })
 			t.Run("workers", func(t *testing.T) { testWorkers(t, c) })
 			t.Run("credentials", func(t *testing.T) { testCredentials(t, c) })
+			t.Run("changed credentials", func(t *testing.T) { testChangedCredentials(t, c) })
+			t.Run("old credentials", func(t *testing.T) { testOldCredentials(t, c) })
+			t.Run("heir", func(t *testing.T) { testHeir(t, c) })
 			t.Run("orphan", func(t *testing.T) { testOrphan(t, c) })
 			t.Run("round trips", func(t *testing.T) { testRoundTrips(t, c) })
 			if lost := loadtest.Gather(t, c)[prefix+"socket_ends_lost_total"][0].Counter.GetValue(); lost != 0 {
@@ -202,13 +205,16 @@ func testFailures(t *testing.T, c *load.Collector) {
 	client.do("connect", full, 1, 0, "hold") // it waits, and no other has room
 	client.do("fail", 1, 5, "refused")       // port 1: nobody listens
 	client.do("fail", full, 2, "abandoned")
+	client.do("fail", full, 3, "shutdown")
 	client.do("fail", full, 1, "timeout")
+	client.do("collide", full)
 	dropped := client.do("counter", "netstat", "TcpExt", "ListenDrops")
 	if again := expectRetransmits(t, c, client, server); again < 1 || dropped < 4 {
 		t.Fatalf("%d segments were sent again, %d connects dropped", again, dropped)
 	}
 	asked := figures{
-		"connections out": 1, "connects_failed refused": 5, "connects_failed abandoned": 2, "connects_failed timeout": 1,
+		"connections out": 1, "connects_failed refused": 5, "connects_failed abandoned": 2 + 3 + 1, "connects_failed timeout": 1,
+		"connects_failed other": 1,
 	}
 	served := figures{"listen_drops": float64(dropped)}
 	open := figures{"listener_drops " + strconv.Itoa(full): float64(dropped)}
@@ -275,6 +281,100 @@ func testCredentials(t *testing.T, c *load.Collector) {
 		client: {"connections out": 3, "sent_bytes": 30},
 		server: {"connections in": 3, "received_bytes": 30},
 	})
+}
+
+// testChangedCredentials has a process change its credentials before anybody knows what it has accepted with the old ones.
+func testChangedCredentials(t *testing.T, c *load.Collector) {
+	server := startChild(t, nil)
+	client := startChild(t, server)
+	port := server.do("listen", 128)
+	client.do("connect", port, 3, 10, "hold")
+	server.do("accept-changing", 3)
+	server.do("drain", 10)
+	expect(t, c, map[*child]figures{
+		client: {"connections out": 3, "sent_bytes": 30},
+		server: {"connections in": 3, "received_bytes": 30},
+	})
+	client.do("write", 10)
+	server.do("drain", 10)
+	server.do("close")
+	expect(t, c, map[*child]figures{server: {"connections in": 3, "received_bytes": 60}})
+}
+
+// testOldCredentials has a process accept whose credentials are where those of another one were.
+func testOldCredentials(t *testing.T, c *load.Collector) {
+	server := startChild(t, nil)
+	worker := startChild(t, server)
+	client := startChild(t, server)
+	port := server.do("listen", 128)
+	worker.do("take", server.pid(), server.do("listener"))
+	client.do("connect", port, 1, 10, "hold")
+	worker.do("accept", 1, "hold")
+	worker.do("drain", 10)
+	known := figures{"connections in": 1, "received_bytes": 10}
+	expect(t, c, map[*child]figures{worker: known})
+
+	creds := c.Reader.(*reader).creds
+	for cred, o := range creds.of {
+		if o.tgid() != uint64(worker.cmd.Process.Pid) {
+			continue
+		}
+		if err := creds.m.Put(cred, &living{Owner: 1<<22 | owner(server.cmd.Process.Pid), Cred: cred}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	worker.begin("accept", 4, "serve")
+	client.do("connect", port, 4, 10, "close")
+	worker.done()
+	expect(t, c, map[*child]figures{
+		worker: plus(known, figures{"connections in": 4, "received_bytes": 40, "sent_bytes": 4 * answerBytes}),
+		server: {},
+	})
+}
+
+// testHeir has a process end while another has its sockets, as a server does that goes to the background.
+func testHeir(t *testing.T, c *load.Collector) {
+	const before, after = 100_000, 10_000
+	parent := startChild(t, nil)
+	heir := startChild(t, parent)
+	peer := startChild(t, parent)
+	port := peer.do("listen", 128)
+	full := parent.do("listen", 0)
+	heir.do("take", parent.pid(), parent.do("listener"))
+	parent.do("connect", port, 1, before, "hold")
+	heir.do("take-held", parent.pid(), parent.do("held"))
+	peer.do("accept", 1, "hold")
+	peer.do("drain", before)
+	peer.do("connect", full, 1, 0, "hold") // it waits, and no other has room
+	peer.do("fail", full, 2, "abandoned")
+	expect(t, c, map[*child]figures{
+		parent: {"connections out": 1, "sent_bytes": before, "listen_drops": 2, "listener_drops " + strconv.Itoa(full): 2},
+		heir:   {},
+	})
+	parent.end()
+	// Whoever accepts this is looked for: so it is seen that the parent has ended.
+	peer.do("connect", port, 1, 0, "hold")
+	peer.do("accept", 1, "hold")
+	loadtest.Gather(t, c)
+
+	// What the sockets have done stays the parent's. The heir has what they do from now on.
+	var had counts
+	if err := load.ReadMap(c.Programs.Collection.Maps[mapProcesses], func(o owner, counted *counted) {
+		if o.tgid() == uint64(parent.cmd.Process.Pid) {
+			had = counted.Counts
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if had[connectionsOut] != 1 || had[bytesSent] != before || had[listenDrops] != 2 {
+		t.Errorf("the parent has %v", had)
+	}
+	heir.do("write", after)
+	peer.do("fail", full, 3, "abandoned")
+	want := figures{"sent_bytes": after, "listen_drops": 3, "listener_drops " + strconv.Itoa(full): 3}
+	expect(t, c, map[*child]figures{heir: want})
+	heir.do("close")
+	expect(t, c, map[*child]figures{heir: want})
 }
 
 // testOrphan has a process end that has sent more than its peer takes. What its socket does when the

@@ -60,6 +60,8 @@ type counted struct {
 // sum is what the open sockets of a process have counted.
 type sum struct {
 	Generation, Sockets uint64
+	Held                uint64 // of the sockets, those that somebody has
+	Orphaned            uint64 // 1 has adopt_open look who that is
 	Counts              counts
 }
 
@@ -100,12 +102,13 @@ func readLiving(p *load.Programs) (lives map[owner]*living, creds map[uint64]*li
 
 // credentials keeps the map by which the programs know who accepted a connection.
 type credentials struct {
-	m  *ebpf.Map
-	of map[uint64]owner // by their address
+	m       *ebpf.Map
+	of      map[uint64]owner // by their address
+	leftOut int              // for want of room
 }
 
-// update takes in the credentials that there are. A process for whose there is no room owns what
-// it accepts only once it closes that.
+// update takes in the credentials that there are. What a process accepts for whose there is no
+// room is the listener's while it is open.
 func (c *credentials) update(all map[uint64]*living) error {
 	// First those that are gone: another process may have credentials where theirs were.
 	var gone []uint64
@@ -118,12 +121,14 @@ func (c *credentials) update(all map[uint64]*living) error {
 	if err := load.Drop(c.m, gone); err != nil {
 		return err
 	}
+	c.leftOut = 0
 	for cred, l := range all {
 		if _, known := c.of[cred]; known {
 			continue
 		}
 		switch err := c.m.Put(cred, l); {
 		case errors.Is(err, unix.E2BIG):
+			c.leftOut++
 		case err != nil:
 			return fmt.Errorf("noting the credentials of process %d: %w", l.Owner.tgid(), err)
 		default:

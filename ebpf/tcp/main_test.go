@@ -88,15 +88,22 @@ func (a *actor) act(words []string) (int, error) {
 	case "listener": // returns the descriptor
 		return a.listener, nil
 	case "take": // PID DESCRIPTOR: has the listener of another process, as a forked worker has
-		pidfd, err := unix.PidfdOpen(n[1], 0)
-		if err != nil {
-			return 0, err
-		}
-		defer unix.Close(pidfd)
-		a.listener, err = unix.PidfdGetfd(pidfd, n[2], 0)
+		var err error
+		a.listener, err = take(n[1], n[2])
+		return 0, err
+	case "held": // returns the descriptor of the first connection that it holds
+		return a.held[0], nil
+	case "take-held": // PID DESCRIPTOR: holds a connection of another process, as a fork of it does
+		fd, err := take(n[1], n[2])
+		a.held = append(a.held, fd)
 		return 0, err
 	case "accept": // N HOW
 		return a.accept(n[1], words[2])
+	case "accept-changing": // N, and has other credentials from then on
+		if _, err := a.accept(n[1], "hold"); err != nil {
+			return 0, err
+		}
+		return 0, syscall.Setresuid(-1, 65534, -1) // all threads
 	case "accept-apart": // N, in a thread with credentials of its own
 		errs := make(chan error)
 		go a.acceptApart(n[1], errs)
@@ -115,6 +122,8 @@ func (a *actor) act(words []string) (int, error) {
 			}
 		}
 		return 0, nil
+	case "collide": // PORT: gives up a connect, after another one has failed that has no port but the same
+		return 0, collide(n[1])
 	case "write": // BYTES, on each connection that is held
 		for _, fd := range a.held {
 			if err := write(fd, n[1]); err != nil {
@@ -181,6 +190,16 @@ func (a *actor) act(words []string) (int, error) {
 		return 0, nil
 	}
 	return 0, errors.New("no such thing to do: " + words[0])
+}
+
+// take returns a descriptor of what another process has under its own.
+func take(pid, fd int) (int, error) {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(pidfd)
+	return unix.PidfdGetfd(pidfd, fd, 0)
 }
 
 func (a *actor) listen(backlog, protocol int) (int, error) {
@@ -287,9 +306,9 @@ func (a *actor) connect(port, bytes int, how string) error {
 // fail makes a connect that fails in the way given.
 func fail(port int, how string) error {
 	kind, want := unix.SOCK_STREAM|unix.SOCK_CLOEXEC, map[string]error{
-		"refused": unix.ECONNREFUSED, "timeout": unix.ETIMEDOUT, "abandoned": unix.EINPROGRESS,
+		"refused": unix.ECONNREFUSED, "timeout": unix.ETIMEDOUT, "abandoned": unix.EINPROGRESS, "shutdown": unix.EINPROGRESS,
 	}[how]
-	if how == "abandoned" {
+	if how == "abandoned" || how == "shutdown" {
 		kind |= unix.SOCK_NONBLOCK
 	}
 	fd, err := unix.Socket(unix.AF_INET, kind, 0)
@@ -302,7 +321,37 @@ func fail(port int, how string) error {
 	if err := unix.Connect(fd, loopback(port)); !errors.Is(err, want) {
 		return fmt.Errorf("the connect that fails: %w", err)
 	}
+	if how == "shutdown" {
+		if err := unix.Shutdown(fd, unix.SHUT_RDWR); err != nil {
+			return err
+		}
+	}
 	return unix.Close(fd)
+}
+
+// collide has a connect that waits, and one from the same port to the same address.
+func collide(port int) error {
+	from := loopback(0)
+	for _, want := range []error{unix.EINPROGRESS, unix.EADDRNOTAVAIL} {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+			return err
+		}
+		if err := unix.Bind(fd, from); err != nil {
+			return err
+		}
+		if from, err = unix.Getsockname(fd); err != nil {
+			return err
+		}
+		if err := unix.Connect(fd, loopback(port)); !errors.Is(err, want) {
+			return fmt.Errorf("the connect that fails: %w", err)
+		}
+	}
+	return nil
 }
 
 func reset(fd int) error {

@@ -52,13 +52,13 @@ func hookSets() []collector.HookSet {
 	return []collector.HookSet{
 		{
 			Name:          "tracepoints",
-			Programs:      []string{"on_state", "on_reset", "on_synack", "adopt_open", programSockets, programProcesses},
+			Programs:      []string{"on_state", "on_reset", "on_synack", programAdopt, programSockets, programProcesses},
 			Kernel:        "5.13",
 			Architectures: littleEndian,
 		},
 		{
 			Name:          kprobes,
-			Programs:      []string{"kprobe_store_state", "kprobe_set_state", "on_reset", "on_synack", "adopt_open", programSockets, programProcesses},
+			Programs:      []string{"kprobe_store_state", "kprobe_set_state", "on_reset", "on_synack", programAdopt, programSockets, programProcesses},
 			Kernel:        "5.13",
 			Architectures: []string{"amd64", "arm64"},
 			// A task can be preempted in on_reset while it aborts a connection. Only another
@@ -67,7 +67,7 @@ func hookSets() []collector.HookSet {
 		},
 		{
 			Name:          "files",
-			Programs:      []string{"on_state", "on_reset", "on_synack", "adopt_open", programFiles, programProcesses},
+			Programs:      []string{"on_state", "on_reset", "on_synack", programAdopt, programFiles, programProcesses},
 			Kernel:        "5.10",
 			Architectures: littleEndian,
 		},

@@ -21,6 +21,7 @@ type process struct {
 	total counts    // in all its life
 	moved time.Time // when something was last counted
 	ended time.Time // zero while it lives
+	held  uint64    // sockets that somebody had when it was last seen to have ended
 	shown *series   // nil if it has none
 }
 
@@ -44,7 +45,8 @@ func (s *series) add(grown *counts, since time.Time) {
 type total struct {
 	counts counts
 	comm   [16]byte
-	open   bool // it has sockets
+	open   bool   // it has sockets
+	held   uint64 // those that somebody has
 }
 
 // table has the processes of which something was counted. What is counted is exposed once: with
@@ -80,8 +82,9 @@ func (c *counts) grow(total *counts) (grown counts) {
 }
 
 // update takes in what was counted of everybody by the time now, and which processes live. It
-// returns those that are forgotten.
-func (t *table) update(now time.Time, totals map[owner]*total, lives map[owner]*living) (gone []owner) {
+// returns those that are forgotten, and those that have ended while somebody else has sockets of
+// theirs: once, or as often as there are more.
+func (t *table) update(now time.Time, totals map[owner]*total, lives map[owner]*living) (gone, orphaned []owner) {
 	var candidates []candidate
 	latest := map[uint64]owner{} // of those that had the same pid one after the other
 	for o := range totals {
@@ -98,13 +101,19 @@ func (t *table) update(now time.Time, totals map[owner]*total, lives map[owner]*
 	for o, p := range t.all {
 		sum, l := totals[o], lives[o]
 		if l != nil {
-			p.ended = time.Time{}
+			p.ended, p.held = time.Time{}, 0
 		} else if p.ended.IsZero() {
 			p.ended = now
 		}
 		over := !p.ended.IsZero() && now.Sub(p.ended) >= t.keep
 		if sum == nil {
 			sum = &total{counts: p.total}
+		}
+		if !p.ended.IsZero() {
+			if sum.held > p.held {
+				orphaned = append(orphaned, o)
+			}
+			p.held = sum.held
 		}
 		if p.shown == nil {
 			p.comm = load.Comm(sum.comm)
@@ -135,7 +144,7 @@ func (t *table) update(now time.Time, totals map[owner]*total, lives map[owner]*
 	}
 	t.show(candidates, shown)
 	t.last = now
-	return gone
+	return gone, orphaned
 }
 
 // missed reports whether somebody did something for the first time, or is not known to live or to

@@ -50,13 +50,13 @@ func TestTable(t *testing.T) {
 	// It is kept, and forgotten when it has no sockets any more.
 	late := retransmitted(8)
 	late.open = true
-	if gone := table.update(at(4), map[owner]*total{1: late, 3: retransmitted(9), 4: retransmitted(9)}, alive(2, 3, 4)); len(gone) != 0 {
+	if gone, _ := table.update(at(4), map[owner]*total{1: late, 3: retransmitted(9), 4: retransmitted(9)}, alive(2, 3, 4)); len(gone) != 0 {
 		t.Errorf("forgotten: %v", gone)
 	}
 	if table.all[1].shown != nil || table.host.values[retransmits] != 11 || !table.has(3, 9) {
 		t.Fatalf("%+v", table)
 	}
-	if gone := table.update(at(5), map[owner]*total{1: retransmitted(8), 3: retransmitted(9), 4: retransmitted(10)}, alive(2, 3, 4)); len(gone) != 1 || gone[0] != 1 {
+	if gone, _ := table.update(at(5), map[owner]*total{1: retransmitted(8), 3: retransmitted(9), 4: retransmitted(10)}, alive(2, 3, 4)); len(gone) != 1 || gone[0] != 1 {
 		t.Errorf("forgotten: %v", gone)
 	}
 	// Its room is the fourth's, whose series begins then.
@@ -104,8 +104,9 @@ func TestOnce(t *testing.T) {
 		} else {
 			delete(lives, o)
 		}
-		for _, gone := range table.update(began().Add(time.Duration(i)*time.Second), totals, lives) {
-			delete(totals, gone)
+		gone, _ := table.update(began().Add(time.Duration(i)*time.Second), totals, lives)
+		for _, o := range gone {
+			delete(totals, o)
 		}
 		all := map[*series]uint64{&table.host: table.host.values[retransmits]}
 		shown := 0
@@ -127,6 +128,32 @@ func TestOnce(t *testing.T) {
 		before = all
 		if exposed != counted {
 			t.Fatalf("after %d updates %d of %d are exposed", i+1, exposed, counted)
+		}
+	}
+}
+
+// Somebody else is looked for who has the sockets of a process when it ends, and when there are more
+// of them: not again and again.
+func TestOrphaned(t *testing.T) {
+	table := newTable(2, 2*time.Second, began())
+	for i, step := range []struct {
+		held  uint64
+		lives map[owner]*living
+		want  bool
+	}{
+		{3, alive(7), false},
+		{3, nil, true},
+		{3, nil, false}, // nobody was found
+		{1, nil, false},
+		{2, nil, true},
+		{0, nil, false},
+		{1, nil, true},
+		{1, alive(7), false}, // it was not seen to live
+		{1, nil, true},
+	} {
+		totals := map[owner]*total{7: {open: true, held: step.held}}
+		if _, orphaned := table.update(began().Add(time.Duration(i)*time.Second), totals, step.lives); (len(orphaned) == 1) != step.want {
+			t.Errorf("update %d: %d are orphaned", i, len(orphaned))
 		}
 	}
 }

@@ -10,7 +10,8 @@
 // Most states change in softirq, where the current process is anybody. In the process itself are: the beginning of
 // a connect, a listen, and a close. Nothing tells of an accept. But the file of the accepted socket has the
 // credentials of who made it, and each process has credentials of its own (copy_creds in kernel/cred.c): the map
-// creds has them. A connection that nobody has accepted is the listener's.
+// creds has them. A connection that nobody has accepted is the listener's. When a process ends, its sockets are those
+// of another one that has them, too.
 //
 // Sets of programs do the same: tracepoints, and kprobes on the functions that those are in, for kernels that let a task
 // be preempted within the former.
@@ -39,7 +40,13 @@ struct file___tcp {
 	void *private_data;
 };
 
+typedef enum {
+	SS_FREE,
+	SS_UNCONNECTED, // also while a connect begins
+} socket_state;
+
 struct socket___tcp {
+	socket_state state;
 	struct file___tcp *file;
 	struct sock___tcp *sk;
 };
@@ -260,7 +267,7 @@ struct connection {
 	__u8 closing;	  // it is being added to the process's counts
 	__u8 gone;	  // it was closed when it was last looked at
 	__u8 summed;	  // what it had counted then is in its owner's sum
-	__u8 unused;
+	__u8 unknown;	  // who accepted it was not known when it was last looked at
 };
 
 struct {
@@ -349,12 +356,29 @@ static __always_inline void put(const struct sock___tcp *sk, const struct connec
 		count(lost_connections);
 }
 
+// claim gives the connection to who runs this.
+static __always_inline void claim(struct connection *c)
+{
+	c->owner = current_owner();
+	c->certain = true;
+}
+
 // accepted gives the connection to who accepted it, if it was accepted, and that process is known.
 static __always_inline bool accepted(const struct sock___tcp *sk, struct connection *c)
 {
+	const struct task_struct___tcp *task = (void *)bpf_get_current_task();
 	__u64 cred = (__u64)BPF_CORE_READ(sk, sk_socket, file, f_cred);
-	struct living *process = cred ? bpf_map_lookup_elem(&creds, &cred) : NULL;
+	struct living *process;
 
+	if (!cred)
+		return false;
+	// The file keeps its credentials. So whoever has them has accepted it. The map may still have who had others at that
+	// address before.
+	if (cred == (__u64)BPF_CORE_READ(task, real_cred)) {
+		claim(c);
+		return true;
+	}
+	process = bpf_map_lookup_elem(&creds, &cred);
 	if (!process)
 		return false;
 	known(process->owner, process->comm);
@@ -403,13 +427,6 @@ static __always_inline void establishes(const struct sock___tcp *sk, struct conn
 	c->established = !c->before;
 }
 
-// claim gives the connection to who runs this.
-static __always_inline void claim(struct connection *c)
-{
-	c->owner = current_owner();
-	c->certain = true;
-}
-
 // closes runs in the process that closes the socket, or shuts it down.
 static __always_inline void closes(const struct sock___tcp *sk, struct connection *c)
 {
@@ -455,18 +472,37 @@ static __always_inline void round_trip(const struct sock___tcp *sk, struct conne
 	add(p->counters[ROUND_TRIP_MICROSECONDS], srtt_us >> 3);
 }
 
+// rebase has the connection count from where it was last looked at.
+static __always_inline void rebase(struct connection *c)
+{
+	c->established = false;
+	c->base_received += c->last_received;
+	c->base_sent += c->last_sent;
+	c->base_retransmits += c->last_retransmits;
+	c->base_drops += c->last_drops;
+	c->last_received = c->last_sent = c->last_retransmits = c->last_drops = 0;
+}
+
 // counts_at_end returns where what the connection has counted beyond the bases goes. What was in the sum of an owner who
 // has ended is exposed.
 static __always_inline struct process *counts_at_end(struct connection *c)
 {
-	if (c->summed && !bpf_map_lookup_elem(&processes, &c->owner)) {
-		c->established = false;
-		c->base_received += c->last_received;
-		c->base_sent += c->last_sent;
-		c->base_retransmits += c->last_retransmits;
-		c->base_drops += c->last_drops;
-	}
+	if (c->summed && !bpf_map_lookup_elem(&processes, &c->owner))
+		rebase(c);
 	return counts_of(c->owner);
+}
+
+// is_closing reports whether the connection is being added to the process's counts.
+static __always_inline bool is_closing(const struct connection *c)
+{
+	return *(volatile __u8 *)&c->closing;
+}
+
+// is_abandoned reports whether the process gives up a connect without an error. A close marks the socket as down first,
+// and a shutdown does not. A connect that fails before a SYN is sent is not given up.
+static __always_inline bool is_abandoned(const struct sock___tcp *sk, bool down)
+{
+	return down || BPF_CORE_READ(sk, sk_socket, state) > SS_UNCONNECTED;
 }
 
 static __always_inline void ends(const struct sock___tcp *sk, struct connection *c, int old)
@@ -496,7 +532,7 @@ static __always_inline void ends(const struct sock___tcp *sk, struct connection 
 	}
 	add_to(p, RETRANSMITS, since(c->base_retransmits, retransmits(sk)));
 	if (old == TCP_SYN_SENT) {
-		enum counter reason = failure(err, down);
+		enum counter reason = failure(err, is_abandoned(sk, down));
 
 		if (reason < COUNTERS)
 			count(p->counters[reason]);
@@ -635,6 +671,8 @@ __u64 lost_ends; // sockets whose end was missed
 struct sum {
 	__u64 generation;
 	__u64 sockets;
+	__u64 held;	// of them, those that somebody has
+	__u64 orphaned; // the owner has ended: adopt_open looks who has them
 	__u64 counters[COUNTERS];
 };
 
@@ -699,19 +737,25 @@ static __always_inline bool is_gone(const struct sock___tcp *sk, const struct co
 {
 	int state = BPF_CORE_READ(sk, __sk_common.skc_state);
 
-	return *(volatile __u8 *)&c->closing || state == TCP_CLOSE || (c->identity && c->identity != identity_of(sk)) ||
+	return is_closing(c) || state == TCP_CLOSE || (c->identity && c->identity != identity_of(sk)) ||
 	       (c->role == LISTENER) != (state == TCP_LISTEN);
+}
+
+// is_held reports whether somebody has the socket: it was accepted, and is not closed.
+static __always_inline bool is_held(const struct sock___tcp *sk)
+{
+	return BPF_CORE_READ(sk, sk_socket) != NULL;
 }
 
 // add_last adds what a socket had counted when it was last looked at.
 static __always_inline void add_last(__u64 counters[COUNTERS], const struct connection *c)
 {
 	if (c->established)
-		counters[c->role == OUTGOING ? CONNECTIONS_OUT : CONNECTIONS_IN]++;
-	counters[RETRANSMITS] += c->last_retransmits;
-	counters[LISTEN_DROPS] += c->last_drops;
-	counters[BYTES_RECEIVED] += c->last_received;
-	counters[BYTES_SENT] += c->last_sent;
+		count(counters[c->role == OUTGOING ? CONNECTIONS_OUT : CONNECTIONS_IN]);
+	add(counters[RETRANSMITS], c->last_retransmits);
+	add(counters[LISTEN_DROPS], c->last_drops);
+	add(counters[BYTES_RECEIVED], c->last_received);
+	add(counters[BYTES_SENT], c->last_sent);
 }
 
 static __noinline int visit(struct connection *c, __u64 address)
@@ -737,8 +781,13 @@ static __noinline int visit(struct connection *c, __u64 address)
 	}
 	c->gone = false;
 	if (!c->certain && !accepted(sk, c)) {
-		unowned();
-		return 0;
+		// Who accepted it and is still not known the second time has other credentials by now. Then it is the listener's.
+		c->certain = c->unknown;
+		c->unknown = is_held(sk);
+		if (!c->certain) {
+			unowned();
+			return 0;
+		}
 	}
 	if (c->role == LISTENER) {
 		c->last_drops = since(c->base_drops, drops(sk));
@@ -756,6 +805,8 @@ static __noinline int visit(struct connection *c, __u64 address)
 		return 0;
 	c->summed = true;
 	sum->sockets++;
+	if (is_held(sk))
+		sum->held++;
 	add_last(sum->counters, c);
 	return 0;
 }
@@ -825,13 +876,36 @@ int each_process(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-// adopt_open runs over all open files once, and gives every socket an owner that was there before.
+// inherit gives a socket of a process that has ended to another one that has it. What it has counted stays where it is.
+static __always_inline void inherit(const struct sock___tcp *sk, struct connection *c, const struct task_struct___tcp *task)
+{
+	struct sum *sum = bpf_map_lookup_elem(&sums, &c->owner);
+	struct connection had = *c;
+	__u64 heir = owner_of(task);
+	struct process *p;
+
+	if (!sum || !sum->orphaned || !c->summed || heir == c->owner || is_gone(sk, c))
+		return;
+	known(heir, comm_of(task));
+	// What is closed from here on counts what is beyond the new bases.
+	rebase(c);
+	barrier();
+	if (is_closing(c))
+		return;
+	p = bpf_map_lookup_elem(&processes, &c->owner);
+	if (p)
+		add_last(p->counters, &had);
+	c->owner = heir;
+}
+
+// adopt_open runs over all open files. The first time it gives every socket an owner that was there before, and later on
+// those whose owner has ended.
 SEC("iter/task_file")
 int adopt_open(struct bpf_iter__task_file *ctx)
 {
 	const struct task_struct___tcp *task = (void *)ctx->task;
 	struct file *file = ctx->file;
-	struct connection c = {.before = true, .certain = true};
+	struct connection c = {.before = true, .certain = true}, *there;
 	const struct sock___tcp *sk;
 	__u64 address;
 	int state;
@@ -843,6 +917,15 @@ int adopt_open(struct bpf_iter__task_file *ctx)
 		return 0;
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (state == TCP_CLOSE)
+		return 0;
+	// A process that was forked has the socket, too. The first one is who made it, or close to it.
+	address = (__u64)sk;
+	there = bpf_map_lookup_elem(&connections, &address);
+	if (there) {
+		inherit(sk, there, task);
+		return 0;
+	}
+	if (generation) // there was no room for it
 		return 0;
 	c.owner = owner_of(task);
 	known(c.owner, comm_of(task));
@@ -857,9 +940,7 @@ int adopt_open(struct bpf_iter__task_file *ctx)
 		c.base_sent = bytes_sent(sk, c.role);
 		c.last_acked = BPF_CORE_READ((const struct tcp_sock___tcp *)sk, bytes_acked);
 	}
-	// A process that was forked has the socket, too. The first one is who made it, or close to it.
-	address = (__u64)sk;
-	if (!bpf_map_lookup_elem(&connections, &address) && bpf_map_update_elem(&connections, &address, &c, BPF_NOEXIST))
+	if (bpf_map_update_elem(&connections, &address, &c, BPF_NOEXIST))
 		count(lost_connections);
 	return 0;
 }
