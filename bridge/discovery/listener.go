@@ -116,7 +116,9 @@ func (d *listenerDiscoverer) end() {
 func (d *listenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *targetgroup.Group {
 	group := &targetgroup.Group{Source: "listeners"}
 	for _, e := range distinct(d.prober.claims().unclaimed(found)) {
-		if e, ok := d.serves(e, answered); ok {
+		if e.spared != "" {
+			d.spare(e)
+		} else if e, ok := d.serves(e, answered); ok {
 			group.Targets = append(group.Targets, e.labels(d.prober.machine))
 		}
 	}
@@ -124,8 +126,8 @@ func (d *listenerDiscoverer) group(found []endpoint, answered chan<- struct{}) *
 	return group
 }
 
-// look returns the endpoints that the entry admits. A process may have several of them on
-// a port.
+// look returns the endpoints that the entry admits, those that it spares among them. A
+// process may have several of them on a port.
 func (d *listenerDiscoverer) look(ctx context.Context) ([]endpoint, error) {
 	p, c := d.prober, d.Config
 	defer func(begin time.Time) { p.metrics.looks.Observe(time.Since(begin).Seconds()) }(time.Now())
@@ -142,15 +144,13 @@ func (d *listenerDiscoverer) look(ctx context.Context) ([]endpoint, error) {
 		switch {
 		case l.Owner.PID != 0 && l.Owner.PID == p.machine.PID():
 			// Our own debug server: its series are gathered in process.
-		case l.Dormant:
 		case l.Path != "" && !d.takesUnix(l.Owner):
 		case p.reach == nil && l.Owner.Comm == "docker-proxy":
 			// The container's own listener, behind it, is found in its namespace.
 		case c.admits(l.Owner.Comm, l.Owner.Exe):
 			e := endpoint{Listener: l, asker: d.asker, path: cmp.Or(c.Path, d.asker.job.MetricsPath)}
-			if !p.prints(e, c) {
-				admitted = append(admitted, e)
-			}
+			e.spared = p.whySpared(e, c)
+			admitted = append(admitted, e)
 		}
 	}
 	p.mu.Lock()

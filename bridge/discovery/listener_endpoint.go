@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/common/model"
 
@@ -31,11 +32,14 @@ const (
 // endpoint is a listener, and where on it an exposition may be.
 type endpoint struct {
 	socket.Listener
-	asker *asker // how it is asked
-	path  string // of the URL
-	only6 bool   // it listens on all IPv6 addresses, and takes no IPv4
+	asker  *asker // how it is asked
+	path   string // of the URL
+	spared string // why it is not asked
+	only6  bool   // it listens on all IPv6 addresses, and takes no IPv4
 
-	contact *contact // while it is asked
+	// While it is asked:
+	contact *contact
+	timeout time.Duration
 }
 
 // wantsTCP returns which TCP listeners an entry of the configuration wants.

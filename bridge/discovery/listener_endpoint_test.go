@@ -29,7 +29,7 @@ func looks(t testing.TB, p *Prober, e *Entry) []endpoint {
 	return endpoints
 }
 
-// found looks once and returns the endpoints as netns address owner.
+// found looks once and returns the endpoints as netns address owner, and which are spared.
 func found(t *testing.T, p *Prober, c ListenerSDConfig) []string {
 	t.Helper()
 	var all []string
@@ -38,7 +38,11 @@ func found(t *testing.T, p *Prober, c ListenerSDConfig) []string {
 		if e.Path != "" {
 			where = e.Path
 		}
-		all = append(all, fmt.Sprintf("%d %s %s", e.NetNS, where, e.Owner.Comm))
+		text := fmt.Sprintf("%d %s %s", e.NetNS, where, e.Owner.Comm)
+		if e.spared != "" {
+			text += " (spared)"
+		}
+		all = append(all, text)
 	}
 	return all
 }
@@ -102,7 +106,8 @@ func TestEndpoints(t *testing.T) {
 		own + " 127.0.0.1:9107 docker-proxy",
 		own + " 127.0.0.1:9101 app-agent",
 		own + " 127.0.0.1:9100 node_exporter",
-		own + " 127.0.0.1:9105 ",
+		own + " 127.0.0.1:9105  (spared)",
+		own + " 127.0.0.1:9108 systemd (spared)",
 		own + " 192.168.1.2:9102 app-agent",
 	}
 	less := cmp.Transformer("set", func(s []string) map[string]bool {

@@ -18,7 +18,8 @@ import (
 	"github.com/promscope/promscope/bridge/host/socket"
 )
 
-// probesAtATime is how many listeners are asked at once.
+// probesAtATime is how many listeners are asked at once, without those that have taken
+// more than probeTimeout already.
 const probesAtATime = 8
 
 // Prober asks listeners whether they serve an exposition. One that does is asked once,
@@ -95,6 +96,7 @@ func (e endpoint) place() place { return place{e.NetNS, e.Addr, e.Path, e.path, 
 type probeResult string
 
 const (
+	probeSpared     probeResult = "spared" // it is not asked
 	probeAsking     probeResult = "asking"
 	probeExposition probeResult = "exposition"
 	probeOther      probeResult = "other"   // it answered something else
@@ -161,12 +163,13 @@ func (d *listenerDiscoverer) serves(e endpoint, answered chan<- struct{}) (endpo
 	if v.due(e, now) {
 		asked := e
 		asked.contact = new(contact)
+		asked.timeout = max(probeTimeout, time.Duration(d.Scrape.ScrapeTimeout))
 		v.replaces = false
 		if before := p.served[e.place()]; before != nil {
 			asked.only6 = before.endpoint.only6
 			v.replaces = before.result == probeExposition && before.stands(now)
 		}
-		v.endpoint, v.result, v.reason, v.at = asked, probeAsking, "", now
+		v.endpoint, v.result, v.reason, v.at = asked, probeAsking, "it has not answered yet", now
 		p.asking.Go(func() { p.ask(v, asked) })
 	}
 	v.finder, v.look = d, d.looks
@@ -182,6 +185,24 @@ func (d *listenerDiscoverer) serves(e endpoint, answered chan<- struct{}) (endpo
 		return e, true
 	default:
 		return e, false
+	}
+}
+
+// spare notes an endpoint that the entry does not ask. What is known of it by another
+// entry, which asks it, stays.
+func (d *listenerDiscoverer) spare(e endpoint) {
+	p := d.prober
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := probeKey{e.NetNS, e.Inode, e.path, e.asker}
+	v := p.verdicts[key]
+	if v == nil {
+		v = &verdict{result: probeSpared}
+		p.verdicts[key] = v
+	}
+	if v.result == probeSpared {
+		v.endpoint, v.reason = e, e.spared
+		v.finder, v.look = d, d.looks
 	}
 }
 
@@ -214,7 +235,10 @@ func (p *Prober) ask(v *verdict, e endpoint) {
 	case <-p.ctx.Done():
 		return
 	}
-	defer func() { <-p.slots }()
+	// A slow one gives its place up: it does not hold up the others.
+	leave := sync.OnceFunc(func() { <-p.slots })
+	defer leave()
+	defer time.AfterFunc(probeTimeout, leave).Stop()
 	e, result, err := p.get(e)
 	if p.ctx.Err() != nil {
 		return
@@ -229,7 +253,7 @@ func (p *Prober) ask(v *verdict, e endpoint) {
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v.endpoint, v.result = e, result
+	v.endpoint, v.result, v.reason = e, result, ""
 	if err != nil {
 		v.reason = err.Error()
 	}
@@ -249,9 +273,19 @@ type ListenerStatus struct {
 	socket.Listener
 
 	Path   string    // of the URL
-	Result string    // asking, exposition, other, timeout, error, not_permitted
+	Result string    // spared, asking, exposition, other, timeout, error, not_permitted
 	Reason string    // why it is no target
-	Asked  time.Time // when it was asked
+	Asked  time.Time // when it was asked; zero if it was not
+
+	endpoint endpoint
+}
+
+// Name is the address of the listener, or the path of its unix socket.
+func (s ListenerStatus) Name() string {
+	if s.Listener.Path != "" {
+		return s.Listener.Path
+	}
+	return s.Addr.String()
 }
 
 // Listeners returns the listeners that were found, in the order of their ports.
@@ -261,7 +295,7 @@ func (p *Prober) Listeners() []ListenerStatus {
 	all := make([]ListenerStatus, 0, len(p.verdicts))
 	for _, v := range p.verdicts {
 		all = append(all, ListenerStatus{
-			Listener: v.endpoint.Listener, Path: v.endpoint.path, Result: string(v.result), Reason: v.reason, Asked: v.at,
+			Listener: v.endpoint.Listener, Path: v.endpoint.path, Result: string(v.result), Reason: v.reason, Asked: v.at, endpoint: v.endpoint,
 		})
 	}
 	slices.SortFunc(all, func(a, b ListenerStatus) int {
@@ -271,4 +305,23 @@ func (p *Prober) Listeners() []ListenerStatus {
 		return strings.Compare(a.Addr.String()+a.Listener.Path, b.Addr.String()+b.Listener.Path)
 	})
 	return all
+}
+
+// ListenersAt returns the listeners that somebody means by host:port, by an instance in
+// another network namespace, or by the path of a unix socket.
+func (p *Prober) ListenersAt(name string) []ListenerStatus {
+	all := p.Listeners()
+	var named []Claim
+	for _, s := range all {
+		claim := Claim{Address: name, Path: s.Path}
+		if strings.HasPrefix(name, "/") {
+			claim = Claim{UnixSocket: name, Path: s.Path}
+		}
+		if !slices.Contains(named, claim) {
+			named = append(named, claim)
+		}
+	}
+	hostname, _ := os.Hostname()
+	claims := p.newClaims(named, hostname)
+	return slices.DeleteFunc(all, func(s ListenerStatus) bool { return !claims.claimed(s.endpoint) && s.endpoint.instance() != name })
 }

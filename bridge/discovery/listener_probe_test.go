@@ -26,12 +26,16 @@ import (
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/hosttest"
 	"github.com/promscope/promscope/bridge/host/socket"
+	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/ebpf/port"
 )
 
 // asks returns the endpoint of a TCP listener.
 func asks(address string, inode uint64) endpoint {
-	return endpoint{Listener: socket.Listener{Addr: netip.MustParseAddrPort(address), Inode: inode}, asker: plainly, path: "/metrics"}
+	return endpoint{
+		Listener: socket.Listener{Addr: netip.MustParseAddrPort(address), Inode: inode},
+		asker:    plainly, path: "/metrics", timeout: probeTimeout,
+	}
 }
 
 // testInterval is how often endpoints are looked for.
@@ -160,7 +164,7 @@ func TestHostileListeners(t *testing.T) {
 				begin := time.Now()
 				_, status := d.askNow(t, e)
 				took := time.Since(begin)
-				if took > probeTimeout {
+				if took > time.Duration(plainly.job.ScrapeTimeout) {
 					t.Errorf("took %v", took)
 				}
 				if status.Result != string(tc.want) || status.Reason == "" {
@@ -186,6 +190,114 @@ func TestHostileListeners(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What has the name of an exporter and is silent may be starting, and is asked for a few
+// minutes. It may as well be another port of such a program, as the one of Alertmanager's
+// cluster, and then each request is a line in its log. As long as there is no connection,
+// it costs nobody anything.
+func TestSilentExporter(t *testing.T) {
+	at := func(seconds ...int) (d []time.Duration) {
+		for _, n := range seconds {
+			d = append(d, time.Duration(n)*time.Second)
+		}
+		return d
+	}
+	var refused []time.Duration
+	for since, wait := time.Duration(0), retryFirst; ; wait *= 2 {
+		refused = append(refused, since)
+		if wait > retryLast {
+			break
+		}
+		since += wait
+	}
+	silent := func(net.Conn) {}
+	for name, tc := range map[string]struct {
+		answers []func(net.Conn) // nil: the connection is refused; the last stands for all that follow
+		want    []time.Duration  // when it is asked
+		target  bool
+	}{
+		"silent":                     {[]func(net.Conn){silent}, at(0, 30, 90, 210), false},
+		"starting":                   {[]func(net.Conn){silent, silent, serveMetrics}, at(0, 30, 90), true},
+		"refusing":                   {[]func(net.Conn){nil}, refused, false},
+		"silent at first":            {[]func(net.Conn){silent, silent, silent, nil}, append(at(0, 30, 90), at(210, 450, 930, 1890, 3810, 7650, 15330, 30690, 61410)...), false},
+		"something that is not HTTP": {[]func(net.Conn){func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-x\r\n") }}, at(0, 3600), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, _ := newTestProber(t, "/proc", nil)
+				d := p.discovers(testInterval)
+				var asked []time.Duration
+				begin := time.Now()
+				answer := func() func(net.Conn) { return tc.answers[min(len(asked), len(tc.answers))-1] }
+				p.answerBy(t, func(c net.Conn) { answer()(c) })
+				connect := p.dial
+				p.dial = func(ctx context.Context, e *endpoint) (net.Conn, error) {
+					asked = append(asked, time.Since(begin))
+					if answer() == nil {
+						return nil, syscall.ECONNREFUSED
+					}
+					return connect(ctx, e)
+				}
+				e, target := owned("127.0.0.1:9094", 1, 100, 1000, "prometheus-aler"), false
+				for range int(36 * time.Hour / testInterval) {
+					_, target = d.finds(e)
+					time.Sleep(testInterval)
+				}
+				if diff := cmp.Diff(tc.want, asked); diff != "" || target != tc.target {
+					t.Errorf("it is a target: %v; asked: -want +got:\n%s", target, diff)
+				}
+			})
+		})
+	}
+}
+
+// A job that waits longer for its scrapes waits as long for a listener, and those that are
+// slow do not hold the others up.
+func TestSlowExporter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := newTestProber(t, "/proc", nil)
+		patient := jobOf(func(j *job.Config) {
+			j.ScrapeInterval, j.ScrapeTimeout = model.Duration(15*time.Second), model.Duration(10*time.Second)
+		})
+		c := defaultListenerSDConfig()
+		d := p.Discoverer(&Entry{Scrape: &patient, Config: &c}, p.logger).(*listenerDiscoverer)
+		var takes time.Duration
+		p.answerBy(t, func(c net.Conn) {
+			time.Sleep(takes)
+			serveMetrics(c)
+		})
+		for _, step := range []struct {
+			takes, wait time.Duration
+			target      bool
+		}{
+			{4 * time.Second, 4 * time.Second, true},
+			{11 * time.Second, 12 * time.Second, false},
+		} {
+			takes = step.takes
+			e := asks("127.0.0.1:9391", uint64(step.takes))
+			d.finds(e)
+			time.Sleep(step.wait)
+			synctest.Wait()
+			if _, ok := d.finds(e); ok != step.target {
+				t.Errorf("one that takes %v is a target: %v", step.takes, ok)
+			}
+		}
+		takes = 9 * time.Second
+		const rounds = 2
+		for i := range uint64(rounds * probesAtATime) {
+			d.finds(asks("127.0.0.1:9392", 1+i))
+		}
+		synctest.Wait()
+		takes = 0
+		quick := asks("127.0.0.1:9393", 1000)
+		d.finds(quick)
+		time.Sleep(rounds * probeTimeout)
+		synctest.Wait()
+		if _, ok := d.finds(quick); !ok {
+			t.Errorf("%d slow ones hold up another one for more than %v", rounds*probesAtATime, rounds*probeTimeout)
+		}
+	})
 }
 
 // trickle writes a line every 100 ms, for ever.
@@ -427,7 +539,7 @@ func TestSuccessor(t *testing.T) {
 				if _, ok := d.finds(next); ok != tc.meanwhile {
 					t.Errorf("while it is asked it is a target: %v", ok)
 				}
-				time.Sleep(probeTimeout)
+				time.Sleep(time.Duration(plainly.job.ScrapeTimeout))
 				synctest.Wait()
 				if _, ok := d.finds(next); ok != tc.afterAnswer {
 					t.Errorf("with the answer it is a target: %v", ok)
@@ -495,10 +607,17 @@ func TestOwnerChanges(t *testing.T) {
 func TestPrinters(t *testing.T) {
 	tree := hosttest.New(t)
 	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "python3", Cmdline: []string{"python3", "/opt/my_exporter.py"}})
-	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "python3", Cmdline: []string{"python3", "/opt/spool.py"}})
+	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "python3", Cmdline: []string{"python3", "/opt/promtools/spool.py"}})
+	tree.Add(hosttest.Process{PID: 105, PPID: 1, Comm: "java", Cmdline: []string{
+		"java", "-javaagent:/opt/jmx_prometheus_javaagent-1.0.1.jar=9101:/etc/jmx/config.yaml", "-jar", "/opt/app.jar",
+	}})
 	p, _ := newTestProber(t, tree.Root, nil)
 	all, one := defaultListenerSDConfig(), defaultListenerSDConfig()
 	one.Ports = port.Set{{First: 9102, Last: 9102}}
+	elsewhere := owned("0.0.0.0:9104", 1, 104, 1, "app")
+	elsewhere.Owner.Exe = "/opt/monitoring/bin/app"
+	dormant := owned("127.0.0.1:9411", 1, 1, 1, "systemd")
+	dormant.Dormant = true
 	contained := owned("127.0.0.1:9102", 1, 102, 1, "app")
 	contained.Owner.Container = strings.Repeat("a", 64)
 	unixSocket := owned("127.0.0.1:9102", 1, 103, 1, "app")
@@ -506,7 +625,7 @@ func TestPrinters(t *testing.T) {
 	for name, tc := range map[string]struct {
 		endpoint endpoint
 		config   ListenerSDConfig
-		prints   bool
+		spared   bool
 	}{
 		"p910nd":                            {owned("0.0.0.0:9102", 1, 104, 1, "p910nd"), all, true},
 		"p910nd by its other name":          {owned("0.0.0.0:9100", 1, 104, 1, "p9100d"), all, true},
@@ -515,18 +634,23 @@ func TestPrinters(t *testing.T) {
 		"a print server on Caddy's port":    {owned("0.0.0.0:2019", 1, 104, 1, "rawprintd"), all, true},
 		"its exporter":                      {owned("0.0.0.0:9101", 1, 104, 1, "printer_exporter"), all, false},
 		"some program on a print port":      {owned("0.0.0.0:9107", 1, 104, 1, "app"), all, true},
+		"one in a directory of exporters":   {elsewhere, all, true},
 		"some program elsewhere":            {owned("0.0.0.0:9108", 1, 104, 1, "app"), all, false},
 		"node_exporter":                     {owned("0.0.0.0:9100", 1, 104, 1, "node_exporter"), all, false},
 		"a script that is an exporter":      {owned("0.0.0.0:9100", 1, 100, 1, "python3"), all, false},
 		"a script that is none":             {owned("0.0.0.0:9100", 1, 101, 1, "python3"), all, true},
-		"an owner that is not to be seen":   {asks("0.0.0.0:9100", 1), all, false},
+		"a program with an exporter inside": {owned("0.0.0.0:9101", 1, 105, 1, "java"), all, false},
+		"an owner that is not to be seen":   {asks("0.0.0.0:9101", 1), all, true},
+		"it, where node_exporter listens":   {asks("0.0.0.0:9100", 1), all, false},
+		"it, on a port that is named":       {asks("0.0.0.0:9102", 1), one, false},
+		"a service that does not run":       {dormant, all, true},
 		"a container's":                     {contained, all, false},
 		"a unix socket":                     {unixSocket, all, false},
 		"a port that the user has named":    {owned("0.0.0.0:9102", 1, 104, 1, "app"), one, false},
 		"a printer that the user has named": {owned("0.0.0.0:9102", 1, 104, 1, "p910nd"), one, false},
 	} {
-		if got := p.prints(tc.endpoint, &tc.config); got != tc.prints {
-			t.Errorf("%s: %v", name, got)
+		if why := p.whySpared(tc.endpoint, &tc.config); (why != "") != tc.spared {
+			t.Errorf("%s: %q", name, why)
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -541,6 +665,55 @@ func TestPrinters(t *testing.T) {
 			t.Errorf("%d pages", n)
 		}
 	})
+}
+
+// What is not asked is known all the same, with the reason, as long as it is found; and it
+// is asked by an entry that does not spare it.
+func TestSpared(t *testing.T) {
+	p, _ := newTestProber(t, "/proc", nil)
+	p.answerBy(t, serveMetrics)
+	d, other := p.discovers(testInterval), p.discovers(testInterval)
+	look := func(d *listenerDiscoverer, e ...endpoint) {
+		d.looks++
+		d.group(e, make(chan struct{}, 1))
+		p.asking.Wait()
+	}
+	printer := owned("0.0.0.0:9104", 1, 100, 1000, "p910nd")
+	printer.NetNS = p.machine.NetNS()
+	spared := printer
+	spared.spared = p.whySpared(printer, d.Config)
+	for i, step := range []struct {
+		by    *listenerDiscoverer
+		found []endpoint
+		want  string // the result
+	}{
+		{d, []endpoint{spared}, "spared"},
+		{d, nil, "spared"},
+		{d, nil, ""},
+		{d, []endpoint{spared}, "spared"},
+		{other, []endpoint{printer}, "exposition"},
+		{d, []endpoint{spared}, "exposition"},
+		{other, nil, "exposition"},
+		{other, nil, ""},
+		{d, []endpoint{spared}, "spared"},
+	} {
+		look(step.by, step.found...)
+		var got string
+		for _, s := range p.ListenersAt("127.0.0.1:9104") {
+			got = s.Result
+			if (s.Reason == "") != (s.Result == "exposition") || s.Name() != "0.0.0.0:9104" {
+				t.Errorf("step %d: %+v", i, s)
+			}
+		}
+		if got != step.want {
+			t.Errorf("step %d: %q, want %q", i, got, step.want)
+		}
+	}
+	for name, want := range map[string]int{"localhost:9104": 1, "127.0.0.1:9105": 0, "127.0.0.1": 0, "netns-" + string(number(printer.NetNS)) + ":9104": 1, "/run/x.sock": 0} {
+		if got := len(p.ListenersAt(name)); got != want {
+			t.Errorf("%d listeners at %s, want %d", got, name, want)
+		}
+	}
 }
 
 // A machine that opens 1,000 listeners an hour for a day, each for a minute, beside some

@@ -22,7 +22,7 @@ import (
 
 // Bounds of the one request.
 const (
-	probeTimeout = 3 * time.Second // for all of it
+	probeTimeout = 3 * time.Second // for all of it, or the job's scrape timeout if that is longer
 	probeHeader  = 64 << 10        // bytes of the answer's header, at most
 	probeBytes   = 64 << 20        // bytes of its body, at most
 )
@@ -32,14 +32,14 @@ var errNoExposition = errors.New("no exposition")
 
 // get sends the one request. The error says why the answer is no exposition.
 func (p *Prober) get(e endpoint) (endpoint, probeResult, error) {
-	ctx, cancel := context.WithTimeout(p.ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(p.ctx, e.timeout)
 	defer cancel()
 	result, err := p.exchange(ctx, &e)
 	switch {
 	case errors.Is(err, host.ErrNotPermitted), errors.Is(err, fs.ErrPermission):
 		result = probeForbidden
 	case err != nil && ctx.Err() != nil:
-		result, err = probeTimedOut, fmt.Errorf("no complete answer within %s", probeTimeout)
+		result, err = probeTimedOut, fmt.Errorf("no complete answer within %s", e.timeout)
 	}
 	if err != nil {
 		err = told{err, request.NewQuoter(&e.asker.job).Error(err)}
@@ -66,6 +66,7 @@ func (p *Prober) exchange(ctx context.Context, e *endpoint) (probeResult, error)
 	if err != nil {
 		return probeOther, err
 	}
+	target.Timeout = e.timeout
 	x := &exchange{prober: p, endpoint: *e, target: target}
 	x.budget.left.Store(probeHeader)
 	x.only6.Store(e.only6)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -13,19 +14,22 @@ import (
 // A listener that serves no exposition is asked again ever less often, and in the end
 // never, as long as its owner is the same. If it answered something else, that is after
 // refusedFor; if it gave no such answer, it may still be starting, and that is after
-// retryFirst. Each further time is twice as long, up to retryLast. One that does not speak
-// HTTP is asked maxForeign times.
+// retryFirst. Each further time is twice as long, up to retryLast. One that takes the
+// connection and does not speak HTTP is asked maxForeign times. If it says nothing at all,
+// and has the name of an exporter, that is maxSilent times, first after retrySilent.
 const (
-	retryFirst = 10 * time.Second
-	refusedFor = time.Hour
-	retryLast  = 12 * time.Hour
-	maxForeign = 2
+	retryFirst  = 10 * time.Second
+	refusedFor  = time.Hour
+	retryLast   = 12 * time.Hour
+	maxForeign  = 2
+	retrySilent = 30 * time.Second
+	maxSilent   = 4
 )
 
 // history is what is known of a listener from asking it.
 type history struct {
 	owner   ownerID
-	asked   int           // how often, of this owner
+	foreign int           // how often it took the connection and had not spoken HTTP yet
 	spoke   bool          // HTTP, at least once
 	wait    time.Duration // from the last answer to asking again
 	settled bool          // it is not asked again
@@ -33,18 +37,24 @@ type history struct {
 
 // answered notes an answer, and decides when to ask again.
 func (h *history) answered(e endpoint, c *contact, err error) {
-	h.asked++
-	silent := c.wasSilent()
 	h.spoke = h.spoke || c.spokeHTTP()
 	first := retryFirst
 	switch {
-	case c.wasMade() && !h.spoke && !looksLikeExporter(e.Owner.Comm, e.Owner.Exe):
+	case c.wasMade() && !h.spoke:
 		// A printer has printed the request, a database has logged a warning.
-		if h.asked >= maxForeign || silent && isPrintPort(e) {
+		h.foreign++
+		most := maxForeign
+		first = refusedFor
+		switch silent := c.wasSilent(); {
+		case silent && looksLikeExporter(e.Owner.Comm, e.Owner.Exe): // it may still be starting
+			most, first = maxSilent, retrySilent
+		case silent && isPrintPort(e):
+			most = 1
+		}
+		if h.foreign >= most {
 			h.settled = true
 			return
 		}
-		first = refusedFor
 	case errors.Is(err, errNoExposition):
 		first = refusedFor
 	}
@@ -139,25 +149,43 @@ const (
 	lastPrintPort  = 9107
 )
 
+// nodeExporterPort is a print port that is asked also where its owner cannot be seen.
+// Otherwise promscope without rights would not find the exporter that most machines have.
+const nodeExporterPort = 9100
+
 func isPrintPort(e endpoint) bool {
 	return e.Path == "" && e.Addr.Port() >= firstPrintPort && e.Addr.Port() <= lastPrintPort
 }
 
-// prints reports whether a request would end up on paper: the owner is known as a print
-// server, or listens on one of their ports outside of containers and does not look like an
-// exporter. An entry that names the port or its owners knows better.
-func (p *Prober) prints(e endpoint, c *ListenerSDConfig) bool {
-	if e.Owner.PID == 0 || looksLikeExporter(e.Owner.Comm, e.Owner.Exe) || c.names(e) {
-		return false
+// whySpared says why an entry does not ask an endpoint; it is empty if it does. A dormant
+// one is spared, and one where a request would end up on paper: the owner is known as a
+// print server, or listens on one of their ports outside of containers and does not look
+// like an exporter. An entry that names the port or its owners knows better.
+func (p *Prober) whySpared(e endpoint, c *ListenerSDConfig) string {
+	if e.Dormant {
+		return "a connection would start its service, which does not run; it is asked when the service runs"
 	}
+	if looksLikeExporter(e.Owner.Comm, e.Owner.Exe) || c.names(e) {
+		return ""
+	}
+	const remedy = "; to have it asked, name its port by itself, or its owner, in listener_sd_configs"
 	if looksLikePrinter(e.Owner.Comm) {
-		return true
+		return "its owner has the name of a raw print server, which would print the request" + remedy
 	}
 	if !isPrintPort(e) || e.Owner.Container != "" || e.Owner.Comm == "docker-proxy" {
-		return false
+		return ""
+	}
+	if e.Owner.PID == 0 {
+		if e.Addr.Port() == nodeExporterPort {
+			return ""
+		}
+		return "raw print servers listen on this port, and whose it is cannot be seen" + remedy
 	}
 	args, _ := p.machine.CmdLine(e.Owner.PID) // of an interpreter, they name the program
-	return !looksLikeExporter(args...)
+	if looksLikeExporter(args...) {
+		return ""
+	}
+	return "raw print servers listen on this port, and its owner has not got the name of an exporter" + remedy
 }
 
 // names reports whether an entry has been written for an endpoint: for its port alone, or
@@ -178,16 +206,19 @@ func (c *ListenerSDConfig) names(e endpoint) bool {
 }
 
 // looksLikeExporter goes by the words that programs which serve metrics have in their
-// names.
+// names. Of a path the last element counts: a directory is not the program's. An argument
+// may have several paths, as -javaagent:JAR=PORT:FILE does.
 func looksLikeExporter(names ...string) bool {
 	for _, name := range names {
-		name = strings.ToLower(name)
-		for _, word := range []string{
-			"export", "metric", "prom", "telegraf", "collectd", "statsd", "alloy", "agent", "otel", "monitor", "netdata",
-			"cadvisor", "vector", "fluent", "grafana", "victoria", "thanos", "consul",
-		} {
-			if strings.Contains(name, word) {
-				return true
+		for part := range strings.FieldsFuncSeq(strings.ToLower(name), func(r rune) bool { return strings.ContainsRune("=:,", r) }) {
+			part = path.Base(part)
+			for _, word := range []string{
+				"export", "metric", "prom", "telegraf", "collectd", "statsd", "alloy", "agent", "otel", "monitor", "netdata",
+				"cadvisor", "vector", "fluent", "grafana", "victoria", "thanos", "consul",
+			} {
+				if strings.Contains(part, word) {
+					return true
+				}
 			}
 		}
 	}

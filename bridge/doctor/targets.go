@@ -68,10 +68,7 @@ func listenerFindings(r *pipeline.Runtime) []Finding {
 	}
 	var exporters, forbidden, others []string
 	for _, l := range r.Prober.Listeners() {
-		name := l.Addr.String()
-		if l.Listener.Path != "" {
-			name = l.Listener.Path
-		}
+		name := l.Name()
 		if l.Owner.Comm != "" {
 			name += " (" + l.Owner.Comm + ")"
 		}

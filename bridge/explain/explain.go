@@ -57,6 +57,9 @@ type facts struct {
 	// Absent says why a node is not reported; nil if the subject is no node.
 	Absent func(ctx context.Context, subject string) *view.NodeExplanation
 
+	// Listeners returns the listeners that a subject means; nil where none are looked for.
+	Listeners func(subject string) []view.ListenerExplanation
+
 	results map[int]*result // of rules, by index: one question asks for them often
 }
 
@@ -103,6 +106,9 @@ func (f *facts) Explain(ctx context.Context, subject string) (view.Explanation, 
 		if n := f.Absent(ctx, subject); n != nil {
 			e.Nodes = append(e.Nodes, *n)
 		}
+	}
+	if f.Listeners != nil {
+		e.Listeners = f.Listeners(subject)
 	}
 	matchers, err := parseSubject(subject)
 	if err != nil {

@@ -69,7 +69,30 @@ func (l *Live) facts(ctx context.Context, p *pipeline.Pipeline) *facts {
 		},
 	}
 	f.Absent = func(ctx context.Context, subject string) *view.NodeExplanation { return l.absentNode(ctx, f, subject) }
+	f.Listeners = func(subject string) []view.ListenerExplanation { return l.listeners(f.HostName, subject) }
 	return f
+}
+
+// listeners are those at an address, or those of a process that are no targets.
+func (l *Live) listeners(hostName, subject string) []view.ListenerExplanation {
+	topology, id := mapping.ParseNode(subject, hostName)
+	found := l.runtime.Prober.ListenersAt(subject)
+	if topology == mapping.Process {
+		found = l.runtime.Prober.Listeners()
+	}
+	var all []view.ListenerExplanation
+	for _, s := range found {
+		x := view.ListenerExplanation{
+			Name: s.Name(), PID: s.Owner.PID, Comm: s.Owner.Comm, Container: s.Owner.Container, Result: s.Result, Reason: s.Reason, Asked: s.Asked,
+		}
+		if topology == mapping.Process && (strconv.Itoa(x.PID) != id || x.Result == "exposition") {
+			continue
+		}
+		if !slices.Contains(all, x) {
+			all = append(all, x)
+		}
+	}
+	return all
 }
 
 // absentNode tells why a node is not in the report; nil if the subject is no node.

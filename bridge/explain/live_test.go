@@ -72,6 +72,9 @@ rules:
   - {metric: ratio, label: Ratio, expr: app_a / app_b, node: {process: pid}}
   - {metric: total, label: Total, expr: sum by (pid) (app_twice), node: {process: pid}}
   - {metric: named, label: Named, expr: app_named, node: {process: proc}}
+  - {metric: "t_${name}", label: "Top ${name}", top: 1, expr: app_top, node: {process: pid}}
+  - {metric: "b_${name}", label: "Bottom ${name}", bottom: 1, expr: app_bottom, node: {process: pid}}
+  - {metric: "m_${name}", label: "Many ${name}", top: 3, expr: app_many, node: {process: pid}}
 `)
 	pid := fmt.Sprint(os.Getpid())
 	now := time.Now().Truncate(time.Millisecond)
@@ -85,6 +88,13 @@ rules:
 		`app_a{pid="` + pid + `"}`:               0.0,
 		`app_b{pid="` + pid + `"}`:               0.0,
 		`app_named{proc="worker-a"}`:             1.0,
+		`app_top{name="a",pid="` + pid + `"}`:    1.0,
+		`app_top{name="b",pid="` + pid + `"}`:    2.0,
+		`app_bottom{name="a",pid="` + pid + `"}`: 1.0,
+		`app_bottom{name="b",pid="` + pid + `"}`: 2.0,
+		`app_many{name="a",pid="` + pid + `"}`:   1.0,
+		`app_many{name="b",pid="` + pid + `"}`:   2.0,
+		`app_many{name="c",pid="` + pid + `"}`:   3.0,
 	})
 	node := "→ vm;" + pid
 	const limit = "metric_limit: more than limits.max_metrics_per_rule = 2 values of ${name}"
@@ -96,11 +106,14 @@ rules:
 		`app_twice{k="b"}`: {[]string{
 			"Selected by 2 rules, shown on 1 node.", "process/twice  app_twice\n    dropped: " + both, "process/total  app_twice\n    " + node,
 		}, nil},
-		"app_a":         {[]string{"is dropped: value.", "dropped: value: NaN is no number that Scope could show"}, nil},
-		"app_named":     {[]string{`dropped: bad_id: proc="worker-a" is no pid`}, nil},
-		"process/named": {[]string{`dropped: bad_id: proc="worker-a" is no pid`}, nil},
+		"app_a":                {[]string{"is dropped: value.", "dropped: value: NaN is no number that Scope could show"}, nil},
+		`app_top{name="a"}`:    {[]string{"dropped: metric_limit: more than the rule's top = 1 values of ${name}"}, nil},
+		`app_bottom{name="b"}`: {[]string{"dropped: metric_limit: more than the rule's bottom = 1 values of ${name}"}, nil},
+		`app_many{name="a"}`:   {[]string{"dropped: " + limit}, nil}, // top is more than the limit
+		"app_named":            {[]string{`dropped: bad_id: proc="worker-a" is no pid`}, nil},
+		"process/named":        {[]string{`dropped: bad_id: proc="worker-a" is no pid`}, nil},
 		pid: {[]string{
-			"Scope is told 3 metrics of this node.", "process/q_${name}  " + limit + " (2 elements)",
+			"Scope is told 7 metrics of this node.", "process/q_${name}  " + limit + " (2 elements)",
 			"process/ratio  value: NaN", "process/twice  " + both + " (2 elements)",
 		}, []string{"process/named", "process/total  "}},
 	} {

@@ -1,9 +1,11 @@
 package view
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/promscope/promscope/bridge/format"
 )
@@ -16,6 +18,8 @@ type Explanation struct {
 	Series  []SeriesExplanation `json:"series,omitempty"`
 	Rules   []RuleExplanation   `json:"rules,omitempty"`
 	Nodes   []NodeExplanation   `json:"nodes,omitempty"`
+	// Listeners are those at an address, or those of a process that are no targets.
+	Listeners []ListenerExplanation `json:"listeners,omitempty"`
 	// More is how many series were left out, MoreNodes how many nodes.
 	More      int `json:"more_series,omitempty"`
 	MoreNodes int `json:"more_nodes,omitempty"`
@@ -148,6 +152,43 @@ type MetricOrigin struct {
 	Targets []TargetRef `json:"targets"`
 }
 
+// ListenerExplanation is about a listening socket that discovery has found.
+type ListenerExplanation struct {
+	Name      string    `json:"name"`                // its address, or the path of a unix socket
+	PID       int       `json:"pid,omitempty"`       // its owner; 0 if that is not known
+	Comm      string    `json:"comm,omitempty"`      // the owner's command name
+	Container string    `json:"container,omitempty"` // the owner's container
+	Result    string    `json:"result"`              // spared, asking, exposition, other, timeout, error, not_permitted
+	Reason    string    `json:"reason,omitempty"`    // why it is no target
+	Asked     time.Time `json:"asked,omitzero"`      // when it was asked; zero if it was not
+}
+
+// Owner is the process that listens, and its container, in words; empty if it is not known.
+func (l ListenerExplanation) Owner() string {
+	if l.PID == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%s, process %d", l.Comm, l.PID)
+	if l.Container != "" {
+		text += ", container " + l.Container[:min(len(l.Container), 12)]
+	}
+	return text
+}
+
+// Verdict is the answer for a listener in one sentence.
+func (l ListenerExplanation) Verdict() string {
+	reason := strings.TrimSuffix(l.Reason, ".")
+	switch l.Result {
+	case "exposition":
+		return "It serves an exposition, and is a target."
+	case "asking":
+		return "It is being asked for an exposition."
+	case "spared":
+		return "It is no target, and is not asked: " + reason + "."
+	}
+	return "It was asked for an exposition, and is no target: " + reason + "."
+}
+
 // Verdict is the answer for a series in one sentence.
 func (s SeriesExplanation) Verdict() string {
 	var verdict string
@@ -243,7 +284,9 @@ func (n NodeExplanation) Verdict() string {
 }
 
 // Found tells whether the subject is known.
-func (e Explanation) Found() bool { return len(e.Series)+len(e.Rules)+len(e.Nodes) > 0 }
+func (e Explanation) Found() bool {
+	return len(e.Series)+len(e.Rules)+len(e.Nodes)+len(e.Listeners) > 0
+}
 
 // Nothing is what a subject that is not known is not.
 func (e Explanation) Nothing() string {

@@ -57,6 +57,10 @@ func (e Explanation) WriteText(w io.Writer, now time.Time) error {
 	if e.MoreNodes > 0 {
 		p.line(0, "\n%s by that name; a pid, or another id, shows one.", format.Plural(e.MoreNodes, "more node goes", "more nodes go"))
 	}
+	for _, l := range e.Listeners {
+		separate()
+		p.listener(l)
+	}
 	for _, r := range e.Rules {
 		separate()
 		p.rule(r)
@@ -94,6 +98,18 @@ func (p *textPrinter) node(n NodeExplanation) {
 	}
 	for _, d := range n.Drops {
 		p.fact(1, "dropped", "%s  %s", d.Rule, d.Outcome())
+	}
+}
+
+func (p *textPrinter) listener(l ListenerExplanation) {
+	name := l.Name
+	if owner := l.Owner(); owner != "" {
+		name += " (" + owner + ")"
+	}
+	p.line(0, "listener %s", name)
+	p.line(1, "%s", l.Verdict())
+	if !l.Asked.IsZero() {
+		p.fact(1, "asked", "%s", format.Ago(p.now, l.Asked))
 	}
 }
 

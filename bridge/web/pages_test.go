@@ -199,6 +199,11 @@ func TestExplainPage(t *testing.T) {
 		if subject == "unheard_of" {
 			return view.Explanation{Subject: subject, Partial: true}, nil
 		}
+		if subject == "localhost:9500" {
+			return view.Explanation{Subject: subject, Listeners: []view.ListenerExplanation{{
+				Name: "0.0.0.0:9500", PID: 5, Comm: "junk", Result: "other", Reason: "no exposition: <html>", Asked: moment.Add(-3 * time.Second),
+			}}}, nil
+		}
 		return view.Explanation{
 			Subject: subject, MoreNodes: 280,
 			Nodes: []view.NodeExplanation{{
@@ -212,7 +217,8 @@ func TestExplainPage(t *testing.T) {
 	}
 	pages := newPages(t, f, PageOptions{})
 	for subject, parts := range map[string][]string{
-		"unheard_of": {"no series of the store or of a target that answered, no rule, no node."},
+		"unheard_of":     {"no series of the store or of a target that answered, no rule, no node."},
+		"localhost:9500": {"Listener 0.0.0.0:9500 junk, process 5 It was asked for an exposition, and is no target: no exposition: <html>. Asked 3 s ago"},
 		"redis": {
 			"Scope is told 1 line of this node's Info section.", "Version redis_version 7.2.4 process/redis_version redis_instance_info localhost:9121 redis",
 			"and 280 more nodes go by that name", "shown on at least 1 node", "→ vm-03;7 and 299 more",

@@ -23,7 +23,7 @@ func declareExplain(app *kingpin.Application) (string, command) {
 	cmd := app.Command("explain", `Say why a metric shows up in Scope or does not: who serves it, which rules select it, which matcher of the others refuses it, on which nodes it ends up.
 
 Asks the promscope that runs; with --exposition or --config.file it answers from files instead.`)
-	subject := cmd.Arg("subject", "A metric, a selector like 'node_cpu_seconds_total{mode=\"iowait\"}', a rule (host/cpu_iowait, or its metric or label), or a node (pid, container id, pod UID, host name).").
+	subject := cmd.Arg("subject", "A metric, a selector like 'node_cpu_seconds_total{mode=\"iowait\"}', a rule (host/cpu_iowait, or its metric or label), a node (pid, container id, pod UID, host name), or a listener (host:port).").
 		Required().String()
 	var remote explain.Remote
 	offline := explain.Offline{Labels: map[string]string{}}
