@@ -9,9 +9,10 @@ import (
 	"sync"
 )
 
-// Limit closes a connection for each one beyond Max: the oldest of those that had no
-// answer yet, and where all had one, the one whose last answer is longest ago. So a new
-// client always gets in, and one that asks again and again stays.
+// Limit closes a connection for each one beyond Max. Those that had no answer yet go
+// first, then those that had one, then those that had more; of these the one that had its
+// last answer, or came, longest ago. So a new client always gets in, and one that asks
+// again and again, as Scope's probe does, stays.
 type Limit struct {
 	Max int
 
@@ -21,8 +22,8 @@ type Limit struct {
 }
 
 type connection struct {
-	conn     net.Conn
-	answered bool
+	conn    net.Conn
+	answers int // up to two
 }
 
 // ConnState is an [http.Server]'s.
@@ -40,7 +41,8 @@ func (l *Limit) ConnState(conn net.Conn, state http.ConnState) {
 		l.known[conn] = l.order.PushBack(&connection{conn: conn})
 	case http.StateIdle:
 		if e := l.known[conn]; e != nil {
-			e.Value.(*connection).answered = true
+			c := e.Value.(*connection)
+			c.answers = min(c.answers+1, 2)
 			l.order.MoveToBack(e)
 		}
 	case http.StateClosed, http.StateHijacked:
@@ -51,10 +53,9 @@ func (l *Limit) ConnState(conn net.Conn, state http.ConnState) {
 
 func (l *Limit) evict() {
 	victim := l.order.Front()
-	for e := victim; e != nil; e = e.Next() {
-		if !e.Value.(*connection).answered {
+	for e := victim.Next(); e != nil; e = e.Next() {
+		if e.Value.(*connection).answers < victim.Value.(*connection).answers {
 			victim = e
-			break
 		}
 	}
 	conn := victim.Value.(*connection).conn

@@ -43,6 +43,12 @@ func declareRun(app *kingpin.Application) (string, command) {
 		} else if limit < math.MaxInt64 {
 			logger.Info("Garbage is collected more often near the cgroup's memory limit, or GOMEMLIMIT", "at_bytes", limit)
 		}
+		// From now on, for the start takes a second: a reload that is asked for meanwhile follows it.
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+		// Whoever reads the log may go. Without this the next line would end promscope.
+		signal.Ignore(syscall.SIGPIPE)
 		b, err := bridge.New(env.options, logger)
 		if err != nil {
 			return err
@@ -53,9 +59,6 @@ func declareRun(app *kingpin.Application) (string, command) {
 		} else {
 			logger.Info("Capabilities that promscope has no use for are given up", "left", strings.Join(left, " "))
 		}
-		hangup := make(chan os.Signal, 1)
-		signal.Notify(hangup, syscall.SIGHUP)
-		defer signal.Stop(hangup)
 		go func() {
 			for {
 				select {
