@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"google.golang.org/protobuf/proto"
@@ -50,7 +51,7 @@ func TestBirthsWhenClockIsSetBack(t *testing.T) {
 				})
 			}
 		}
-		answer, err := g.expose(gatheredAt(second(s), family))
+		answer, err := g.expose(gatheredAt(second(s), family), second(s))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,5 +86,27 @@ func metricsOf(t *testing.T, body io.Reader) (metrics []*dto.Metric) {
 			t.Fatal(err)
 		}
 		metrics = append(metrics, family.Metric...)
+	}
+}
+
+// What follows a birth has the time of the scrape, though the gathering began a little later: the
+// rules are evaluated at that time.
+func TestBirthsAtTheScrape(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	responses := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "promscope_errors_total", Help: "E."}, []string{"code"})
+	reg.MustRegister(responses)
+	g := newGatherer(InProcess{Gatherer: reg, Interval: time.Second})
+	responses.WithLabelValues("500").Add(50)
+	due := time.Now().Add(-2 * time.Millisecond).Round(0)
+	answer, err := g.scrape(t.Context(), due, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := metricsOf(t, answer.body)
+	if len(metrics) != 2 || metrics[0].Counter.GetValue() != 0 || metrics[1].Counter.GetValue() != 50 {
+		t.Fatalf("exposed are %v, want a zero and then 50", metrics)
+	}
+	if got := metrics[1].GetTimestampMs(); got != due.UnixMilli() {
+		t.Errorf("the sample is of %d, want %d", got, due.UnixMilli())
 	}
 }

@@ -86,7 +86,7 @@ func (*gatherer) close() {}
 
 // scrape gathers, within its time. What is gathered later is thrown away: at the time of this
 // scrape or of the next its values would make wrong rates.
-func (g *gatherer) scrape(ctx context.Context, _ url.Values) (answer, error) {
+func (g *gatherer) scrape(ctx context.Context, at time.Time, _ url.Values) (answer, error) {
 	// A Gather cannot be cancelled. One that hangs costs its goroutine and no more.
 	if g.pending != nil {
 		select {
@@ -110,7 +110,7 @@ func (g *gatherer) scrape(ctx context.Context, _ url.Values) (answer, error) {
 		if deadline, ok := ctx.Deadline(); ok && got.ended.After(deadline) {
 			return answer{}, context.DeadlineExceeded
 		}
-		return g.expose(got)
+		return g.expose(got, at)
 	}
 }
 
@@ -124,8 +124,8 @@ func gather(g prometheus.Gatherer) (families []*dto.MetricFamily, err error) {
 	return g.Gather()
 }
 
-func (g *gatherer) expose(got gathered) (answer, error) {
-	g.addBirths(got)
+func (g *gatherer) expose(got gathered, at time.Time) (answer, error) {
+	g.addBirths(got, at)
 	g.buf.Reset()
 	enc := expfmt.NewEncoder(&g.buf, expfmt.NewFormat(expfmt.TypeProtoDelim))
 	for _, mf := range got.families {
@@ -147,8 +147,10 @@ func (g *gatherer) expose(got gathered) (answer, error) {
 // created since the last gathering, with the time of its creation. Without that sample rate
 // would not see what was counted before the first gathering. Prometheus does the same with
 // created timestamps, where it is told to. The sample that follows has the time of the
-// gathering: of two samples without a time in one exposition the second would not count.
-func (g *gatherer) addBirths(got gathered) {
+// scrape, as all others have: the rules are evaluated at that time, and would not see a
+// later one. It says so itself, for of two samples in one exposition the second would not
+// count without.
+func (g *gatherer) addBirths(got gathered, at time.Time) {
 	seen := map[int64]bool{}
 	born := func(m *dto.Metric) bool {
 		if createdOf(m) == nil {
@@ -163,12 +165,12 @@ func (g *gatherer) addBirths(got gathered) {
 		return !created.Before(g.since) && !created.After(got.ended) && !g.seen[created.UnixNano()]
 	}
 	for _, mf := range got.families {
-		mf.Metric = withBirths(mf.Metric, born, got.began)
+		mf.Metric = withBirths(mf.Metric, born, at)
 	}
 	g.since, g.seen = got.began, seen
 }
 
-// withBirths returns the metrics of a gathering at that time, with a sample of zero before
+// withBirths returns the metrics of a scrape at that time, with a sample of zero before
 // each of those that are born.
 func withBirths(metrics []*dto.Metric, born func(*dto.Metric) bool, at time.Time) []*dto.Metric {
 	if !slices.ContainsFunc(metrics, born) {
