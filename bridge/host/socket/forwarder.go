@@ -4,7 +4,9 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
+	"strings"
 
 	"github.com/promscope/promscope/bridge/host"
 )
@@ -24,16 +26,37 @@ func forwards(p host.Process) forwarding {
 	for _, name := range []string{p.Comm, filepath.Base(p.Exe)} {
 		switch name {
 		case "docker-proxy", "rootlessport", "systemd-socket-proxyd", "socat", "socat1", "ncat", "nc", "nc.openbsd", "nc.traditional", "netcat",
-			"rinetd", "redir", "simpleproxy", "stunnel", "stunnel3", "stunnel4", "stunnel5", "ghostunnel":
+			"rinetd", "redir", "simpleproxy", "6tunnel", "hitch", "stunnel", "stunnel3", "stunnel4", "stunnel5", "ghostunnel", "kube-rbac-proxy":
 			return oneForEach
 		case "ssh", "sshd", "sshd-session", "autossh", "sshuttle", "dropbear", "dbclient", "plink", "kubectl", "kubefwd", "oc", "telepresence",
 			"chisel", "cloudflared", "frpc", "frps", "ngrok", "bore", "rathole", "gost", "spiped", "tailscaled", "tsh", "teleport", "boundary",
 			"session-manager", "session-manager-plugin", "cloud_sql_proxy", "cloud-sql-proxy", "rootlesskit", "slirp4netns", "pasta", "pasta.avx2",
-			"passt", "passt.avx2", "gvproxy", "wstunnel", "sslh":
+			"passt", "passt.avx2", "gvproxy", "wstunnel", "sslh", "k9s", "skaffold", "devspace", "okteto", "minikube", "limactl",
+			"qemu-kvm", "kvm", "VBoxHeadless", "VirtualBoxVM", "vmnet-natd", "vpnkit", "alloydb-auth-proxy", "flyctl", "adb", "iproxy",
+			"inlets", "inlets-pro", "zrok", "ziti", "ziti-edge-tunnel", "v2ray", "xray", "sing-box", "ss-local", "ss-tunnel":
+			return carried
+		}
+		if strings.HasPrefix(name, "qemu-system-") { // its user network, with hostfwd
 			return carried
 		}
 	}
 	return noForwarder
+}
+
+// proxyName returns the name of a proxy that has the clients of a server, or its exporter,
+// talk to another one; "" for other programs. It answers for itself, too, so that it is no
+// forwarder.
+func proxyName(p host.Process) string {
+	for _, name := range []string{p.Comm, filepath.Base(p.Exe)} {
+		switch name {
+		case "haproxy", "nginx", "envoy", "traefik", "caddy", "pgbouncer", "pgcat", "odyssey", "pgpool", "proxysql", "maxscale",
+			"mysqlrouter":
+			return name
+		case "nutcracker":
+			return "twemproxy"
+		}
+	}
+	return ""
 }
 
 // Published returns where the docker-proxy forwards to that listens at an address, seen from
@@ -70,4 +93,30 @@ func proxyTarget(m *host.Machine, p host.Process) (netip.AddrPort, bool) {
 	}
 	target, err := netip.ParseAddrPort(net.JoinHostPort(flags["-container-ip"], flags["-container-port"]))
 	return target, err == nil
+}
+
+// upstreamFlag returns where a kube-rbac-proxy forwards to: what it was told on its command
+// line. It stands in front of an exporter in the same pod, and has connections to the API
+// server, too.
+func upstreamFlag(m *host.Machine, p host.Process) (netip.AddrPort, bool) {
+	if p.Comm != "kube-rbac-proxy" {
+		return netip.AddrPort{}, false
+	}
+	args, err := m.CmdLine(p.PID)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	for _, arg := range args {
+		value, ok := strings.CutPrefix(arg, "--upstream=")
+		if !ok {
+			continue
+		}
+		target, err := url.Parse(value)
+		if err != nil {
+			break
+		}
+		address, err := netip.ParseAddrPort(strings.Replace(target.Host, "localhost", "127.0.0.1", 1))
+		return address, err == nil
+	}
+	return netip.AddrPort{}, false
 }

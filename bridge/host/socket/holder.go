@@ -66,7 +66,8 @@ func (s *search) owners(pids []int) map[uint64]holder {
 // ownerOf returns the owner of a socket, given a process that holds it: the oldest
 // ancestor that holds it too. Workers inherit the listener of the server that forked
 // them, so that is the master. A service manager counts only as long as no service holds
-// the socket that it opened, and what starts a forwarder is none.
+// the socket that it opened, and what starts a forwarder is none. A shell opens none, and
+// passes on what it was given.
 func (s *search) ownerOf(pid int, fd string, inode uint64) (holder, bool) {
 	p, err := s.machine.Process(pid)
 	if err != nil {
@@ -78,7 +79,7 @@ func (s *search) ownerOf(pid int, fd string, inode uint64) (holder, bool) {
 			break
 		}
 		fd, ok := s.socketsOf(ppid)[inode]
-		if !ok {
+		if !ok || isShell(p) {
 			continue
 		}
 		p, err = s.machine.Process(ppid)
@@ -104,10 +105,18 @@ func (s *search) socketsOf(pid int) map[uint64]string {
 // isServiceManager reports whether a process opens sockets for others.
 func isServiceManager(p host.Process) bool {
 	switch p.Comm {
-	case "systemd", "systemd-executo", "(sd-executor)", "xinetd", "inetd", "openbsd-inetd", "inetutils-inetd", "circusd", "start_server":
+	case "systemd", "systemd-executo", "(sd-executor)", "xinetd", "inetd", "openbsd-inetd", "inetutils-inetd", "circusd", "start_server", "supervisord":
 		return true
 	case "systemd-socket-": // systemd-socket-activate, or systemd-socket-proxyd
 		return p.Exe == "" || filepath.Base(p.Exe) == "systemd-socket-activate"
+	}
+	return false
+}
+
+func isShell(p host.Process) bool {
+	switch p.Comm {
+	case "sh", "ash", "bash", "dash", "ksh", "zsh":
+		return true
 	}
 	return false
 }

@@ -41,11 +41,11 @@ func TestMain(m *testing.M) {
 
 // runMaster listens, and has a child accept, which says where that is.
 func runMaster() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := listenAt(net.ListenConfig{})
 	if err != nil {
 		return "", err
 	}
-	f, err := l.(*net.TCPListener).File()
+	f, err := l.(interface{ File() (*os.File, error) }).File()
 	if err != nil {
 		return "", err
 	}
@@ -184,18 +184,23 @@ func reusePort(_, _ string, c syscall.RawConn) error {
 }
 
 func listen(config net.ListenConfig) (string, error) {
-	if err := hosttest.LoopbackUp(); err != nil {
+	l, err := listenAt(config)
+	if err != nil {
 		return "", err
+	}
+	return serve(l), nil
+}
+
+// listenAt listens at ADDRESS.
+func listenAt(config net.ListenConfig) (net.Listener, error) {
+	if err := hosttest.LoopbackUp(); err != nil {
+		return nil, err
 	}
 	network, address := "tcp", os.Getenv("ADDRESS")
 	if strings.HasPrefix(address, "/") {
 		network = "unix"
 	}
-	l, err := config.Listen(context.Background(), network, address)
-	if err != nil {
-		return "", err
-	}
-	return serve(l), nil
+	return config.Listen(context.Background(), network, address)
 }
 
 // serve answers every request with this process's pid, after PAUSE, and returns where.

@@ -37,7 +37,11 @@ func (t *Table) OwnerOf(ctx context.Context, conn net.Conn) (p host.Process, ok 
 		return t.unixOwner(ctx, conn, netns, remote.Name)
 	case *net.TCPAddr:
 		local, _ := conn.LocalAddr().(*net.TCPAddr)
-		p, _ = t.tcpOwner(ctx, netns, unmapped(remote.AddrPort()), unmapped(local.AddrPort()), maxHops)
+		server, client := unmapped(remote.AddrPort()), unmapped(local.AddrPort())
+		if !t.endsHere(netns, server, client) {
+			return host.Process{}, false
+		}
+		p, _ = t.tcpOwner(ctx, netns, server, client, maxHops)
 		return p, p.PID != 0
 	}
 	return host.Process{}, false
@@ -45,6 +49,26 @@ func (t *Table) OwnerOf(ctx context.Context, conn net.Conn) (p host.Process, ok 
 
 func unmapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+// endsHere reports whether a connection ends in the network namespace of this host that has
+// the server's address; both ends are seen from the namespace netns. A container that cannot
+// be reached may have the address of another machine, and then has no such connection.
+func (t *Table) endsHere(netns uint64, server, client netip.AddrPort) bool {
+	ns, ok := t.addresses.lookup(netns, server.Addr())
+	if !ok || ns == netns || ns == t.machine.NetNS() {
+		return ok
+	}
+	pid, err := t.listeners.member(ns)
+	if err != nil {
+		return false
+	}
+	if s, err := diagConnection(t.machine, ns, pid, server, client); err == nil && s.remote == client {
+		return true
+	}
+	// The namespace may redirect the port, as for a sidecar. The client's end stays the same.
+	sockets, err := tcpSockets(t.machine, ns, pid, anyTCPState)
+	return err == nil && slices.ContainsFunc(sockets, func(s tcpSocket) bool { return s.remote == client })
 }
 
 // maxHops is how many forwarders may stand in front of each other.
@@ -86,7 +110,11 @@ func (t *Table) answers(ctx context.Context, ns uint64, p host.Process, connecti
 	case forwards(p) == carried || hops == 0:
 		return host.Process{}, false
 	}
-	if target, ok := proxyTarget(t.machine, p); ok {
+	target, ok := proxyTarget(t.machine, p)
+	if !ok {
+		target, ok = upstreamFlag(t.machine, p)
+	}
+	if ok {
 		return t.tcpOwner(ctx, ns, target, netip.AddrPort{}, hops-1)
 	}
 	if accepted := t.holderOf(connection()); accepted.PID != 0 {
@@ -110,12 +138,12 @@ func (t *Table) accepted(ctx context.Context, ns uint64, server, client netip.Ad
 		return 0
 	}
 	for range acceptTries {
-		inode, err := diagConnection(t.machine, ns, pid, server, client)
+		s, err := diagConnection(t.machine, ns, pid, server, client)
 		if err != nil {
-			inode, err = procConnection(t.machine, pid, server, client)
+			s.inode, err = procConnection(t.machine, pid, server, client)
 		}
-		if err == nil && inode != 0 {
-			return inode
+		if err == nil && s.inode != 0 {
+			return s.inode
 		}
 		select {
 		case <-ctx.Done():
@@ -211,15 +239,7 @@ func reachable(sockets []socket, server netip.AddrPort) []socket {
 func (t *Table) unixOwner(ctx context.Context, conn net.Conn, netns uint64, path string) (host.Process, bool) {
 	var p host.Process
 	if pid, err := t.machine.PeerPID(conn); err == nil {
-		if holder, err := t.machine.Process(pid); err == nil && !isServiceManager(holder) {
-			listeners := map[uint64]bool{}
-			for _, s := range listUnix(t.machine, holder.NetNS, []int{pid}) {
-				listeners[s.inode] = true
-			}
-			if len(socketsOf(t.machine, pid, listeners)) > 0 {
-				p = holder
-			}
-		}
+		p, _ = t.unixListener(pid)
 	}
 	if p.PID == 0 {
 		p, _ = t.listeners.unixOwner(ctx, netns, path)
@@ -240,6 +260,23 @@ func (t *Table) unixOwner(ctx context.Context, conn net.Conn, netns uint64, path
 	}
 	p, _ = t.answers(ctx, netns, p, connection, maxHops)
 	return p, p.PID != 0
+}
+
+// unixListener returns the process that has called listen for a unix socket. It is not ok if
+// that listens no more, or opens sockets for others.
+func (t *Table) unixListener(pid int) (host.Process, bool) {
+	p, err := t.machine.Process(pid)
+	if err != nil || isServiceManager(p) {
+		return host.Process{}, false
+	}
+	listeners := map[uint64]bool{}
+	for _, s := range listUnix(t.machine, p.NetNS, []int{pid}) {
+		listeners[s.inode] = true
+	}
+	if len(socketsOf(t.machine, pid, listeners)) == 0 {
+		return host.Process{}, false
+	}
+	return p, true
 }
 
 // unixOwner returns the owner of the unix listener that was bound to the path by

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/hosttest"
 )
 
@@ -48,6 +49,12 @@ func TestOwner(t *testing.T) {
 			{PID: 200, PPID: 1, Comm: "systemd", Sockets: []uint64{11}},
 			{PID: 101, PPID: 200, Comm: "service", Sockets: []uint64{11}},
 		}, 101},
+		{"opened by supervisord, started by a shell", []hosttest.Process{
+			{PID: 100, PPID: 1, Comm: "supervisord", Sockets: []uint64{11}},
+			{PID: 101, PPID: 100, Comm: "sh", Sockets: []uint64{11}},
+			{PID: 102, PPID: 101, Comm: "php-cgi", Sockets: []uint64{11}},
+			{PID: 103, PPID: 102, Comm: "php-cgi", Sockets: []uint64{11}},
+		}, 102},
 		{"opened by systemd, not taken yet", []hosttest.Process{
 			{PID: 1, Comm: "systemd", Sockets: []uint64{11}},
 		}, 1},
@@ -284,8 +291,14 @@ func TestOwnerOfFixture(t *testing.T) {
 		{Local: addr("127.0.0.1:8080"), Inode: 12},
 		{Local: addr("127.0.0.1:9300"), Inode: 13}, {Local: addr("127.0.0.1:9300"), Inode: 14},
 		{Local: addr("127.0.0.1:9300"), Remote: addr("127.0.0.1:50000"), Inode: 15},
+		{Local: addr("127.0.0.1:8443"), Inode: 16},
+		{Local: addr("192.168.1.2:50001"), Remote: addr("192.168.1.3:6443"), Inode: 17},
+		{Local: addr("127.0.0.1:9401"), Inode: 18}, {Local: addr("127.0.0.1:9402"), Inode: 19},
 	}, []string{"192.168.1.2"})
-	tree.Net(containerNS, []hosttest.Socket{{Local: addr("[::]:80"), Inode: 21}}, []string{"172.17.0.2", "172.18.0.9"})
+	tree.Net(containerNS, []hosttest.Socket{
+		{Local: addr("[::]:80"), Inode: 21},
+		{Local: addr("172.17.0.2:80"), Remote: addr("127.0.0.1:50000"), Inode: 22},
+	}, []string{"172.17.0.2", "172.18.0.9"})
 	tree.Net(containerNS+1, nil, []string{"172.18.0.9"})
 	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "exporter", Sockets: []uint64{11}})
 	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "docker-proxy", Sockets: []uint64{12}, Cmdline: []string{
@@ -297,6 +310,12 @@ func TestOwnerOfFixture(t *testing.T) {
 	tree.Add(hosttest.Process{PID: 104, PPID: 1, Comm: "first", Sockets: []uint64{13}})
 	tree.Add(hosttest.Process{PID: 105, PPID: 1, Comm: "second", Sockets: []uint64{14}})
 	tree.Add(hosttest.Process{PID: 106, PPID: 105, Comm: "worker", Sockets: []uint64{15}})
+	tree.Add(hosttest.Process{PID: 107, PPID: 1, Comm: "kube-rbac-proxy", Sockets: []uint64{16, 17}, Cmdline: []string{
+		"/usr/local/bin/kube-rbac-proxy", "--secure-listen-address=127.0.0.1:8443", "--upstream=http://localhost:9100/",
+	}})
+	for i, comm := range []string{"k9s", "qemu-system-x86"} {
+		tree.Add(hosttest.Process{PID: 108 + i, PPID: 1, Comm: comm, Sockets: []uint64{uint64(18 + i)}})
+	}
 
 	for _, tc := range []struct {
 		name, remote string
@@ -309,6 +328,9 @@ func TestOwnerOfFixture(t *testing.T) {
 		{"another machine", "192.168.1.3:9100", 0},
 		{"a container", "172.17.0.2:80", 102},
 		{"a container, through docker-proxy", "127.0.0.1:8080", 102},
+		{"an exporter, through kube-rbac-proxy", "127.0.0.1:8443", 100},
+		{"a tunnel", "127.0.0.1:9401", 0},
+		{"a virtual machine", "127.0.0.1:9402", 0},
 		{"an address that two containers have", "172.18.0.9:80", 0},
 		{"a shared port: who accepted", "127.0.0.1:9300", 105},
 	} {
@@ -333,6 +355,47 @@ func TestOwnerOfFixture(t *testing.T) {
 	tree.Add(hosttest.Process{PID: 110, PPID: 1, Comm: "exporter", Sockets: []uint64{51}})
 	if p, _ := table.OwnerOf(context.Background(), fakeConn{local: "127.0.0.1:50000", remote: "127.0.0.1:9100"}); p.PID != 110 {
 		t.Errorf("after a restart: %d", p.PID)
+	}
+}
+
+// A container that cannot be reached may have the address of another machine. Whoever listens
+// there answers only what ends there. Where the container redirects its ports, as to a sidecar,
+// the connection ends at another one.
+func TestAddressOfAnotherMachine(t *testing.T) {
+	const container, client = "10.98.0.2:80", "192.168.1.2:50000"
+	conn := fakeConn{local: client, remote: container}
+	for name, tc := range map[string]struct {
+		there []hosttest.Socket // the connections in the container
+		want  int
+	}{
+		"another machine":             {nil, 0},
+		"another machine, two asking": {[]hosttest.Socket{{Local: addr(container), Remote: addr("192.168.1.3:50000"), Inode: 22}}, 0},
+		"the container":               {[]hosttest.Socket{{Local: addr(container), Remote: addr(client), V6: true, Inode: 22}}, 101},
+		"not accepted yet":            {[]hosttest.Socket{{Local: addr(container), Remote: addr(client), V6: true}}, 101},
+		"a sidecar":                   {[]hosttest.Socket{{Local: addr("10.98.0.2:15006"), Remote: addr(client), Inode: 22}}, 101},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree, table := fixture(t)
+			tree.Net(hosttest.InitNetNS, []hosttest.Socket{{Local: addr(client), Remote: addr(container), Inode: 12}}, []string{"192.168.1.2"})
+			tree.Net(containerNS, append(tc.there, hosttest.Socket{Local: addr("[::]:80"), Inode: 21}), []string{"10.98.0.2"})
+			tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "web_exporter", Sockets: []uint64{12}})
+			tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "web", NetNS: containerNS, Sockets: []uint64{21, 22}})
+			if p, ok := table.OwnerOf(t.Context(), conn); p.PID != tc.want || ok != (tc.want != 0) {
+				t.Errorf("owner %d (%v), want %d", p.PID, ok, tc.want)
+			}
+			got := table.Upstream(t.Context(), 100, "/metrics").Result()
+			if got.Process.PID != tc.want || tc.want == 0 && got.Note != noteElsewhere {
+				t.Errorf("an exporter: %+v, want %d", got, tc.want)
+			}
+			// One that was closed meanwhile says nothing of a container, but all of another address.
+			exporter := host.Process{PID: 100, NetNS: hosttest.InitNetNS}
+			for server, want := range map[string]bool{container: tc.want != 0, "192.168.1.3:80": true} {
+				c, ok := table.tcpPeer(exporter, "99", tcpSocket{local: addr(client), remote: addr(server), inode: 12})
+				if ok != want || c.elsewhere != (tc.want == 0 || server != container) {
+					t.Errorf("closed, to %s: %+v (%v)", server, c, ok)
+				}
+			}
+		})
 	}
 }
 

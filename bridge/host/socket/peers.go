@@ -2,6 +2,7 @@ package socket
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
 	"strings"
@@ -15,8 +16,10 @@ import (
 // peer is the other end of a connection that a process has opened.
 type peer struct {
 	server, client netip.AddrPort // of TCP, as seen from the process's network namespace; else not valid
-	path           string         // of the unix listener; "" if it is in another network namespace
+	elsewhere      bool           // the server is on another host
+	path           string         // of the unix listener, in its owner's file system
 	inode          uint64         // of the server's end of a unix connection; 0 if it is not known
+	listener       int            // pid of the process that listens there; 0 if it is not known
 }
 
 // peersOf returns the other ends of the connections that a process has opened, and by
@@ -28,18 +31,48 @@ func (t *Table) peersOf(p host.Process, only map[uint64]bool) map[uint64]peer {
 		return nil
 	}
 	peers := map[uint64]peer{}
+	sockets := maps.Clone(held)
 	for _, s := range t.connections(p, held) {
-		peers[s.inode] = peer{server: s.remote, client: s.local}
+		if c, ok := t.tcpPeer(p, sockets[s.inode], s); ok {
+			peers[s.inode] = c
+		}
 	}
-	for inode := range held {
+	for inode, fd := range held {
 		// An error says mostly that it is no unix socket.
 		if c, err := diagUnix(t.machine, p.NetNS, p.PID, inode); err == nil && c.peer != 0 && c.path == "" {
 			if path, _ := diagUnixPath(t.machine, p.NetNS, p.PID, c.peer); !isSystemSocket(path) {
-				peers[inode] = peer{path: path, inode: c.peer}
+				peers[inode] = peer{path: path, inode: c.peer, listener: t.listenerPID(p, fd, inode)}
 			}
 		}
 	}
 	return peers
+}
+
+// tcpPeer returns the other end of a connection that a process has under a descriptor. It is
+// not ok if the connection was closed before its other end was found in a container.
+func (t *Table) tcpPeer(p host.Process, fd string, s tcpSocket) (c peer, ok bool) {
+	c = peer{server: s.remote, client: s.local, elsewhere: !t.endsHere(p.NetNS, s.remote, s.local)}
+	if !c.elsewhere {
+		return c, true
+	}
+	inode, held := t.machine.SocketAt(p.PID, fd)
+	_, contained := t.addresses.lookup(p.NetNS, s.remote.Addr())
+	return c, held && inode == s.inode || !contained
+}
+
+// listenerPID returns the process that listens where a process has connected a unix socket;
+// 0 if it cannot be told. It is in whatever network namespace.
+func (t *Table) listenerPID(p host.Process, fd string, inode uint64) int {
+	borrowed, err := t.machine.BorrowSocket(p.PID, fd, inode)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(borrowed)
+	cred, err := unix.GetsockoptUcred(borrowed, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return 0
+	}
+	return int(cred.Pid)
 }
 
 // connections returns the TCP connections that a process has opened, and takes all TCP
@@ -136,6 +169,19 @@ type servers struct {
 	several   bool         // there are others
 	unknown   bool         // there is one on this host that is not known
 	elsewhere bool         // there is one on another host, or one that a tunnel leads to
+	proxy     bool         // there is one that passes on what it is asked
+}
+
+// unixServer returns the process that a connection by a unix socket leads to; the PID is 0
+// if it is not known. Without the listener, that is the worker that has accepted it.
+func (t *Table) unixServer(ctx context.Context, netns uint64, c peer) host.Process {
+	if p, ok := t.unixListener(c.listener); ok {
+		return p
+	}
+	if p, ok := t.listeners.unixOwner(ctx, netns, c.path); ok {
+		return p
+	}
+	return t.holderOf(c.inode)
 }
 
 // serversOf returns the processes that connections of a process lead to.
@@ -143,13 +189,13 @@ func (t *Table) serversOf(ctx context.Context, p host.Process, peers map[uint64]
 	for _, c := range peers {
 		var found host.Process
 		here := true
-		if c.server.IsValid() {
+		switch {
+		case c.elsewhere:
+			here = false
+		case c.server.IsValid():
 			found, here = t.tcpOwner(ctx, p.NetNS, c.server, c.client, hops)
-		} else {
-			var ok bool
-			if found, ok = t.listeners.unixOwner(ctx, p.NetNS, c.path); !ok {
-				found = t.holderOf(c.inode) // in another network namespace
-			}
+		default:
+			found = t.unixServer(ctx, p.NetNS, c)
 		}
 		switch {
 		case !here:

@@ -98,7 +98,7 @@ func get(t *testing.T, conn net.Conn) string {
 // The child accepts; the listener is the master's.
 func TestPreforkReal(t *testing.T) {
 	table := realTable(t)
-	h := hosttest.Start(t, "master", 0)
+	h := hosttest.Start(t, "master", 0, "ADDRESS=127.0.0.1:0")
 	conn, err := net.Dial("tcp", h.Address)
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +109,42 @@ func TestPreforkReal(t *testing.T) {
 	}
 	if got := get(t, conn); got == strconv.Itoa(h.PID) {
 		t.Error("the master answered itself")
+	}
+}
+
+// The master is the server of a connection by a unix socket, too, also where it is in another
+// network namespace.
+func TestUnixServersReal(t *testing.T) {
+	for name, flags := range map[string]uintptr{"the same namespace": 0, "another namespace": syscall.CLONE_NEWNET} {
+		t.Run(name, func(t *testing.T) {
+			table := realTable(t)
+			path := filepath.Join(t.TempDir(), "server.sock")
+			h := hosttest.Start(t, "master", flags, "ADDRESS="+path)
+			conn, err := net.Dial("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			inode, err := socketInode(conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			own, err := table.machine.Process(table.machine.PID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var peers map[uint64]peer
+			eventually(t, "the worker that accepts", func() bool {
+				peers = table.peersOf(own, map[uint64]bool{inode: true})
+				return len(peers) > 0
+			})
+			if peers[inode].listener == 0 {
+				t.Skip("sockets cannot be borrowed")
+			}
+			if s := table.serversOf(t.Context(), own, peers, maxHops); s.process.PID != h.PID {
+				t.Errorf("%+v, want the master %d", s, h.PID)
+			}
+		})
 	}
 }
 

@@ -36,13 +36,21 @@ func diagTCP(m *host.Machine, ns uint64, pid int, states tcpStates) (sockets []t
 	return sockets, err
 }
 
-// diagConnection returns the inode of the TCP socket that has these two ends in
-// a network namespace; 0 if no process has accepted it yet.
-func diagConnection(m *host.Machine, ns uint64, pid int, local, remote netip.AddrPort) (inode uint64, err error) {
+// diagConnection returns the TCP socket that has these two ends in a network namespace;
+// zero if there is none. It has no inode if no process has accepted it yet.
+func diagConnection(m *host.Machine, ns uint64, pid int, local, remote netip.AddrPort) (found tcpSocket, err error) {
 	err = diag(m, ns, pid, func(fd int) error {
-		return diagExchange(fd, diagExact(local, remote), tcpMessages(func(s tcpSocket) { inode = s.inode }))
+		return diagExchange(fd, diagExact(local, remote), tcpMessages(func(s tcpSocket) {
+			// Without such a connection the kernel tells of the listener.
+			if s.local == local && s.remote == remote {
+				found = s
+			}
+		}))
 	})
-	return inode, err
+	if errors.Is(err, unix.ENOENT) {
+		err = nil
+	}
+	return found, err
 }
 
 // diag calls fn with a netlink socket in a network namespace.

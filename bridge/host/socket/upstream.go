@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,9 +55,13 @@ type upstream struct {
 	server host.Process // zero if none is known
 	socket peer         // by which it is connected to that
 	note   string
-	wait   time.Duration // between two looks for a server
-	next   time.Time     // when the next look is due
-	asked  time.Time     // when the target was asked last
+	// elsewhere says that a connection to another host was seen. In a later scrape that may be
+	// missed, and the others are still not who is spoken of.
+	elsewhere bool
+
+	wait  time.Duration // between two looks for a server
+	next  time.Time     // when the next look is due
+	asked time.Time     // when the target was asked last
 }
 
 // Subject is the process that a target speaks of.
@@ -131,7 +136,7 @@ func (t *upstreamTable) of(m *host.Machine, p host.Process) *exporter {
 		return e
 	}
 	e = &exporter{targets: map[string]*upstream{}, looks: map[*Look]bool{}}
-	if whole, err := m.Process(p.PID); err == nil && whole.ID() == p.ID() && isExporter(whole) {
+	if whole, err := m.Process(p.PID); err == nil && whole.ID() == p.ID() && exporterName(m, whole) != "" {
 		e.process = whole
 	}
 	if full {
@@ -216,9 +221,32 @@ func (l *Look) answered() {
 	e.before, e.read = held, several
 }
 
-// isExporter goes by the name of the program: exporters are called so.
+// exporterName returns the name of an exporter: that of its program, or of the script that
+// an interpreter runs. It is "" for others: exporters are called so.
 // https://prometheus.io/docs/instrumenting/writing_exporters/
-func isExporter(p host.Process) bool { return strings.Contains(filepath.Base(p.Exe), "exporter") }
+func exporterName(m *host.Machine, p host.Process) string {
+	names := []string{filepath.Base(p.Exe), p.Comm}
+	if isInterpreter(names[0]) {
+		args, _ := m.CmdLine(p.PID)
+		for i, arg := range args {
+			if i > 0 && !strings.HasPrefix(arg, "-") {
+				names = append(names, filepath.Base(arg))
+				break
+			}
+		}
+	}
+	i := slices.IndexFunc(names, func(name string) bool { return strings.Contains(name, "exporter") })
+	if i < 0 {
+		return ""
+	}
+	return names[i]
+}
+
+// isInterpreter reports whether a program runs scripts; it may have a version in its name.
+func isInterpreter(name string) bool {
+	return slices.ContainsFunc([]string{"python", "pypy", "ruby", "perl", "node", "php", "java", "lua", "deno", "bun"},
+		func(interpreter string) bool { return strings.HasPrefix(name, interpreter) })
+}
 
 // follow brings a server that was found up to date, and reports whether it changed. One
 // that was restarted has the same address.
@@ -227,8 +255,11 @@ func (t *Table) follow(ctx context.Context, p host.Process, u *upstream) (change
 		return false
 	}
 	at := u.socket
-	at.client, at.inode = netip.AddrPort{}, 0 // of a connection that has gone
-	s := t.serversOf(ctx, p, map[uint64]peer{0: at}, maxHops)
+	at.client, at.inode, at.listener = netip.AddrPort{}, 0, 0 // of a connection that has gone
+	if u.server.NetNS != p.NetNS {
+		at.path = "" // what has it here is another server
+	}
+	s := t.subjectsOf(ctx, p, map[uint64]peer{0: at})
 	if u.server = s.process; u.server.PID == 0 {
 		u.note, u.wait, u.next = noteNone, firstLook, time.Time{}
 	} else {
@@ -243,6 +274,7 @@ const (
 	noteElsewhere = "itself: the exporter is connected to another host"
 	noteUnknown   = "itself: the exporter is connected to a process on this host that cannot be told"
 	noteSeveral   = "itself: the exporter is connected to several processes"
+	noteProxy     = "itself: the exporter is connected to a proxy on this host, and what that leads to is not known"
 	noteTogether  = "itself: the exporter was asked for several targets at the same time"
 )
 
@@ -258,12 +290,12 @@ func (l *Look) look(ctx, looking context.Context, u upstream) {
 	if ctx.Err() != nil {
 		return
 	}
-	alone, several, sure := l.table.upstreams.judge(l, peers)
+	alone, sure := l.table.upstreams.judge(l, peers)
 	s := servers{}
 	if alone {
-		s = l.table.serversOf(ctx, l.exporter.process, peers, maxHops)
+		s = l.table.subjectsOf(ctx, l.exporter.process, peers)
 	}
-	u = u.after(s, alone, several)
+	u = u.after(s, alone)
 	if sure {
 		u.next = l.table.machine.Now().Add(u.wait)
 		u.wait = min(2*u.wait, lastLook)
@@ -272,31 +304,43 @@ func (l *Look) look(ctx, looking context.Context, u upstream) {
 	l.subject = Subject{u.server, u.note}
 }
 
-// after returns what is known of a target after a look: by the servers that were seen,
-// whether no other target was asked meanwhile, and whether the exporter has several.
-func (u upstream) after(s servers, alone, several bool) upstream {
+// after returns what is known of a target after a look: by the servers that were seen, and
+// whether no other target was asked meanwhile.
+func (u upstream) after(s servers, alone bool) upstream {
 	note, clears := noteNone, false
 	switch {
 	case !alone:
 		note = noteTogether
+	case s.elsewhere:
+		// A process on this host may be what collects the exporter's own logs or traces.
+		u.elsewhere, note, clears = true, noteElsewhere, true
 	case s.several:
 		note, clears = noteSeveral, true
 	case s.unknown:
 		note = noteUnknown
-	case s.elsewhere && several:
-		// The process on this host may be the server of another target.
-		note, clears = noteElsewhere, true
+	case s.proxy:
+		note, clears = noteProxy, true
+	case s.process.PID != 0 && u.elsewhere:
+		note = noteElsewhere
 	case s.process.PID != 0:
 		u.server, u.socket, u.note, u.wait = s.process, s.peer, noteFound(s.process), lastLook
 		return u
-	case s.elsewhere:
-		note = noteElsewhere
 	}
 	// A server that was seen before and lives is not seen in each scrape.
 	if u.server.PID == 0 || clears {
 		u.server, u.note = host.Process{}, note
 	}
 	return u
+}
+
+// subjectsOf returns the servers that an exporter may speak of. A proxy is one only for an
+// exporter of its own kind.
+func (t *Table) subjectsOf(ctx context.Context, exporter host.Process, peers map[uint64]peer) servers {
+	s := t.serversOf(ctx, exporter, peers, maxHops)
+	if name := proxyName(s.process); name != "" && !strings.Contains(exporterName(t.machine, exporter), name) {
+		s.process, s.proxy = host.Process{}, true
+	}
+	return s
 }
 
 // watch returns the other ends of the connections that an exporter has until looking is
@@ -332,21 +376,20 @@ func (l *Look) watch(looking context.Context) map[uint64]peer {
 const lookTries = 3
 
 // judge tells whether what was seen is of the target, since the exporter was asked for no
-// other one meanwhile, and whether it has several. If it has, the connections that it had
-// before are not of the target, and are taken out; all of them, if it is not sure which
-// these are.
-func (t *upstreamTable) judge(l *Look, peers map[uint64]peer) (alone, several, sure bool) {
+// other one meanwhile. If it has several, the connections that it had before are not of the
+// target, and are taken out; all of them, if it is not sure which these are.
+func (t *upstreamTable) judge(l *Look, peers map[uint64]peer) (alone, sure bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := l.exporter
 	if len(e.targets) == 1 {
-		return true, false, true
+		return true, true
 	}
 	maps.DeleteFunc(peers, func(inode uint64, _ peer) bool {
 		_, had := e.before[inode]
 		return had || !e.read
 	})
-	return l.alone, true, e.read
+	return l.alone, e.read
 }
 
 // note notes what a look came to.

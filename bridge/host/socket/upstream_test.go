@@ -73,11 +73,51 @@ func TestUpstream(t *testing.T) {
 	upstream("after it is back", 110, 120)
 }
 
+// Exporters are called so, by their program or by the script that an interpreter runs. The
+// proxy before a server is spoken of by its own exporter only.
+func TestExporters(t *testing.T) {
+	tree, table := fixture(t)
+	tree.Net(hosttest.InitNetNS, []hosttest.Socket{
+		{Local: addr("127.0.0.1:6432"), Inode: 11}, {Local: addr("127.0.0.1:5432"), Inode: 12},
+		{Local: addr("127.0.0.1:50001"), Remote: addr("127.0.0.1:6432"), Inode: 21},
+		{Local: addr("127.0.0.1:50002"), Remote: addr("127.0.0.1:5432"), Inode: 22},
+	}, nil)
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "pgbouncer", Sockets: []uint64{11}})
+	tree.Add(hosttest.Process{PID: 101, PPID: 1, Comm: "postgres", Sockets: []uint64{12}})
+	const python = "/usr/bin/python3.11"
+	for i, tc := range []struct {
+		comm, exe string
+		cmdline   []string
+		proxy     bool // connected to that, not to the server
+		want      int
+	}{
+		{"postgres_export", "/bin/postgres_exporter", nil, false, 101},
+		{"my_exporter", python, nil, false, 101},
+		{"python3", python, []string{"python3", "-u", "/opt/my_exporter.py", "--port=9131"}, false, 101},
+		{"python3", python, []string{"python3", "-m", "my_exporter"}, false, 101},
+		{"python3", python, []string{"python3", "/opt/app.py", "exporter.yml"}, false, 0},
+		{"python3", python, []string{"python3"}, false, 0},
+		{"otelcol", "/bin/otelcol", []string{"otelcol", "exporter.yml"}, false, 0},
+		{"prometheus-pgbo", python, []string{"/usr/bin/python3", "/usr/bin/prometheus-pgbouncer-exporter"}, true, 100},
+		{"postgres_export", "/bin/postgres_exporter", nil, true, 0},
+	} {
+		pid, connection := 110+i, uint64(22)
+		if tc.proxy {
+			connection = 21
+		}
+		tree.Add(hosttest.Process{PID: pid, PPID: 1, Comm: tc.comm, Exe: tc.exe, Cmdline: tc.cmdline, Sockets: []uint64{connection}})
+		got := table.Upstream(t.Context(), pid, "/metrics").Result()
+		if got.Process.PID != tc.want || (got.Note == noteProxy) != (tc.proxy && tc.want == 0) {
+			t.Errorf("%s %q: %+v, want %d", tc.exe, tc.cmdline, got, tc.want)
+		}
+	}
+}
+
 // An exporter keeps the connection of each scrape for a while. That of a target whose server
 // is known, so that it is not looked for, is not taken for one of another target.
 func TestUpstreamKeptConnections(t *testing.T) {
 	tree, table := fixture(t)
-	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "nginx", Sockets: []uint64{11}})
+	tree.Add(hosttest.Process{PID: 100, PPID: 1, Comm: "redis-server", Sockets: []uint64{11}})
 	inode := uint64(30)
 	var kept []hosttest.Socket
 	// ask asks for a target, for which the exporter connects to the server.
@@ -148,36 +188,41 @@ func TestUpstreamWithoutAnswer(t *testing.T) {
 func TestUpstreamAfter(t *testing.T) {
 	nginx, redis := host.Process{PID: 100, Comm: "nginx", StartTicks: 1}, host.Process{PID: 101, Comm: "redis", StartTicks: 2}
 	for _, tc := range []struct {
-		name           string
-		known          host.Process
-		seen           servers
-		alone, several bool
-		want           host.Process
-		note           string
+		name  string
+		known host.Process
+		seen  servers
+		alone bool
+		want  host.Process
+		note  string
 	}{
-		{"nothing", host.Process{}, servers{}, true, false, host.Process{}, noteNone},
-		{"nothing this time", nginx, servers{}, true, false, nginx, noteFound(nginx)},
-		{"a server", host.Process{}, servers{process: nginx}, true, false, nginx, noteFound(nginx)},
-		{"another server", nginx, servers{process: redis}, true, false, redis, noteFound(redis)},
-		{"of several targets", host.Process{}, servers{process: nginx}, true, true, nginx, noteFound(nginx)},
-		{"several servers", nginx, servers{process: nginx, several: true}, true, false, host.Process{}, noteSeveral},
-		{"one that is not known", host.Process{}, servers{process: nginx, unknown: true}, true, false, host.Process{}, noteUnknown},
-		{"one that is not known this time", nginx, servers{unknown: true}, true, false, nginx, noteFound(nginx)},
-		{"elsewhere", host.Process{}, servers{elsewhere: true}, true, false, host.Process{}, noteElsewhere},
-		{"elsewhere this time", nginx, servers{elsewhere: true}, true, false, nginx, noteFound(nginx)},
-		{"a server, and elsewhere", host.Process{}, servers{process: nginx, elsewhere: true}, true, false, nginx, noteFound(nginx)},
-		{"a server, and elsewhere, of several targets", host.Process{}, servers{process: nginx, elsewhere: true}, true, true, host.Process{}, noteElsewhere},
-		{"elsewhere, of several targets", nginx, servers{elsewhere: true}, true, true, host.Process{}, noteElsewhere},
-		{"at the same time", host.Process{}, servers{}, false, true, host.Process{}, noteTogether},
-		{"at the same time, this time", nginx, servers{}, false, true, nginx, noteFound(nginx)},
+		{"nothing", host.Process{}, servers{}, true, host.Process{}, noteNone},
+		{"nothing this time", nginx, servers{}, true, nginx, noteFound(nginx)},
+		{"a server", host.Process{}, servers{process: nginx}, true, nginx, noteFound(nginx)},
+		{"another server", nginx, servers{process: redis}, true, redis, noteFound(redis)},
+		{"several servers", nginx, servers{process: nginx, several: true}, true, host.Process{}, noteSeveral},
+		{"one that is not known", host.Process{}, servers{process: nginx, unknown: true}, true, host.Process{}, noteUnknown},
+		{"one that is not known this time", nginx, servers{unknown: true}, true, nginx, noteFound(nginx)},
+		{"elsewhere", host.Process{}, servers{elsewhere: true}, true, host.Process{}, noteElsewhere},
+		{"elsewhere this time", nginx, servers{elsewhere: true}, true, host.Process{}, noteElsewhere},
+		{"a server, and elsewhere", host.Process{}, servers{process: nginx, elsewhere: true}, true, host.Process{}, noteElsewhere},
+		{"a server known, and elsewhere", nginx, servers{process: nginx, elsewhere: true}, true, host.Process{}, noteElsewhere},
+		{"a proxy", host.Process{}, servers{proxy: true}, true, host.Process{}, noteProxy},
+		{"a proxy this time", nginx, servers{proxy: true}, true, host.Process{}, noteProxy},
+		{"at the same time", host.Process{}, servers{}, false, host.Process{}, noteTogether},
+		{"at the same time, this time", nginx, servers{}, false, nginx, noteFound(nginx)},
 	} {
 		u := upstream{server: tc.known, wait: firstLook}
 		if tc.known.PID != 0 {
 			u.note = noteFound(tc.known)
 		}
-		if got := u.after(tc.seen, tc.alone, tc.several); got.server != tc.want || got.note != tc.note {
+		if got := u.after(tc.seen, tc.alone); got.server != tc.want || got.note != tc.note {
 			t.Errorf("%s: %d, %q, want %d, %q", tc.name, got.server.PID, got.note, tc.want.PID, tc.note)
 		}
+	}
+	// The connection to the other host is missed in the next scrape.
+	u := upstream{wait: firstLook}.after(servers{process: nginx, elsewhere: true}, true)
+	if u = u.after(servers{process: nginx}, true); u.server.PID != 0 || u.note != noteElsewhere {
+		t.Errorf("after elsewhere: %d, %q", u.server.PID, u.note)
 	}
 }
 
@@ -187,20 +232,22 @@ func TestFollow(t *testing.T) {
 	tree.Net(hosttest.InitNetNS, []hosttest.Socket{
 		{Local: addr("127.0.0.1:8080"), Inode: 61}, {Path: "/run/server.sock", Inode: 62},
 	}, nil)
-	tree.Add(hosttest.Process{PID: 120, PPID: 1, Comm: "nginx", Sockets: []uint64{61}})
+	tree.Add(hosttest.Process{PID: 120, PPID: 1, Comm: "redis-server", Sockets: []uint64{61}})
 	tree.Add(hosttest.Process{PID: 121, PPID: 1, Comm: "php-fpm", Sockets: []uint64{62}})
 	exporter := host.Process{PID: 110, StartTicks: 1110, NetNS: hosttest.InitNetNS}
-	gone := host.Process{PID: 100, StartTicks: 1100}
+	gone := host.Process{PID: 100, StartTicks: 1100, NetNS: hosttest.InitNetNS}
+	contained := host.Process{PID: 100, StartTicks: 1100, NetNS: containerNS}
 	for _, tc := range []struct {
 		name string
+		gone host.Process
 		at   peer
 		want int
 	}{
-		{"TCP", peer{server: addr("127.0.0.1:8080"), client: addr("127.0.0.1:50000")}, 120},
-		{"a unix socket", peer{path: "/run/server.sock", inode: 32}, 121},
-		{"a unix socket in another network namespace", peer{inode: 33}, 0},
+		{"TCP", gone, peer{server: addr("127.0.0.1:8080"), client: addr("127.0.0.1:50000")}, 120},
+		{"a unix socket", gone, peer{path: "/run/server.sock", inode: 32, listener: 100}, 121},
+		{"a unix socket in another network namespace", contained, peer{path: "/run/server.sock", inode: 33, listener: 100}, 0},
 	} {
-		u := upstream{server: gone, socket: tc.at}
+		u := upstream{server: tc.gone, socket: tc.at}
 		if changed := table.follow(t.Context(), exporter, &u); !changed || u.server.PID != tc.want {
 			t.Errorf("by %s: %d (%v), want %d", tc.name, u.server.PID, changed, tc.want)
 		}
