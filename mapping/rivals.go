@@ -44,8 +44,9 @@ func choose(vector promql.Vector, rivals []int) (winner int, found bool) {
 		rivals = own
 	}
 	winner = rivals[0]
-	for _, i := range rivals[1:] {
-		if !sameSpeaker(vector[i].Metric, vector[winner].Metric) {
+	for n, i := range rivals {
+		other := func(j int) bool { return !sameSpeaker(vector[i].Metric, vector[j].Metric) }
+		if slices.ContainsFunc(rivals[:n], other) {
 			return 0, false
 		}
 		if vector[i].F > vector[winner].F {
@@ -55,14 +56,22 @@ func choose(vector promql.Vector, rivals []int) (winner int, found bool) {
 	return winner, true
 }
 
-// sameSpeaker tells whether one process says two elements: they differ in nothing but
-// the job and the instance that they were scraped as.
+// sameSpeaker tells whether one process says two elements as two targets: of the labels
+// that both have, they differ in nothing but the job and the instance. A label that only one
+// of them has is of that target, as env in static_configs: wherever a process exposes a
+// metric, its labels have the same names.
 func sameSpeaker(a, b labels.Labels) bool {
-	if a.Get(LabelPID) == "" {
+	if pid := a.Get(LabelPID); pid == "" || pid != b.Get(LabelPID) {
 		return false
 	}
-	scraped := []string{model.JobLabel, model.InstanceLabel}
-	return labels.Equal(labels.NewBuilder(a).Del(scraped...).Labels(), labels.NewBuilder(b).Del(scraped...).Labels())
+	same := a.Get(model.JobLabel) != b.Get(model.JobLabel) || a.Get(model.InstanceLabel) != b.Get(model.InstanceLabel)
+	a.Range(func(l labels.Label) {
+		scraped := l.Name == model.JobLabel || l.Name == model.InstanceLabel
+		if other := b.Get(l.Name); !scraped && other != "" && other != l.Value {
+			same = false
+		}
+	})
+	return same
 }
 
 // rivalsOf returns the labels of all elements that have the place of one, sorted; nil if
