@@ -21,6 +21,7 @@ func TestHookSets(t *testing.T) {
 		t.Run(set.Name, func(t *testing.T) {
 			t.Run("counts", testCounts)
 			t.Run("threads", testThreads)
+			t.Run("children", testChildren)
 		})
 	}
 }
@@ -136,6 +137,31 @@ func testThreads(t *testing.T) {
 			fail(t, all, "process %s has made %v requests, want %d", pid, made, left+stayed)
 		}
 	}
+}
+
+// testChildren has a process wait for its child, which has written. The kernel adds that to what it says of the parent.
+func testChildren(t *testing.T) {
+	path, _ := device(t)
+	c := openCollector(t)
+	p := startChild(t)
+	const own, childs = 3, 17
+	p.do("leave", path, own)
+	p.do("beget", path, childs)
+	if said := processIO(t, p.pid())["write_bytes"]; said != (own+childs)*requestBytes {
+		t.Errorf("/proc/PID/io says %d, want %d", said, (own+childs)*requestBytes)
+	}
+	pid := strconv.Itoa(p.pid())
+	check := func() {
+		t.Helper()
+		all := loadtest.Gather(t, c)
+		if n := loadtest.Find(all["promscope_disk_written_bytes_total"], "pid", pid).GetCounter().GetValue(); n != own*requestBytes {
+			fail(t, all, "the process has written %v bytes, want %d", n, own*requestBytes)
+		}
+	}
+	check()
+	p.end()
+	check()
+	check() // with what is added late
 }
 
 // fail fails the test, or skips it where the kernel has skipped runs of the programs, as the page and doctor say then.

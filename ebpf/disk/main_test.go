@@ -41,6 +41,10 @@ func TestMain(m *testing.M) {
 		case err != nil:
 		case what == "stay", what == "leave":
 			err = transferEach(path, n, what == "stay")
+		case what == "beget":
+			child := exec.Command(os.Args[0])
+			child.Stdin = strings.NewReader(fmt.Sprintln("write", path, n))
+			err = child.Run()
 		default:
 			err = transfer(what, path, n)
 		}

@@ -33,7 +33,12 @@ func TestHookSets(t *testing.T) {
 			t.Run("programs", func(t *testing.T) { loadtest.Verified(t, c, 10_000) })
 			t.Run("signals", func(t *testing.T) { testSignals(t, c, newGroup(t, memory)) })
 			if unified != memory {
-				t.Run("unified", func(t *testing.T) { testSignals(t, c, newGroup(t, unified)) })
+				t.Run("unified", func(t *testing.T) { testSignals(t, c, newGroup(t, unified).beside(memory.MountPoint)) })
+				t.Run("hybrid", func(t *testing.T) {
+					manager := newGroup(t, unified)
+					testSignals(t, c, newGroup(t, memory).beside(manager.dir))
+					manager.check(t, c, map[string]float64{})
+				})
 			}
 			t.Run("others", func(t *testing.T) { testOthers(t, c, newGroup(t, memory)) })
 			t.Run("memory", func(t *testing.T) { testMemory(t, c, newGroup(t, memory)) })

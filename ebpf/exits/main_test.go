@@ -112,6 +112,13 @@ type place struct {
 	dir     string
 	path    string // as the kernel has it
 	version int
+	others  []string // directories in other hierarchies where its processes are as well
+}
+
+// beside returns the place whose processes are also in that directory of another hierarchy.
+func (g *place) beside(dir string) *place {
+	g.others = append(g.others, dir)
+	return g
 }
 
 // hierarchies returns where a test can make cgroups that the collector tells: where the memory
@@ -228,8 +235,10 @@ func (g *place) start(t *testing.T, name string, arguments ...string) *child {
 		c.Process.Kill()
 		c.Wait() // it has ended before, or was killed
 	})
-	if err := os.WriteFile(filepath.Join(g.dir, "cgroup.procs"), []byte(strconv.Itoa(c.Process.Pid)), 0); err != nil {
-		t.Fatal(err)
+	for _, dir := range append([]string{g.dir}, g.others...) {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(c.Process.Pid)), 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return c
 }

@@ -25,6 +25,7 @@ func TestHookSets(t *testing.T) {
 			t.Run("programs", func(t *testing.T) { loadtest.Verified(t, c, 10_000) })
 			t.Run("spinners", func(t *testing.T) { testSpinners(t, c) })
 			t.Run("threads", func(t *testing.T) { testThreads(t, c) })
+			t.Run("exec", func(t *testing.T) { testExec(t, c) })
 			t.Run("reads", func(t *testing.T) { testReads(t, c) })
 			t.Run("exit", func(t *testing.T) { testExit(t, c) })
 		})
@@ -180,6 +181,41 @@ func testThreads(t *testing.T, c *load.Collector) {
 		t.Errorf("a process that has exited waited %.4f s", got)
 	}
 	checkForgotten(t, c, child)
+}
+
+// testExec has a thread that is not the first one execute a program. What both have waited stays the
+// process's. That a thread now has the first one's id is no wait of its own.
+func testExec(t *testing.T, c *load.Collector) {
+	for range 2 {
+		startPinned(t, "spin")
+	}
+	for range 3 { // on a busy machine another thread may wait for so long meanwhile
+		before := waitsOfSeconds(t, c)
+		child := startPinned(t, "exec")
+		gone := duration(t, child.says(t))
+		got, want := seconds(loadtest.Gather(t, c), cpuSeconds, child), gone+waitedOf(t, child).Seconds()
+		t.Logf("waited %.4f s; schedstat has %.4f s, of which %.4f s are of threads that are gone", got, want, gone)
+		if got < 0.98*want || got > 1.02*want+0.3 {
+			t.Errorf("waited %.4f s, want %.4f s", got, want)
+		}
+		if waitsOfSeconds(t, c) == before {
+			return
+		}
+	}
+	t.Error("each time there is a wait in the histogram that no thread has had")
+}
+
+// waitsOfSeconds returns how many waits for a CPU took more than 2^30 ns.
+func waitsOfSeconds(t *testing.T, c *load.Collector) (n uint64) {
+	t.Helper()
+	l, err := readLatencies(c.Programs.Collection.Maps[mapLatencies])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range l.Buckets[(30-firstBound)*4+1:] {
+		n += in
+	}
+	return n
 }
 
 // checkForgotten tests that nothing is left in the kernel of a process that has exited.

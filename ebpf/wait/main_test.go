@@ -38,6 +38,10 @@ func TestMain(m *testing.M) {
 		}
 	case "threads":
 		err = threads()
+	case "exec":
+		err = execute()
+	case "executed":
+		err = executed(argument)
 	case "read":
 		err = read(argument)
 	case "write":
@@ -251,6 +255,72 @@ func threads() error {
 		return err
 	}
 	return awaitLine()
+}
+
+// execute has a thread that is not the first one execute a program, when both have waited for a CPU:
+// it for so much longer that the difference would be a wait of seconds.
+func execute() error {
+	runtime.LockOSThread() // the first thread
+	if err := waitForCPU(400 * time.Millisecond); err != nil {
+		return err
+	}
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := waitForCPU(1800 * time.Millisecond); err != nil {
+			failed <- err
+			return
+		}
+		waited, err := waitedElsewhere()
+		if err != nil {
+			failed <- err
+			return
+		}
+		if err := os.Setenv(roleVariable, fmt.Sprintf("executed:%d", waited.Nanoseconds())); err != nil {
+			failed <- err
+			return
+		}
+		failed <- syscall.Exec("/proc/self/exe", os.Args, os.Environ())
+	}()
+	return <-failed
+}
+
+// waitedElsewhere returns what the other threads of this process have waited for a CPU.
+func waitedElsewhere() (sum time.Duration, err error) {
+	paths, err := filepath.Glob("/proc/self/task/*/schedstat")
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range paths {
+		if path == fmt.Sprintf("/proc/self/task/%d/schedstat", unix.Gettid()) {
+			continue
+		}
+		s, err := readSchedstat(path)
+		if err != nil {
+			return 0, err
+		}
+		sum += s.waited
+	}
+	return sum, nil
+}
+
+// executed is the program. It has waited for a CPU itself when it says what the threads had that are gone.
+func executed(gone string) error {
+	runtime.LockOSThread()
+	if err := waitForCPU(400 * time.Millisecond); err != nil {
+		return err
+	}
+	fmt.Println(gone)
+	return awaitLine()
+}
+
+// waitForCPU has this thread run until it has waited for so long for a CPU that it shares.
+func waitForCPU(least time.Duration) error {
+	began, err := readSchedstat("/proc/thread-self/schedstat")
+	for s := began; err == nil && s.waited-began.waited < least; {
+		s, err = readSchedstat("/proc/thread-self/schedstat")
+	}
+	return err
 }
 
 // read reads from a file around the kernel's cache, from four threads. It says how long the

@@ -25,8 +25,12 @@ const (
 
 // process is what is known of a process that lives.
 type process struct {
-	comm  [16]byte
+	comm  [16]byte // as it was called when it last had no series
 	waits [kinds]wait
+}
+
+func (p *process) told() bool {
+	return slices.ContainsFunc(p.waits[:], func(w wait) bool { return !w.told.IsZero() })
 }
 
 // wait is how long a process's threads have waited for something, in nanoseconds.
@@ -82,7 +86,9 @@ func (t *table) update(totals map[owner]total, at time.Time, clock time.Duration
 				p.waits[forCPU].last, p.waits[forIO].last = now.waits[forCPU], now.waits[forIO]
 			}
 		}
-		p.comm = now.comm
+		if !p.told() {
+			p.comm = now.comm
+		}
 		for kind := range p.waits {
 			w := &p.waits[kind]
 			// What a thread that exits has waited is missing for a moment: it is told to have

@@ -4,6 +4,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"github.com/promscope/promscope/ebpf/load"
 )
 
 // step is a gathering: what processes have waited for a CPU by then, in milliseconds, by their place.
@@ -87,6 +89,24 @@ func TestQuiet(t *testing.T) {
 		{62 * second, map[int]uint64{1: 2, 2: 1}, nil},
 		{63 * second, map[int]uint64{1: 12, 2: 1}, map[int]float64{1: 10}},
 	})
+}
+
+// A process that is called otherwise by now keeps its series, with the name by which that began.
+func TestRenamed(t *testing.T) {
+	tb := &table{most: 10}
+	o, at := owner{TGID: 1, Start: 1}, time.Unix(1_700_000_000, 0)
+	for i, s := range []struct {
+		ms         uint64
+		name, want string
+	}{{0, "fork", "fork"}, {500, "server", "server"}, {900, "server: idle", "server"}, {900, "server: idle", "server"}, {900, "other", "server"}, {900, "other", "other"}} {
+		now := total{waits: [kinds]uint64{forCPU: s.ms * 1e6}}
+		copy(now.comm[:], s.name)
+		at = at.Add(keepQuiet / 2)
+		tb.update(map[owner]total{o: now}, at, time.Hour)
+		if got := load.Comm(tb.processes[o].comm); got != s.want {
+			t.Errorf("gathering %d: the process is called %q, want %q", i, got, s.want)
+		}
+	}
 }
 
 // A pid that is used again is another process's.

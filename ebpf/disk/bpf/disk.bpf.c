@@ -53,9 +53,12 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+// What the threads that are gone have read and written is in inblock and oublock. It is in ioac too, but there the kernel
+// adds what each child has done that the process has waited for (wait_task_zombie).
 struct signal_struct {
 	atomic_t live;
-	struct task_io_accounting ioac; // of the threads that are gone
+	unsigned long inblock; // BLOCKs
+	unsigned long oublock;
 };
 
 struct task_struct {
@@ -81,6 +84,8 @@ struct bpf_iter__task {
 };
 
 #pragma clang attribute pop
+
+#define BLOCK 512 // bytes
 
 // ---- devices ----
 
@@ -204,8 +209,8 @@ struct process_key {
 };
 
 // ended is what the threads of a process have done that have ended: what each has added to done at its end, and what
-// the kernel had of all when there were no more. Either may fall short: the kernel's of threads that end together, and
-// the sum where the program was not run for a thread.
+// the kernel had of all when there were no more. Either may fall short: the kernel's of threads that end together and by
+// the bytes that are no block, and the sum where the program was not run for a thread.
 struct ended {
 	struct usage done;
 	__u64 read;    // bytes, by the kernel
@@ -305,8 +310,8 @@ static __always_inline struct ended *ended_of(struct task_struct *task, const st
 
 	if (!e) {
 		identify(&before.done, task);
-		before.done.read = task->signal->ioac.read_bytes;
-		before.done.written = task->signal->ioac.write_bytes;
+		before.done.read = task->signal->inblock * BLOCK;
+		before.done.written = task->signal->oublock * BLOCK;
 		bpf_map_update_elem(&ended, key, &before, BPF_NOEXIST);
 		e = bpf_map_lookup_elem(&ended, key);
 	}
@@ -320,8 +325,8 @@ static __always_inline void ends(struct task_struct *task, const struct process_
 {
 	struct task_struct *leader = task->group_leader;
 	struct requested *r = bpf_map_lookup_elem(&requesters, key);
-	__u64 read = task->signal->ioac.read_bytes + task->ioac.read_bytes;
-	__u64 written = task->signal->ioac.write_bytes + task->ioac.write_bytes;
+	__u64 read = task->signal->inblock * BLOCK + task->ioac.read_bytes;
+	__u64 written = task->signal->oublock * BLOCK + task->ioac.write_bytes;
 	struct ended *e;
 
 	if (leader->pid != task->pid) { // it has ended before, and what it did is not in the sum yet
@@ -380,8 +385,8 @@ int read_tasks(struct bpf_iter__task *ctx)
 	u.read = task->ioac.read_bytes;
 	u.written = task->ioac.write_bytes;
 	if (task->pid == task->tgid) {
-		u.read += task->signal->ioac.read_bytes;
-		u.written += task->signal->ioac.write_bytes;
+		u.read += task->signal->inblock * BLOCK;
+		u.written += task->signal->oublock * BLOCK;
 		key.start_time = task->start_time;
 		key.tgid = task->tgid;
 		add_requested(&u, &key);

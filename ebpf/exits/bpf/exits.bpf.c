@@ -39,8 +39,12 @@ struct kernfs_node___parent { // until 6.14
 	struct kernfs_node *parent;
 };
 
+struct cgroup_root {
+};
+
 struct cgroup {
 	struct kernfs_node *kn;
+	struct cgroup_root *root; // of the hierarchy
 };
 
 struct cgroup_subsys_state {
@@ -128,17 +132,22 @@ static __always_inline struct kernfs_node *above(struct kernfs_node *node)
 	return BPF_CORE_READ((struct kernfs_node___parent *)node, parent);
 }
 
-// cgroup_of returns the directory of the task's cgroup of version 2. Where that is the root, as in a system with version 1,
-// it is that of the memory controller.
+// cgroup_of returns the directory of the task's cgroup of the memory controller where that is of version 1, and else of
+// version 2. On a host with both, a container can be in one of its own with version 1 only. A root says nothing.
 static __always_inline struct kernfs_node *cgroup_of(struct task_struct *task)
 {
-	struct kernfs_node *node = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
-	struct cgroup_subsys_state **subsystems = BPF_CORE_READ(task, cgroups)->subsys, *memory = NULL;
+	struct cgroup *unified = BPF_CORE_READ(task, cgroups, dfl_cgrp), *memory;
+	struct cgroup_subsys_state **subsystems = BPF_CORE_READ(task, cgroups)->subsys, *state = NULL;
+	struct kernfs_node *node = BPF_CORE_READ(unified, kn), *of_memory;
 
-	if (above(node) || !bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
+	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
 		return node;
-	bpf_probe_read_kernel(&memory, sizeof(memory), subsystems + bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
-	return BPF_CORE_READ(memory, cgroup, kn);
+	bpf_probe_read_kernel(&state, sizeof(state), subsystems + bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
+	memory = BPF_CORE_READ(state, cgroup);
+	of_memory = BPF_CORE_READ(memory, kn);
+	if (BPF_CORE_READ(memory, root) != BPF_CORE_READ(unified, root) && above(of_memory))
+		return of_memory;
+	return node;
 }
 
 // read_path reads where a directory is. It returns false if that is too deep or too long.

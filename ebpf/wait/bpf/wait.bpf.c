@@ -44,6 +44,7 @@ struct task_struct___wait {
 	unsigned in_iowait : 1;
 	unsigned int flags;
 	unsigned int __state;
+	void *stack; // in the kernel
 	char comm[16];
 	__u64 start_time;
 };
@@ -125,7 +126,8 @@ __u64 lost; // waits, or starts of waits for I/O, that there was no room for
 
 // How long each thread had waited when it last got a CPU. A wait in the queues of several CPUs is in run_delay in pieces:
 // the difference is all of it. Threads whose ids have the same last bits share a place. The check tells whose it is, and
-// that two CPUs have not written half of it each.
+// that two CPUs have not written half of it each. A thread that executes a program takes over the id and the start of the
+// first one (de_thread), but keeps its own stack.
 #define PLACES 16384
 struct {
 	__u64 check;
@@ -199,7 +201,7 @@ static __always_inline void got_cpu(const struct task_struct___wait *task, __u64
 	__u64 piece = now > queued ? now - queued : 0;
 	__u64 total = task->sched_info.run_delay + piece;
 	__u32 tid = task->pid, zero = 0, at;
-	__u64 key = task->start_time + tid, before, wait = piece;
+	__u64 key = task->start_time + (__u64)task->stack, before, wait = piece;
 	struct latency *l = bpf_map_lookup_elem(&latencies, &zero);
 
 	if (!l)
@@ -275,8 +277,7 @@ int on_exit(__u64 *ctx)
 	struct ended *e;
 
 	bpf_map_delete_elem(&waiting, &tid);
-	// The first thread stays until all have exited.
-	if (task->pid != task->tgid && task->sched_info.run_delay && task->signal->live.counter) {
+	if (task->sched_info.run_delay && task->signal->live.counter) {
 		e = ended_of(task);
 		if (e)
 			add(e->cpu, task->sched_info.run_delay);
@@ -312,10 +313,15 @@ int each_thread(struct bpf_iter__task *ctx)
 	if (!task || !self)
 		return 0;
 	tid = task->pid;
-	if (task->pid != task->tgid && task->flags & PF_EXITING)
-		return 0; // on_exit has it, or will
-	now = BPF_CORE_READ(self, se.cfs_rq, rq, clock);
 	t.owner = owner_of(task);
+	bpf_probe_read_kernel_str(t.comm, sizeof(t.comm), task->group_leader->comm);
+	if (task->flags & PF_EXITING) {
+		// What it has waited, on_exit has, or will. The first thread stands for its process nevertheless.
+		if (task->pid == task->tgid)
+			bpf_seq_write(ctx->meta->seq, &t, sizeof(t));
+		return 0;
+	}
+	now = BPF_CORE_READ(self, se.cfs_rq, rq, clock);
 	// In this order: a wait that ends meanwhile is then missed, until the next time, and never there twice.
 	t.cpu = *(volatile const unsigned long long *)&task->sched_info.run_delay;
 	queued = *(volatile const unsigned long long *)&task->sched_info.last_queued;
@@ -331,7 +337,6 @@ int each_thread(struct bpf_iter__task *ctx)
 				t.io = wait;
 		}
 	}
-	bpf_probe_read_kernel_str(t.comm, sizeof(t.comm), task->group_leader->comm);
 	bpf_seq_write(ctx->meta->seq, &t, sizeof(t));
 	return 0;
 }
