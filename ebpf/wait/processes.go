@@ -20,7 +20,7 @@ const (
 // is known that they wait less.
 const (
 	tellingShare = 0.001
-	keepQuiet    = time.Minute
+	keepQuiet    = 5 * time.Minute
 )
 
 // process is what is known of a process that lives.

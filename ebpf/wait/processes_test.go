@@ -84,10 +84,10 @@ func TestQuiet(t *testing.T) {
 		{0, map[int]uint64{1: 0, 2: 0}, nil},
 		{second, map[int]uint64{1: 1, 2: 0}, map[int]float64{1: 1}},
 		{3 * second, map[int]uint64{1: 2, 2: 1}, map[int]float64{1: 2}}, // half a millisecond a second
-		{60 * second, map[int]uint64{1: 2, 2: 1}, map[int]float64{1: 2}},
-		{61 * second, map[int]uint64{1: 2, 2: 1}, nil},
-		{62 * second, map[int]uint64{1: 2, 2: 1}, nil},
-		{63 * second, map[int]uint64{1: 12, 2: 1}, map[int]float64{1: 10}},
+		{keepQuiet, map[int]uint64{1: 2, 2: 1}, map[int]float64{1: 2}},
+		{keepQuiet + second, map[int]uint64{1: 2, 2: 1}, nil},
+		{keepQuiet + 2*second, map[int]uint64{1: 2, 2: 1}, nil},
+		{keepQuiet + 3*second, map[int]uint64{1: 12, 2: 1}, map[int]float64{1: 10}},
 	})
 }
 
