@@ -119,8 +119,19 @@ func (m *mapper) rank(vector promql.Vector, outcomes []outcome) []rankedValue {
 		}
 	}
 	return slices.SortedFunc(maps.Values(best), func(a, b rankedValue) int {
-		return cmp.Or(order(a.value, b.value), strings.Compare(a.key, b.key))
+		return cmp.Or(order(a.value, b.value), m.compareNames(a.element, b.element))
 	})
+}
+
+// compareNames orders the values of the ${label}s of two elements. Their keys have another
+// order, since what ends a value there comes after all letters.
+func (m *mapper) compareNames(a, b labels.Labels) int {
+	for _, name := range m.rule.metric.names {
+		if c := strings.Compare(a.Get(name), b.Get(name)); c != 0 {
+			return c
+		}
+	}
+	return 0
 }
 
 // room is how many values of ${label} have a metric at a time.

@@ -671,6 +671,24 @@ func TestMetricLimitOrder(t *testing.T) {
 	}
 }
 
+// TestMetricLimitOrderOfNames: a name comes before those that begin with it, whatever it is
+// that separates the names of several labels.
+func TestMetricLimitOrderOfNames(t *testing.T) {
+	set := mustSet(t, `[{metric: 'm_${d}_${e}', label: '${d} ${e}', top: 1, expr: x, node: host}]`)
+	for series, want := range map[string]string{
+		"x{d=\"/home\",e=\"z\"} 1\nx{d=\"/\",e=\"z\"} 1":   "vm;<host> m___z = 1",
+		"x{d=\"z\",e=\"/home\"} 1\nx{d=\"z\",e=\"/\"} 1":   "vm;<host> m_z__ = 1",
+		"x{d=\"/home\",e=\"a\"} 1\nx{d=\"/\",e=\"b\"} 1":   "vm;<host> m___b = 1",
+		"x{d=\"/\",e=\"b\"} 2\nx{d=\"/home\",e=\"a\"} 2.5": "vm;<host> m__home_a = 2.5",
+	} {
+		e := NewEvaluator(set, load(t, series), nil, nil, nil, limits(EvaluatorOptions{}))
+		points, _ := evaluate(t, e, 0, 0)
+		if diff := cmp.Diff([]string{want}, points); diff != "" {
+			t.Errorf("%s: %s", series, diff)
+		}
+	}
+}
+
 // TestRefusalsAreBounded: values that collide for ever must not pile up.
 func TestRefusalsAreBounded(t *testing.T) {
 	set := mustSet(t, `[{metric: 'd_${d}', label: '${d}', expr: x, node: host}]`)

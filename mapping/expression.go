@@ -58,13 +58,17 @@ func parseExpression(text string, opts Options) (*expression, []problem) {
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	interval := opts.interval(draft)
-	e, problems := parseAtInterval(text, interval)
+	interval, maxWindow := opts.interval(draft), opts.MaxWindow
+	windows := interval // the interval that the windows of variables follow
+	if opts.preset {
+		windows, maxWindow = min(interval, maxWindow/expr.RateIntervals), math.MaxInt64
+	}
+	e, problems := parseAtInterval(text, windows)
 	if len(problems) > 0 {
 		return nil, problems
 	}
 	e.interval = interval
-	problems = e.check(opts.MaxWindow)
+	problems = e.check(maxWindow)
 	if len(problems) > 0 {
 		return nil, problems
 	}
@@ -200,7 +204,7 @@ func (e *expression) check(maxWindow time.Duration) []problem {
 				at = s.rngAt
 			}
 			c.complain(at, fmt.Sprintf("the expression looks back %s, but samples are kept for at most %s",
-				model.Duration(s.window), model.Duration(maxWindow)), "")
+				model.Duration(s.window), model.Duration(maxWindow)), "write a shorter window, or raise limits.max_window")
 		}
 	}
 	return c.problems

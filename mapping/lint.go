@@ -30,7 +30,7 @@ func (r *Rule) lint(opts Options) (list document.List) {
 	warn, remark := say(document.Warning), say(document.Remark)
 	for _, s := range r.expression.selectors {
 		lintWindow(s, opts, warn)
-		lintCounter(s, opts, warn, remark)
+		lintCounter(s, r.expression, opts, warn, remark)
 		lintName(s, warn)
 		lintFed(s, opts, warn)
 	}
@@ -46,9 +46,15 @@ func (r *Rule) lint(opts Options) (list document.List) {
 
 type lintFunc func(offset int, message, hint string)
 
+// lintWindow looks for windows that may be without the two samples that a rate needs.
+// An extreme or a mean over time needs one only.
 func lintWindow(s vectorSelector, opts Options, warn lintFunc) {
 	interval := opts.Interval(s.node.LabelMatchers)
 	if s.rng == 0 || s.rng >= minIntervals*interval {
+		return
+	}
+	compares := []string{"rate", "irate", "increase", "delta", "idelta", "deriv", "predict_linear", "changes", "resets"}
+	if !slices.Contains(compares, s.calls[len(s.calls)-1]) {
 		return
 	}
 	warn(s.rngAt,
@@ -60,7 +66,8 @@ func lintWindow(s vectorSelector, opts Options, warn lintFunc) {
 // lintCounter looks for rates of what is no counter. Where the TYPE is not known, the
 // name is looked at. Many exporters call counters otherwise, so that is no reason to warn.
 // Inside a histogram function the name says nothing: native histograms have no suffix.
-func lintCounter(s vectorSelector, opts Options, warn, remark lintFunc) {
+// Presets know the exporters whose TYPE is wrong, and a copy of a preset's rule is right too.
+func lintCounter(s vectorSelector, e *expression, opts Options, warn, remark lintFunc) {
 	name := metricName(s.node.LabelMatchers)
 	if name == "" || len(s.calls) == 0 {
 		return
@@ -79,14 +86,25 @@ func lintCounter(s vectorSelector, opts Options, warn, remark lintFunc) {
 	switch known {
 	case model.MetricTypeCounter, model.MetricTypeHistogram, model.MetricTypeSummary:
 	case model.MetricTypeGauge, model.MetricTypeGaugeHistogram, model.MetricTypeInfo, model.MetricTypeStateset:
-		warn(int(s.node.PosRange.Start), fmt.Sprintf("%s() of %s, whose TYPE is %s", function, name, known),
-			"only counters and histograms have a rate; a gauge takes delta() or deriv()")
+		say, hint := warn, "only counters and histograms have a rate; a gauge takes delta() or deriv()"
+		if opts.preset || isPresets(e, opts) {
+			say, hint = remark, "all is well: a preset has the same expression, and the exporter's TYPE is wrong"
+		}
+		say(int(s.node.PosRange.Start), fmt.Sprintf("%s() of %s, whose TYPE is %s", function, name, known), hint)
 	default:
 		if !isCounterName(name) {
 			remark(int(s.node.PosRange.Start), fmt.Sprintf("%s() of %s, which by its name is no counter", function, name),
 				"all is well if its TYPE is counter; a gauge takes delta() or deriv()")
 		}
 	}
+}
+
+// isPresets reports whether a rule of a preset has the expression.
+func isPresets(e *expression, opts Options) bool {
+	return slices.ContainsFunc(Presets(), func(preset string) bool {
+		rules, _ := Preset(preset, opts)
+		return slices.ContainsFunc(rules, func(r *Rule) bool { return r.Expr.String() == e.expr.String() })
+	})
 }
 
 func isCounterName(name string) bool {

@@ -11,8 +11,8 @@ import (
 // MaxWindow have no defaults.
 type Options struct {
 	// Interval returns the scrape interval of the series that the matchers can
-	// select: the longest, if they may come from several jobs. A rule without
-	// selectors has the interval of no matchers.
+	// select: the longest, if they may come from several jobs that count. A rule
+	// without selectors has the interval of no matchers.
 	Interval func(matchers []*labels.Matcher) time.Duration
 
 	// Fed tells whether any job or collector can have series that the matchers
@@ -27,6 +27,11 @@ type Options struct {
 	// MaxWindow is the longest window (range, offset and enclosing subqueries)
 	// that an expression may look back.
 	MaxWindow time.Duration
+
+	// preset says that the rules are those of a preset, which users cannot change.
+	// $__rate_interval is at most MaxWindow there, and windows that are written out are
+	// short enough.
+	preset bool
 }
 
 // interval returns the longest interval that feeds the expression. The engine counts

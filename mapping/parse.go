@@ -3,7 +3,6 @@ package mapping
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"go.yaml.in/yaml/v3"
 
@@ -12,7 +11,7 @@ import (
 
 // LoadFile reads the rules of a file of the form "rules: […]".
 func LoadFile(path string, opts Options) ([]*Rule, document.List) {
-	content, err := os.ReadFile(path)
+	content, err := document.ReadFile(path)
 	if err != nil {
 		return nil, document.List{{
 			Position: document.Position{File: path},

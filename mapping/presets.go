@@ -85,6 +85,7 @@ func Preset(name string, opts Options) ([]*Rule, document.List) {
 		}
 		return nil, document.List{d}
 	}
+	opts.preset = true
 	rules, list := parseFile(presetPath(name), content, opts)
 	for _, r := range rules {
 		r.Preset = name

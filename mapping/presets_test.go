@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/common/model"
 )
 
 // allPresets returns the rules of all presets.
@@ -107,6 +109,39 @@ func TestGroupsWithoutProcess(t *testing.T) {
 	}
 	if want := []string{"vm;<host> promscope_group_memory_db = 1"}; !slices.Equal(points, want) {
 		t.Errorf("got %v, want %v", points, want)
+	}
+}
+
+// TestPresetWindows: a preset has no errors at any interval, and its variables stand for
+// windows that are kept.
+func TestPresetWindows(t *testing.T) {
+	const written = 5 * time.Minute // the longest window that a preset has without a variable
+	for _, maxWindow := range []time.Duration{30 * time.Second, time.Hour} {
+		opts := every(24 * time.Hour)
+		opts.MaxWindow = maxWindow
+		for _, r := range allPresets(t, opts) {
+			for _, s := range r.expression.selectors {
+				if s.window > max(maxWindow, written) {
+					t.Errorf("%s of %s looks back %s where %s are kept", r, r.Preset, s.window, maxWindow)
+				}
+			}
+		}
+	}
+}
+
+// TestCopyOfAPreset: a preset's rates of what its exporter calls a gauge are right, also
+// in a file that was copied from it.
+func TestCopyOfAPreset(t *testing.T) {
+	opts := everyFive
+	opts.Type = func(string) model.MetricType { return model.MetricTypeGauge }
+	source, _ := PresetSource("nats_exporter")
+	_, list := parseText(t, string(source), opts)
+	if len(list) == 0 || len(list.Errors()) > 0 || len(list.Warnings()) > 0 {
+		t.Errorf("not only remarks: %v", list)
+	}
+	_, list = parseText(t, `[{metric: a, label: A, expr: "irate(gnatsd_varz_in_msgs[$__rate_interval])", node: host}]`, opts)
+	if len(list.Warnings()) != 1 {
+		t.Errorf("another expression: %v", list)
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -11,13 +12,20 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/promscope/promscope/bridge/scrape/job"
+	"github.com/promscope/promscope/mapping"
+	"github.com/promscope/promscope/mapping/document"
 )
+
+// usualInterval is the longest scrape interval that a job may have without being a
+// slow one, if the configuration's intervals are short. With 2 minutes, the windows of
+// $__rate_interval are 10 minutes.
+const usualInterval = 2 * time.Minute
 
 // interval returns the scrape interval of the series that the matchers can
 // select, which decides $__rate_interval: that of the built-in collectors
 // whose metrics they name; else the longest among the jobs that a matcher on
-// the label job admits; else the longest of all jobs. promscope's own metrics
-// are gathered at the global interval.
+// the label job admits; else the longest of all jobs that are not slow. promscope's
+// own metrics are gathered at the global interval.
 func (c *Config) interval(matchers []*labels.Matcher) time.Duration {
 	own := time.Duration(c.Global.ScrapeInterval)
 	if admitsJob(matchers, job.InProcess) {
@@ -35,21 +43,57 @@ func (c *Config) interval(matchers []*labels.Matcher) time.Duration {
 			return own
 		}
 	}
-	var admitted, all time.Duration
+	var admitted, usual time.Duration
+	byJob, longest := named(matchers, model.JobLabel), c.longestUsual()
 	for _, j := range c.Jobs {
 		interval := time.Duration(j.Scrape.ScrapeInterval)
-		all = max(all, interval)
-		if j.renames() || admitsJob(matchers, j.Scrape.JobName) {
+		if interval <= longest {
+			usual = max(usual, interval)
+		}
+		if byJob && (j.renames() || admitsJob(matchers, j.Scrape.JobName)) {
 			admitted = max(admitted, interval)
 		}
 	}
 	switch {
 	case admitted > 0:
 		return admitted
-	case all == 0 || admitsJob(matchers, job.InProcess):
+	case usual == 0 || byJob && admitsJob(matchers, job.InProcess):
 		return own
 	default:
-		return all
+		return usual
+	}
+}
+
+// longestUsual is the interval beyond which a job is slow. The windows of a rule that
+// names no job do not follow a slow job: they would be far too long for all others. The
+// shortest interval of all jobs counts, so that no configuration has slow jobs only.
+func (c *Config) longestUsual() time.Duration {
+	longest := max(usualInterval, time.Duration(c.Global.ScrapeInterval))
+	if len(c.Jobs) == 0 {
+		return longest
+	}
+	shortest := slices.MinFunc(c.Jobs, func(a, b Job) int { return cmp.Compare(a.Scrape.ScrapeInterval, b.Scrape.ScrapeInterval) })
+	return max(longest, time.Duration(shortest.Scrape.ScrapeInterval))
+}
+
+// warnOfSlowJobs says which jobs' rates are shown by no rule. A rule that names such a
+// job has been written for it.
+func (l *loader) warnOfSlowJobs(c *Config) {
+	if l.found.Err() != nil {
+		return // a job or a rule may be missing
+	}
+	longest, list := c.longestUsual(), document.Field(l.doc.Root, "scrape_configs")
+	for i, j := range c.Jobs {
+		interval := time.Duration(j.Scrape.ScrapeInterval)
+		if interval <= longest || slices.ContainsFunc(c.Rules.Selectors(), func(s mapping.Selector) bool {
+			return named(s.Matchers, model.JobLabel) && admitsJob(s.Matchers, j.Scrape.JobName)
+		}) {
+			continue
+		}
+		node := document.Resolve(list.Content[i])
+		l.report(l.doc.Warnf(cmp.Or(document.Field(node, "scrape_interval"), node),
+			"the job %q is scraped every %s only: rules that name no job, as those of presets, show none of its rates", j.Scrape.JobName, j.Scrape.ScrapeInterval).
+			WithHint("give it a scrape_interval of %s or less, or write rules that select job=%q", model.Duration(longest), j.Scrape.JobName))
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,67 @@ func TestIntervalWithoutJobs(t *testing.T) {
 		if got := c.interval(matchers(t, selector)); got != 7*time.Second {
 			t.Errorf("%s: got %s, want that of global", selector, got)
 		}
+	}
+}
+
+const slowJobs = `
+global: {scrape_interval: 15s}
+scrape_configs:
+  - job_name: node
+    static_configs: [{targets: ["localhost:9100"]}]
+  - job_name: batch
+    scrape_interval: 1h
+    static_configs: [{targets: ["localhost:9091"]}]
+`
+
+// A rule that names no job does not look back five intervals of the slowest one, or the
+// presets would not be loaded.
+func TestIntervalOfSlowJobs(t *testing.T) {
+	const forNode = "scrape_configs:\n  - {job_name: node, static_configs: [{targets: [a]}]}\n"
+	for _, tt := range []struct {
+		name, config, selector string
+		want                   time.Duration
+	}{
+		{"no job", slowJobs, "node_load1", 15 * time.Second},
+		{"another job", slowJobs, `node_load1{job="nowhere"}`, 15 * time.Second},
+		{"the slow job", slowJobs, `node_load1{job="batch"}`, time.Hour},
+		{"both jobs", slowJobs, `node_load1{job=~"node|batch"}`, time.Hour},
+		{"2 minutes are usual", forNode + "  - {job_name: b, scrape_interval: 2m, static_configs: [{targets: [b]}]}\n", "x", 2 * time.Minute},
+		{"121 s are not", forNode + "  - {job_name: b, scrape_interval: 121s, static_configs: [{targets: [b]}]}\n", "x", 5 * time.Second},
+		{"global counts", "global: {scrape_interval: 10m}\n" + forNode + "  - {job_name: b, scrape_interval: 5s, static_configs: [{targets: [b]}]}\n", "x", 10 * time.Minute},
+		{"slow jobs only", "scrape_configs:\n  - {job_name: a, scrape_interval: 5m, static_configs: [{targets: [a]}]}\n" +
+			"  - {job_name: b, scrape_interval: 10m, static_configs: [{targets: [b]}]}\n", "x", 5 * time.Minute},
+		{"beyond max_window", "global: {scrape_interval: 1h}\n" + forNode, "x", time.Hour},
+	} {
+		c := mustParse(t, tt.config)
+		if got := c.interval(matchers(t, tt.selector)); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestSlowJobsAreToldOf(t *testing.T) {
+	const want = `p.yml:7:22: warning: the job "batch" is scraped every 1h only: rules that name no job, as those of presets, show none of its rates
+    7 |     scrape_interval: 1h
+      |                      ^
+give it a scrape_interval of 2m or less, or write rules that select job="batch"`
+	const rule = "rules: [{metric: a, label: A, node: host, expr: 'sum(batch_runs_total{job=~\"batch|x\"})'}]\n"
+	for config, want := range map[string]string{
+		slowJobs: want,
+		// Whoever writes a rule for it knows.
+		slowJobs + rule: "",
+		// All others are as slow.
+		strings.Replace(slowJobs, "15s", "1h", 1): "",
+	} {
+		_, list := Parse("p.yml", []byte(config))
+		if got := list.Warnings().Error(); got != want {
+			t.Errorf("%s\ngot %s", config, got)
+		}
+	}
+	// A rule of the user's has to fit.
+	_, list := Parse("p.yml", []byte(slowJobs+strings.NewReplacer("sum(", "rate(", "})", "}[$__rate_interval])").Replace(rule)))
+	if errors := list.Errors(); len(errors) != 1 || !strings.Contains(errors[0].Message, "looks back 5h, but") {
+		t.Errorf("got %v", errors)
 	}
 }
 

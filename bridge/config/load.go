@@ -21,11 +21,16 @@ var defaultJobs []byte
 
 // Load reads and checks a configuration file and the rule files that it names.
 // The list holds all errors and warnings; with an error the config is nil.
-func Load(path string) (*Config, document.List) { return LoadTyped(path, nil) }
+func Load(path string) (*Config, document.List) { return load(path, document.ReadFile, nil) }
 
-// LoadTyped is Load where the types of metrics are known, as mapping.Options.Type has them.
+// LoadTyped is Load where the types of metrics are known, as mapping.Options.Type has them. The
+// configuration may come out of a pipe: it is read once.
 func LoadTyped(path string, types func(metric string) model.MetricType) (*Config, document.List) {
-	content, err := os.ReadFile(path)
+	return load(path, os.ReadFile, types)
+}
+
+func load(path string, read func(name string) ([]byte, error), types func(metric string) model.MetricType) (*Config, document.List) {
+	content, err := read(path)
 	if err != nil {
 		return nil, document.List{{
 			Position: document.Position{File: path},
@@ -82,6 +87,7 @@ func (l *loader) load() *Config {
 	c.Collectors = l.collectors()
 	c.Jobs = l.jobs()
 	l.loadRules(c)
+	l.warnOfSlowJobs(c)
 	return c
 }
 

@@ -53,7 +53,7 @@ func (f *facts) whyDropped(rule *mapping.Rule, element *mapping.Element) string 
 	case mapping.DropHistogram:
 		return "a native histogram, where a number is needed: histogram_quantile makes one"
 	case mapping.DropMetricLimit:
-		return fmt.Sprintf("more than limits.max_metrics_per_rule = %d values of ${%s}", f.Limits.MaxMetricsPerRule, strings.Join(rule.LabelNames(), "}, ${"))
+		return fmt.Sprintf("more than %s values of ${%s}", f.metricLimit(rule), strings.Join(rule.LabelNames(), "}, ${"))
 	case mapping.DropNodeLimit:
 		return fmt.Sprintf("more than limits.max_nodes = %d nodes", f.Limits.MaxNodes)
 	case mapping.DropIDCollision:
@@ -62,6 +62,18 @@ func (f *facts) whyDropped(rule *mapping.Rule, element *mapping.Element) string 
 		return fmt.Sprintf("another metric of that topology has the label that %q becomes", rule.Label)
 	}
 	return ""
+}
+
+// metricLimit is what bounds the values of ${label} that a rule shows.
+func (f *facts) metricLimit(rule *mapping.Rule) string {
+	switch most := f.Limits.MaxMetricsPerRule; {
+	case 0 < rule.Top && rule.Top <= most:
+		return fmt.Sprintf("the rule's top = %d", rule.Top)
+	case 0 < rule.Bottom && rule.Bottom <= most:
+		return fmt.Sprintf("the rule's bottom = %d", rule.Bottom)
+	default:
+		return fmt.Sprintf("limits.max_metrics_per_rule = %d", most)
+	}
 }
 
 // whyDuplicate says for what reason another element has the node.

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,18 +17,19 @@ func (m *Machine) KubernetesProbe(pid int) (bool, error) {
 }
 
 func kubernetesFlags(args []string) bool {
-	return slices.ContainsFunc(args, func(arg string) bool {
+	var on, role bool
+	for _, arg := range args {
 		name, value, given := strings.Cut(arg, "=")
 		if !strings.HasPrefix(name, "-") {
-			return false
+			continue
 		}
-		switch strings.TrimLeft(name, "-") {
+		switch strings.TrimLeft(name, "-") { // of a flag that is given twice, the last counts
 		case "probe.kubernetes":
-			on, err := strconv.ParseBool(value)
-			return !given || err == nil && on
+			parsed, err := strconv.ParseBool(value)
+			on = !given || err == nil && parsed
 		case "probe.kubernetes.role":
-			return !given || value != ""
+			role = !given || value != ""
 		}
-		return false
-	})
+	}
+	return on || role
 }

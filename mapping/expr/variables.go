@@ -8,16 +8,16 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// rateIntervals times the scrape interval is $__rate_interval. A rate needs two samples;
+// RateIntervals times the scrape interval is $__rate_interval. A rate needs two samples;
 // five intervals survive missed scrapes and jitter.
-const rateIntervals = 5
+const RateIntervals = 5
 
 // leastMeanWindow is $__mean_interval, where five scrape intervals are not longer: what
 // happens each few seconds has a mean or a quantile all the time.
 const leastMeanWindow = time.Minute
 
 // RateWindow is what $__rate_interval stands for at a scrape interval.
-func RateWindow(interval time.Duration) time.Duration { return rateIntervals * interval }
+func RateWindow(interval time.Duration) time.Duration { return RateIntervals * interval }
 
 // meanWindow is what $__mean_interval stands for at a scrape interval.
 func meanWindow(interval time.Duration) time.Duration {
