@@ -74,7 +74,7 @@ func (p *pages) api(mux *http.ServeMux) {
 		query := p.answerJSON(func(r *http.Request) (any, error) { return p.queryJSON(r, parse) })
 		mux.Handle("GET /api/v1/"+name, query)
 		// A long expression does not fit into an address; nothing changes by it.
-		mux.Handle("POST /api/v1/"+name, http.MaxBytesHandler(query, 1<<20))
+		mux.Handle("POST /api/v1/"+name, http.MaxBytesHandler(query, 64<<10))
 	}
 	mux.Handle("GET /api/", p.answerJSON(func(r *http.Request) (any, error) {
 		return nil, &view.QueryError{Kind: view.ErrorNotFound, Err: fmt.Errorf("%s %s is not known", r.Method, r.URL.Path)}
