@@ -1,15 +1,19 @@
 package bridge
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/common/promslog"
 
 	"github.com/promscope/promscope/bridge/collectors"
 	"github.com/promscope/promscope/bridge/config"
+	"github.com/promscope/promscope/bridge/scrape"
 )
 
 // watched is a promscope whose pipelines do not run, and the files of its configuration.
@@ -111,5 +115,63 @@ func TestReloadedOnce(t *testing.T) {
 	w.reloadChanged()
 	if w.loads.state().Err != nil || w.reloads != 2 {
 		t.Errorf("after the mend there were %d reloads: %v", w.reloads, w.loads.state().Err)
+	}
+}
+
+// A reload leaves a target alone whose job is as it was, also while its discovery fails.
+func TestReloadKeepsTargets(t *testing.T) {
+	w := &watched{dir: t.TempDir()}
+	w.write(t, "targets.json", `[{"targets": ["127.0.0.1:1"]}]`)
+	load := func(label string) {
+		w.write(t, "promscope.yml", "scope: {label: "+label+"}\n")
+		file := filepath.Join(w.dir, "promscope.yml")
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs := "scrape_configs: [{job_name: j, file_sd_configs: [{files: [targets.json]}]}]\n"
+		w.write(t, "main.yml", strings.Replace(string(text), "scrape_configs: []\n", jobs, 1))
+	}
+	load("before")
+	var err error
+	w.Bridge, err = New(Options{Flags: config.Flags{File: filepath.Join(w.dir, "main.yml"), PluginsRoot: t.TempDir()}}, promslog.NewNopLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := w.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.runPipelines(ctx) }()
+	has := func() bool {
+		targets := w.runtime.Pipeline().Scrape.Targets()
+		return slices.ContainsFunc(targets, func(s scrape.TargetStatus) bool { return s.Job == "j" })
+	}
+	waitFor := func(what string, is func() bool) {
+		t.Helper()
+		for tick, end := time.Tick(10*time.Millisecond), time.After(10*time.Second); !is(); {
+			select {
+			case <-tick:
+			case <-end:
+				t.Fatal("there is no " + what)
+			}
+		}
+	}
+	waitFor("target", has)
+	w.write(t, "targets.json", "[{") // as somebody who writes it has got so far
+	load("after")
+	if err := w.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor("first set", w.runtime.Pipeline().Scrape.Ready)
+	if !has() {
+		t.Error("the target is gone")
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

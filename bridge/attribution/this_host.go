@@ -1,6 +1,7 @@
 package attribution
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -37,7 +38,7 @@ const maxStartDifference = 10 * time.Second
 // returns the labels of that process that are right, and why not the others.
 func own(m *host.Machine, scopeName func() string) func(origin labels.Labels, said scrape.Testimony) (labels.Labels, string) {
 	return func(origin labels.Labels, said scrape.Testimony) (labels.Labels, string) {
-		if why := startsDiffer(m, origin, said.Start); why != "" {
+		if why := startsDiffer(m, origin, said.Starts); why != "" {
 			return labels.EmptyLabels(), why
 		}
 		if said.Nodename == "" || !origin.Has(mapping.LabelHost) {
@@ -58,21 +59,27 @@ func own(m *host.Machine, scopeName func() string) func(origin labels.Labels, sa
 }
 
 // startsDiffer says that a target is not the process which owns its listener; "" if that
-// is not known.
-func startsDiffer(m *host.Machine, origin labels.Labels, start float64) string {
+// is not known. Of a target that exposes the starts of several processes one is enough.
+func startsDiffer(m *host.Machine, origin labels.Labels, starts []float64) string {
 	pid, err := strconv.Atoi(origin.Get(LabelPID))
-	if err != nil || start == 0 {
+	if err != nil || len(starts) == 0 {
 		return ""
 	}
 	p, err := m.Process(pid)
 	if err != nil {
 		return "" // it has just ended
 	}
-	if !(math.Abs(start-float64(p.Start.UnixNano())/1e9) > maxStartDifference.Seconds()) {
+	from := func(start float64) float64 { return math.Abs(start - float64(p.Start.UnixNano())/1e9) }
+	nearest := slices.MinFunc(starts, func(a, b float64) int { return cmp.Compare(from(a), from(b)) })
+	if !(from(nearest) > maxStartDifference.Seconds()) {
 		return ""
 	}
-	return fmt.Sprintf("its process_start_time_seconds is %s, and process %d (%s), which owns the listener, started at %s: another process answers",
-		time.Unix(0, int64(start*1e9)).UTC().Format(time.RFC3339), pid, p.Comm, p.Start.UTC().Format(time.RFC3339))
+	said := "its process_start_time_seconds is"
+	if len(starts) > 1 {
+		said = fmt.Sprintf("of its %d process_start_time_seconds the nearest is", len(starts))
+	}
+	return fmt.Sprintf("%s %s, and process %d (%s), which owns the listener, started at %s: another process answers",
+		said, time.Unix(0, int64(nearest*1e9)).UTC().Format(time.RFC3339), pid, p.Comm, p.Start.UTC().Format(time.RFC3339))
 }
 
 // sameName tells whether two host names can be of one machine: they are equal, or one of

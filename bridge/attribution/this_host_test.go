@@ -86,13 +86,15 @@ func TestOwn(t *testing.T) {
 		{"another machine", all, scrape.Testimony{Nodename: "web1"}, noHost, []string{`nodename="web1"`, "init-name", "own-name", "scope-name"}},
 		{"one of a longer name", all, scrape.Testimony{Nodename: "init-name2"}, noHost, []string{`nodename="init-name2"`}},
 		{"another machine, of a container", noHost, scrape.Testimony{Nodename: "web1"}, noHost, nil},
-		{"the same start", all, scrape.Testimony{Start: start(500 * time.Second)}, all, nil},
-		{"9 s early", all, scrape.Testimony{Start: start(491 * time.Second)}, all, nil},
-		{"9 s late", all, scrape.Testimony{Start: start(509 * time.Second)}, all, nil},
-		{"11 s early", all, scrape.Testimony{Start: start(489 * time.Second)}, labels.EmptyLabels(), []string{"process 300 (node_exporter)"}},
-		{"11 s late", all, scrape.Testimony{Start: start(511 * time.Second)}, labels.EmptyLabels(), []string{"process 300 (node_exporter)"}},
-		{"another process of another machine", all, scrape.Testimony{Nodename: "web1", Start: 1e9}, labels.EmptyLabels(), []string{"2001-09-09T01:46:40Z"}},
-		{"a process that has ended", gone, scrape.Testimony{Start: 1e9}, gone, nil},
+		{"the same start", all, scrape.Testimony{Starts: []float64{start(500 * time.Second)}}, all, nil},
+		{"9 s early", all, scrape.Testimony{Starts: []float64{start(491 * time.Second)}}, all, nil},
+		{"9 s late", all, scrape.Testimony{Starts: []float64{start(509 * time.Second)}}, all, nil},
+		{"11 s early", all, scrape.Testimony{Starts: []float64{start(489 * time.Second)}}, labels.EmptyLabels(), []string{"process 300 (node_exporter)"}},
+		{"11 s late", all, scrape.Testimony{Starts: []float64{start(511 * time.Second)}}, labels.EmptyLabels(), []string{"process 300 (node_exporter)"}},
+		{"one of several", all, scrape.Testimony{Starts: []float64{1e9, start(500 * time.Second), 2e9}}, all, nil},
+		{"none of several", all, scrape.Testimony{Starts: []float64{1e9, 2e9}}, labels.EmptyLabels(), []string{"of its 2 process_start_time_seconds the nearest is 20"}},
+		{"another process of another machine", all, scrape.Testimony{Nodename: "web1", Starts: []float64{1e9}}, labels.EmptyLabels(), []string{"2001-09-09T01:46:40Z"}},
+		{"a process that has ended", gone, scrape.Testimony{Starts: []float64{1e9}}, gone, nil},
 	} {
 		got, why := judge(test.origin, test.said)
 		if !labels.Equal(got, test.want) || (why == "") != (test.why == nil) {

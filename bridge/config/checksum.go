@@ -2,9 +2,10 @@ package config
 
 import (
 	"crypto/sha256"
-	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/promscope/promscope/mapping/document"
 )
 
 // A Checksum is of the configuration file and of the rule files that it names: when these
@@ -18,7 +19,7 @@ func (c *Config) LoadedChecksum() Checksum { return c.loaded }
 
 // Checksum returns the checksum of what the files have in them now.
 func (c *Config) Checksum() Checksum {
-	content, _ := os.ReadFile(c.File) // the next load says what is wrong
+	content, _ := document.ReadFile(c.File) // the next load says what is wrong
 	var rules []string
 	for _, pattern := range c.rulePatterns {
 		matches, _ := filepath.Glob(pattern) // it was checked
@@ -37,7 +38,7 @@ func checksum(file string, content []byte, rules []string) Checksum {
 	}
 	add(file, content)
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(rules))) {
-		content, _ := os.ReadFile(name) // as above
+		content, _ := document.ReadFile(name) // as above
 		add(name, content)
 	}
 	return Checksum(sum.Sum(nil))

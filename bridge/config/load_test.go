@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,6 +68,28 @@ func TestLoadOfNoFile(t *testing.T) {
 	want := "testdata/absent.yml: error: reading the configuration: no such file or directory"
 	if diff := cmp.Diff(want, list.Error()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// To read a named pipe would wait for somebody who writes to it.
+func TestLoadRefusesPipes(t *testing.T) {
+	dir := t.TempDir()
+	file, pipe := filepath.Join(dir, "promscope.yml"), filepath.Join(dir, "rules.yml")
+	if err := os.WriteFile(file, []byte("rule_files: [rules.yml]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		file: pipe + ": error: reading rules: read " + pipe + ": it is not a regular file",
+		pipe: pipe + ": error: reading the configuration: it is not a regular file",
+		dir:  dir + ": error: reading the configuration: it is not a regular file",
+	} {
+		_, list := Load(name)
+		if diff := cmp.Diff(want, list.Error()); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
 	}
 }
 

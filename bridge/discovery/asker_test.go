@@ -234,7 +234,7 @@ func TestUnixSocketsOnce(t *testing.T) {
 	}, func(e *Entry, _ *slog.Logger) discovery.Discoverer {
 		got = append(got, unixOwners(t, p, e))
 		return nil
-	}, promslog.NewNopLogger(), prometheus.NewRegistry())
+	}, promslog.NewNopLogger(), prometheus.NewRegistry(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

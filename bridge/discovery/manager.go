@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -44,10 +45,10 @@ type Job struct {
 // is 0.3 % then.
 type Manager struct {
 	metrics   *discovery.SDMetrics
+	jobs      []Job
 	named     []*provider // of targets that jobs name
 	listeners []*provider
 	sets      chan map[string][]*targetgroup.Group
-	groups    map[string]map[groupKey]*targetgroup.Group // by job; all jobs, also those without
 
 	mu     sync.Mutex
 	claims map[groupKey][]Claim // of the groups of named
@@ -55,13 +56,23 @@ type Manager struct {
 
 // provider is one entry of a job's configuration.
 type provider struct {
-	job        *Job
-	discoverer discovery.Discoverer
-	entry      *Entry // nil if it is no entry of listener_sd_configs
+	job   *Job
+	entry *Entry // nil if it is no entry of listener_sd_configs
+	*finder
 }
 
-// groupKey names a group within its job. A group replaces the last one of the
-// same source.
+// finder is a discoverer, and what it has found. That of an entry which stays as it is goes
+// from one manager to the next while it works: a new one would have no targets as long as
+// its server does not answer.
+type finder struct {
+	config     discovery.Config // nil if it looks for listeners
+	discoverer discovery.Discoverer
+	found      chan []*targetgroup.Group
+	groups     map[string]*targetgroup.Group // by source
+	stop       context.CancelFunc            // nil before it works
+}
+
+// groupKey names a group. A group replaces the last one of the same source.
 type groupKey struct {
 	provider *provider
 	source   string
@@ -74,37 +85,33 @@ type update struct {
 }
 
 // New sets up the discovery of the given jobs; listeners makes the discoverer of an
-// entry of listener_sd_configs. The metrics of Prometheus's mechanisms
-// (prometheus_sd_*) are registered until Run returns; a second manager beside this one
-// needs a registry of its own.
+// entry of listener_sd_configs. The manager goes on for an old one, which may run yet, or for
+// none if that is nil: TakeOver follows. The first manager registers the metrics of
+// Prometheus's mechanisms (prometheus_sd_*), which go from one to the next.
 func New(
-	jobs []Job, listeners func(*Entry, *slog.Logger) discovery.Discoverer, logger *slog.Logger, reg prometheus.Registerer,
+	jobs []Job, listeners func(*Entry, *slog.Logger) discovery.Discoverer, logger *slog.Logger, reg prometheus.Registerer, old *Manager,
 ) (*Manager, error) {
-	metrics, err := discovery.CreateAndRegisterSDMetrics(reg)
-	if err != nil {
-		return nil, fmt.Errorf("registering discovery metrics: %w", err)
-	}
-	m := &Manager{
-		metrics: metrics,
-		sets:    make(chan map[string][]*targetgroup.Group),
-		groups:  make(map[string]map[groupKey]*targetgroup.Group, len(jobs)),
-		claims:  map[groupKey][]Claim{},
+	m := &Manager{jobs: jobs, sets: make(chan map[string][]*targetgroup.Group), claims: map[groupKey][]Claim{}}
+	if old != nil {
+		m.metrics = old.metrics
+	} else {
+		var err error
+		if m.metrics, err = discovery.CreateAndRegisterSDMetrics(reg); err != nil {
+			return nil, fmt.Errorf("registering discovery metrics: %w", err)
+		}
 	}
 	var open []*ListenerSDConfig
 	for _, job := range jobs {
-		m.groups[job.Name] = map[groupKey]*targetgroup.Group{}
 		for _, c := range job.Configs {
-			logger := logger.With("discovery", c.Name(), "job", job.Name)
-			d, err := c.NewDiscoverer(discovery.DiscovererOptions{
-				Logger:  logger,
-				Metrics: metrics.MechanismMetrics[c.Name()],
-				SetName: job.Name,
-			})
-			if err != nil { // the other entries find theirs
-				logger.Error("Targets cannot be discovered", "err", err)
-				continue
+			f := old.finderOf(job.Name, c, m)
+			if f == nil {
+				f = newFinder(c, maker{c, discovery.DiscovererOptions{
+					Logger:  loggerOf(logger, job.Name, c),
+					Metrics: m.metrics.MechanismMetrics[c.Name()],
+					SetName: job.Name,
+				}})
 			}
-			m.named = append(m.named, &provider{&job, d, nil})
+			m.named = append(m.named, &provider{&job, nil, f})
 		}
 		before := slices.Clone(open)
 		for _, c := range job.Listeners {
@@ -113,10 +120,53 @@ func New(
 				open = append(open, c)
 			}
 			d := listeners(e, logger.With("discovery", "listener", "job", job.Name))
-			m.listeners = append(m.listeners, &provider{&job, d, e})
+			m.listeners = append(m.listeners, &provider{&job, e, newFinder(nil, d)})
 		}
 	}
 	return m, nil
+}
+
+func newFinder(c discovery.Config, d discovery.Discoverer) *finder {
+	return &finder{config: c, discoverer: d, found: make(chan []*targetgroup.Group), groups: map[string]*targetgroup.Group{}}
+}
+
+// finderOf returns the finder that a manager has for an entry, and that the next one does
+// not have yet; nil if there is none.
+func (m *Manager) finderOf(job string, c discovery.Config, next *Manager) *finder {
+	if m == nil {
+		return nil
+	}
+	for _, p := range m.named {
+		if p.job.Name == job && reflect.DeepEqual(p.config, c) && !next.has(p.finder) {
+			return p.finder
+		}
+	}
+	return nil
+}
+
+func (m *Manager) has(f *finder) bool {
+	return slices.ContainsFunc(m.named, func(p *provider) bool { return p.finder == f })
+}
+
+// TakeOver makes the manager go on for the one that New was given, and that has ended. It is
+// called before Run.
+func (m *Manager) TakeOver(old *Manager) {
+	for _, p := range m.named {
+		for source, g := range p.groups {
+			m.claim(groupKey{p, source}, g)
+		}
+	}
+	for _, gone := range old.named {
+		if m.has(gone.finder) {
+			continue
+		}
+		gone.end()
+		if !slices.ContainsFunc(m.named, func(p *provider) bool {
+			return p.job.Name == gone.job.Name && p.config.Name() == gone.config.Name()
+		}) {
+			m.metrics.RefreshManager.DeleteLabelValues(gone.config.Name(), gone.job.Name)
+		}
+	}
 }
 
 // String names the task.
@@ -133,22 +183,26 @@ func (m *Manager) Claims() []Claim {
 	return slices.Concat(slices.Collect(maps.Values(m.claims))...)
 }
 
-// Run hands on what is discovered until ctx is done, and then stops all
-// discovery. A discoverer never waits for the receiver.
+// Run hands on what is discovered until ctx is done. Then the discovery of listeners has
+// ended; that of named targets stays at work for the next manager, or until Close. A
+// discoverer does not wait for the receiver.
 func (m *Manager) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer close(m.sets)
-	defer m.Close()
-	defer wg.Wait()
 	updates := make(chan update)
 	start := func(p *provider) {
-		found := make(chan []*targetgroup.Group)
-		wg.Go(func() { p.discoverer.Run(ctx, found) })
-		wg.Go(func() { forward(ctx, p, found, updates) })
+		if p.entry != nil {
+			wg.Go(func() { p.discoverer.Run(ctx, p.found) })
+		} else {
+			p.start()
+		}
+		wg.Go(func() { forward(ctx, p, updates) })
 	}
 	unnamed := map[*provider]bool{} // those that have not named their targets yet
 	for _, p := range m.named {
-		unnamed[p] = true
+		if len(p.groups) == 0 {
+			unnamed[p] = true
+		}
 		start(p)
 	}
 	known := time.NewTimer(namedInterval)
@@ -166,6 +220,13 @@ func (m *Manager) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			go func() {
+				wg.Wait()
+				close(updates)
+			}()
+			for u := range updates { // discoverers do not send it to the next manager again
+				m.update(u)
+			}
 			return nil
 		case <-known.C:
 			for _, p := range m.listeners {
@@ -190,38 +251,50 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
+// start has the discoverer work, unless it does so already.
+func (f *finder) start() {
+	if f.stop != nil {
+		return
+	}
+	var ctx context.Context
+	ctx, f.stop = context.WithCancel(context.Background())
+	go f.discoverer.Run(ctx, f.found)
+}
+
+// end ends the discoverer. It is not waited for: one that reads a file may hang in that.
+func (f *finder) end() {
+	if f.stop != nil {
+		f.stop()
+	}
+}
+
 // forward hands on what a provider finds, until it ends. Its targets stay.
-func forward(ctx context.Context, p *provider, found <-chan []*targetgroup.Group, updates chan<- update) {
+func forward(ctx context.Context, p *provider, updates chan<- update) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case groups, ok := <-found:
+		case groups, ok := <-p.found:
 			if !ok {
 				return
 			}
-			select {
-			case <-ctx.Done():
-			case updates <- update{p, groups}:
-			}
+			updates <- update{p, groups}
 		}
 	}
 }
 
 func (m *Manager) update(u update) {
-	groups := m.groups[u.provider.job.Name]
 	for _, g := range u.groups {
 		if g == nil { // some discoverers send them
 			continue
 		}
-		key := groupKey{u.provider, g.Source}
 		if len(g.Targets) == 0 {
-			delete(groups, key)
+			delete(u.provider.groups, g.Source)
 		} else {
-			groups[key] = g
+			u.provider.groups[g.Source] = g
 		}
 		if u.provider.entry == nil {
-			m.claim(key, g)
+			m.claim(groupKey{u.provider, g.Source}, g)
 		}
 	}
 	if u.provider.entry == nil {
@@ -253,17 +326,19 @@ func (m *Manager) tellListeners() {
 }
 
 func (m *Manager) all() map[string][]*targetgroup.Group {
-	sets := make(map[string][]*targetgroup.Group, len(m.groups))
-	for job, groups := range m.groups {
-		sets[job] = slices.Collect(maps.Values(groups))
+	sets := make(map[string][]*targetgroup.Group, len(m.jobs))
+	for _, job := range m.jobs {
+		sets[job.Name] = nil
+	}
+	for _, p := range slices.Concat(m.named, m.listeners) {
+		sets[p.job.Name] = slices.AppendSeq(sets[p.job.Name], maps.Values(p.groups))
 	}
 	return sets
 }
 
-// Close unregisters the metrics. It is needed only if Run is never called.
+// Close ends the discovery that Run leaves at work.
 func (m *Manager) Close() {
-	for _, mechanism := range m.metrics.MechanismMetrics {
-		mechanism.Unregister()
+	for _, p := range m.named {
+		p.end()
 	}
-	m.metrics.RefreshManager.Unregister()
 }

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,7 +82,7 @@ func TestManagerRunsEveryMechanism(t *testing.T) {
 	}
 
 	reg := prometheus.NewPedanticRegistry()
-	m, err := New(jobs, listeners, promslog.NewNopLogger(), reg)
+	m, err := New(jobs, listeners, promslog.NewNopLogger(), reg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,9 +113,7 @@ func TestManagerRunsEveryMechanism(t *testing.T) {
 	}
 	for range m.SyncCh() { // until it is closed
 	}
-	if families, err := reg.Gather(); err != nil || len(families) != 0 {
-		t.Errorf("%d metrics are left, %v", len(families), err)
-	}
+	m.Close()
 }
 
 func addresses(sets map[string][]*targetgroup.Group) map[string][]string {
@@ -138,7 +140,10 @@ func (s scripted) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
 	for _, step := range s {
 		select {
 		case <-time.After(step.after):
-			up <- step.groups
+			select {
+			case up <- step.groups:
+			case <-ctx.Done():
+			}
 		case <-ctx.Done():
 		}
 	}
@@ -159,7 +164,7 @@ func TestManagerUpdates(t *testing.T) {
 			{10 * time.Second, []*targetgroup.Group{group("f")}},
 		}
 		m, err := New([]Job{{Name: "job", Scrape: &plainly.job, Listeners: []*ListenerSDConfig{{}}}, {Name: "none"}},
-			func(*Entry, *slog.Logger) discovery.Discoverer { return found }, promslog.NewNopLogger(), prometheus.NewRegistry())
+			func(*Entry, *slog.Logger) discovery.Discoverer { return found }, promslog.NewNopLogger(), prometheus.NewRegistry(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -204,6 +209,74 @@ func (c scriptedConfig) NewDiscoverer(discovery.DiscovererOptions) (discovery.Di
 	return c.script, nil
 }
 
+// keyConfig is a static list that has to have a file.
+type keyConfig struct {
+	discovery.StaticConfig
+	file string
+}
+
+func (c keyConfig) NewDiscoverer(opts discovery.DiscovererOptions) (discovery.Discoverer, error) {
+	if _, err := os.ReadFile(c.file); err != nil {
+		return nil, fmt.Errorf("unable to read CA cert: %w", err)
+	}
+	return c.StaticConfig.NewDiscoverer(opts)
+}
+
+// What cannot be set up as long as a file is missing is when the file is there.
+func TestManagerTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := keyConfig{discovery.StaticConfig{group("a")}, filepath.Join(t.TempDir(), "ca.pem")}
+		var logged bytes.Buffer
+		m, err := New([]Job{{Name: "job", Scrape: &plainly.job, Configs: discovery.Configs{c}}}, nil,
+			slog.New(slog.NewTextHandler(&logged, nil)), prometheus.NewRegistry(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- m.Run(ctx) }()
+		for _, want := range []map[string][]string{{"job": nil}, {"job": {"a"}}} {
+			if diff := cmp.Diff(want, addresses(<-m.SyncCh())); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			time.Sleep(2 * makeInterval)
+			if err := os.WriteFile(c.file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		m.Close()
+		if n := strings.Count(logged.String(), `msg="Targets cannot be discovered" discovery=static job=job err="unable to read CA cert: open`); n != 1 {
+			t.Errorf("it is said %d times:\n%s", n, &logged)
+		}
+	})
+}
+
+// A discoverer that hangs in a file holds up no reload.
+func TestManagerEndsBesidePipe(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+
+	pipe := filepath.Join(t.TempDir(), "targets.json")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sd := &file.SDConfig{Files: []string{pipe}, RefreshInterval: model.Duration(time.Hour)}
+	m, err := New([]Job{{Name: "job", Scrape: &plainly.job, Configs: discovery.Configs{sd}}}, nil, promslog.NewNopLogger(), prometheus.NewRegistry(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, m, map[string][]string{"job": nil})
+	m.Close()
+	writer, err := os.OpenFile(pipe, os.O_RDWR, 0) // lets it go on
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+}
+
 // A listener that a job names is in no set beside what the job names: not in the first
 // one, although it is known to be an exporter, nor when a job names it later or no more.
 func TestManagerClaims(t *testing.T) {
@@ -224,7 +297,7 @@ func TestManagerClaims(t *testing.T) {
 				jobs = append(jobs, Job{Name: "named", Scrape: &plainly.job, Configs: discovery.Configs{scriptedConfig{script: script}}})
 			}
 			var err error
-			if m, err = New(jobs, p.Discoverer, promslog.NewNopLogger(), prometheus.NewRegistry()); err != nil {
+			if m, err = New(jobs, p.Discoverer, promslog.NewNopLogger(), prometheus.NewRegistry(), nil); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
@@ -239,6 +312,7 @@ func TestManagerClaims(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
+			m.Close()
 		}
 		const one, other = "127.0.0.1:9100", "127.0.0.1:9200"
 		// At the start, a job names one of them in a file. It is not asked.
@@ -264,19 +338,106 @@ func TestManagerClaims(t *testing.T) {
 	})
 }
 
-func TestSecondManagerNeedsItsOwnRegistry(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	first, err := New(nil, nil, promslog.NewNopLogger(), reg)
+// waitFor runs a manager until a set of targets comes that is the one wanted, and then ends it.
+func waitFor(t *testing.T, m *Manager, want map[string][]string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	var got map[string][]string
+	for set := range m.SyncCh() {
+		if got = addresses(set); cmp.Equal(want, got) {
+			cancel()
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// The discovery of an entry that stays goes on: its targets stay although its server or its
+// file has none for the moment, and what is gone later goes.
+func TestManagerTakesOver(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+
+	dir := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) > 2 {
+			http.Error(w, "not now", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `[{"targets": ["http:1"]}]`)
+	}))
+	defer server.Close()
+
+	scrape := jobOf(nil)
+	jobs := func(patterns ...string) []Job {
+		fromHTTP := httpsd.DefaultSDConfig
+		fromHTTP.URL = server.URL
+		job := Job{Name: "job", Scrape: &scrape, Configs: discovery.Configs{&fromHTTP, &fromHTTP}}
+		for _, p := range patterns {
+			job.Configs = append(job.Configs, &file.SDConfig{Files: []string{filepath.Join(dir, p)}, RefreshInterval: model.Duration(time.Hour)})
+		}
+		return []Job{job}
+	}
+	reg := prometheus.NewPedanticRegistry()
+	next := func(jobs []Job, old *Manager) *Manager {
+		t.Helper()
+		m, err := New(jobs, nil, promslog.NewNopLogger(), reg, old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if old != nil {
+			m.TakeOver(old)
+		}
+		return m
+	}
+
+	write("a1.json", `[{"targets": ["file:1"]}]`)
+	write("a2.json", `[{"targets": ["file:2"]}]`)
+	write("b.json", `[{"targets": ["file:3"]}]`)
+	first := next(jobs("a*.json", "b.json"), nil)
+	waitFor(t, first, map[string][]string{"job": {"file:1", "file:2", "file:3", "http:1", "http:1"}})
+
+	write("a1.json", "[{")
+	second := next(jobs("a*.json"), first)
+	if claims := second.Claims(); len(claims) != 4 {
+		t.Errorf("it names %v", claims)
+	}
+	waitFor(t, second, map[string][]string{"job": {"file:1", "file:2", "http:1", "http:1"}})
+	if n := asked.Load(); n != 2 {
+		t.Errorf("the server was asked %d times", n)
+	}
+
+	third := next(jobs("a*.json"), second)
+	if err := os.Remove(filepath.Join(dir, "a1.json")); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, third, map[string][]string{"job": {"file:2", "http:1", "http:1"}})
+
+	// One that is not there any more has no metrics.
+	fourth := next([]Job{{Name: "job", Scrape: &scrape}}, third)
+	waitFor(t, fourth, map[string][]string{"job": nil})
+	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(nil, nil, promslog.NewNopLogger(), reg); err == nil {
-		t.Error("a second manager got the same registry")
+	for _, f := range families {
+		if f.GetName() == "prometheus_sd_refresh_failures_total" {
+			t.Errorf("%s is left", f)
+		}
 	}
-	first.Close()
-	second, err := New(nil, nil, promslog.NewNopLogger(), reg)
-	if err != nil {
-		t.Fatalf("after the first is closed: %v", err)
-	}
-	second.Close()
+	fourth.Close()
 }

@@ -244,7 +244,8 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-// TestBadLines tells which malformed lines fail a scrape.
+// TestBadLines tells which malformed lines fail a scrape. In a piece that is handed on as a
+// whole all of them do.
 func TestBadLines(t *testing.T) {
 	for _, c := range []struct {
 		body string
@@ -263,6 +264,11 @@ func TestBadLines(t *testing.T) {
 		_, _, err := parseFiltered(f.next, &f.window, MediaText, wantSome, textparse.ParserOptions{})
 		if (err == nil) != c.ok {
 			t.Errorf("%q: %v", c.body, err)
+		}
+		f.reset(strings.NewReader(c.body), false, wantSome, nil)
+		f.whole = true
+		if _, _, err := parseFiltered(f.next, &f.window, MediaText, wantSome, textparse.ParserOptions{}); err == nil {
+			t.Errorf("%q, as a whole, is no error", c.body)
 		}
 	}
 }

@@ -131,8 +131,8 @@ func (p *Preselector) ofOthers() bool {
 		if renamed, _ := p.exposed(model.ExportedLabelPrefix + name); renamed != "" {
 			return true
 		}
-		own, _ := p.exposed(name)
-		if own != "" && (own != p.target.Get(name) || !p.honorLabels) {
+		own, times := p.exposed(name)
+		if p.honorLabels && times > 0 && own != p.target.Get(name) || !p.honorLabels && own != "" {
 			return true
 		}
 	}

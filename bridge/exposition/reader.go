@@ -28,6 +28,9 @@ type Options struct {
 	WantName func(name []byte) bool
 	// Labels narrows that down by the labels of the series, if it is not nil.
 	Labels *Preselector
+	// WholeStart hands on all lines of the first piece of a text, wanted or not: what is no
+	// exposition at all may have none that is wanted. Protobuf shows it by its lengths.
+	WholeStart bool
 	// Take, if it is not nil, is offered samples of wanted names before they are parsed: the
 	// series, in the bytes by which a parser would name it, and its value. It returns false
 	// for a series that it does not know, which is parsed then. It keeps nothing of it.
@@ -48,6 +51,7 @@ func (r *Reader) Reset(body io.Reader, mediaType string, options Options) {
 	}
 	// Buckets are converted together, however many lines they take.
 	r.text.verbatim = options.Parser.ConvertClassicHistogramsToNHCB
+	r.text.whole = options.WholeStart
 	r.next, r.window = r.text.next, &r.text.window
 }
 
@@ -67,9 +71,19 @@ func (r *Reader) Next() (textparse.Parser, error) {
 
 // Wants tells whether a series, in the bytes by which a parser names it, may be
 // wanted. Families of protobuf are skipped by their names only; this is the look at
-// the labels of the series in them.
+// the labels of the series in them. And it is the look at what WholeStart hands on.
 func (r *Reader) Wants(series []byte) bool {
-	return r.mediaType != MediaProto || r.options.Labels == nil || r.options.Labels.proto(series)
+	if r.mediaType == MediaProto {
+		return r.options.Labels == nil || r.options.Labels.proto(series)
+	}
+	if !r.options.WholeStart || r.options.WantName == nil {
+		return true
+	}
+	n := 0
+	for n < len(series) && nameByte(series[n]) {
+		n++
+	}
+	return n == 0 || r.options.WantName(series[:n]) // it is in quotes, or known
 }
 
 // Skipped returns how many samples were left out so far.

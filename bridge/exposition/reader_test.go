@@ -3,6 +3,7 @@ package exposition
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -37,6 +38,44 @@ func TestMemoryIsLetGo(t *testing.T) {
 		}
 		if n := kept(bodies[1]); n < windowSize+pieceSize {
 			t.Errorf("%s: %d bytes are kept of the usual ones", mediaType, n)
+		}
+	}
+}
+
+// Of a text whose beginning is handed on as a whole the rest is filtered, and what is not
+// wanted of the beginning is known by its name.
+func TestWholeStart(t *testing.T) {
+	body := "a 1\na_b{x=\"1\"} 2\n{\"q.r\"} 3\nsel 4\n" + strings.Repeat("other 1\n", pieceSize/8) + "a 5\nsel 6\n"
+	for mediaType, end := range map[string]string{MediaText: "", MediaOpenMetrics: "# EOF\n"} {
+		var r Reader
+		r.Reset(strings.NewReader(body+end), mediaType, Options{WantName: func(name []byte) bool { return string(name) == "sel" }, WholeStart: true})
+		var wanted []string
+		n := 0
+		for {
+			p, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for {
+				if _, err := p.Next(); errors.Is(err, io.EOF) {
+					break
+				} else if err != nil {
+					t.Fatal(err)
+				}
+				n++
+				if series, _, value := p.Series(); r.Wants(series) {
+					wanted = append(wanted, fmt.Sprintf("%s %v", series, value))
+				}
+			}
+		}
+		if got, want := strings.Join(wanted, ", "), `{"q.r"} 3, sel 4, sel 6`; got != want {
+			t.Errorf("%s: wanted are %s, want %s", mediaType, got, want)
+		}
+		if n <= pieceSize/8 || r.Skipped() == 0 || n+r.Skipped() != pieceSize/8+6 {
+			t.Errorf("%s: %d samples parsed, %d skipped", mediaType, n, r.Skipped())
 		}
 	}
 }

@@ -29,7 +29,8 @@ var errVerbatim = errors.New("exposition has a NUL byte")
 //     decides how the labels le and quantile are written.
 //   - A NUL byte can end an exposition.
 //
-// One thing is given up: a malformed line that no rule needs does not fail the scrape.
+// One thing is given up: a malformed line that no rule needs does not fail the scrape,
+// unless it is in the piece that Options.WholeStart hands on.
 type textFilter struct {
 	window
 	openMetrics bool
@@ -43,6 +44,7 @@ type textFilter struct {
 	typSent  bool   // it is in out, or there is none
 	ended    bool   // # EOF was seen
 	verbatim bool   // the rest is to be parsed as it is
+	whole    bool   // Options.WholeStart, until the first piece
 
 	// The verdict on the name of the line before: lines of one metric come
 	// together.
@@ -56,7 +58,7 @@ func (f *textFilter) reset(src io.Reader, openMetrics bool, want func(name []byt
 	f.openMetrics, f.want, f.labels = openMetrics, want, labels
 	f.pieceSize = cmp.Or(f.pieceSize, pieceSize)
 	f.out, f.typ, f.name = f.out[:0], f.typ[:0], f.name[:0]
-	f.ended, f.verbatim, f.take = false, false, nil
+	f.ended, f.verbatim, f.whole, f.take = false, false, false, nil
 }
 
 func (f *textFilter) release() {
@@ -69,6 +71,11 @@ func (f *textFilter) release() {
 // next call.
 func (f *textFilter) next() ([]byte, error) {
 	f.out, f.typSent = f.out[:0], len(f.typ) == 0
+	if f.whole {
+		want := f.want
+		f.want, f.whole = nil, false
+		defer func() { f.want = want }()
+	}
 	for len(f.out) < f.pieceSize && !f.verbatim {
 		line, err := f.line()
 		switch {

@@ -66,8 +66,12 @@ func (r *Runtime) NewPipeline(cfg *config.Config) (*Pipeline, error) {
 	p.Rules = mapping.NewEvaluator(cfg.Rules, p.Store.Live(), nodes, r.Logger, p.Registry, cfg.Limits.Evaluator())
 	p.evaluator = newEvaluator(schedule, p.Store, p.Rules, cfg.Rules, r.Report, r.Pods, nodes, r.Logger)
 
+	var running *discovery.Manager
+	if old := r.Pipeline(); old != nil {
+		running = old.discovery
+	}
 	var err error
-	p.discovery, err = discovery.New(cfg.DiscoveryJobs(), r.Prober.Discoverer, r.Logger, p.Registry)
+	p.discovery, err = discovery.New(cfg.DiscoveryJobs(), r.Prober.Discoverer, r.Logger, r.Registry, running)
 	if err != nil {
 		return nil, fmt.Errorf("setting up discovery: %w", err)
 	}
@@ -111,6 +115,7 @@ func (p *Pipeline) begin(old *Pipeline) (same map[int]int) {
 		return nil
 	}
 	same = p.Config.Rules.Same(old.Config.Rules)
+	p.discovery.TakeOver(old.discovery)
 	p.Scrape.TakeOver(old.Scrape)
 	p.Rules.TakeOver(old.Rules, same)
 	p.evaluator.takeOver(old.evaluator, same)

@@ -129,6 +129,7 @@ func (r *Runtime) claimed() []discovery.Claim {
 func (r *Runtime) Close() error {
 	var errs []error
 	if p := r.Pipeline(); p != nil {
+		p.discovery.Close()
 		errs = append(errs, p.Close())
 	}
 	if r.Prober != nil {

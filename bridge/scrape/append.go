@@ -105,8 +105,9 @@ func (a *appender) takeOver(old *appender) {
 
 // begin begins a scrape with the timestamp at.
 func (a *appender) begin(at time.Time) {
-	a.at, a.counts, a.witness.said, a.failure = at.UnixMilli(), counts{}, Testimony{}, nil
+	a.at, a.counts, a.failure = at.UnixMilli(), counts{}, nil
 	a.collectors = nil
+	a.witness.begin()
 	clear(a.known)
 	a.cache.begin()
 }
@@ -280,7 +281,7 @@ func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.
 		before = a.lb.Labels()
 	}
 	if relabel.ProcessBuilder(a.lb, a.job.MetricRelabelConfigs...) {
-		if ofOthers(a.lb, exposed, a.target) {
+		if ofOthers(a.lb, exposed, a.target, a.job.HonorLabels) {
 			a.disown()
 		}
 		l = a.lb.Labels()
@@ -293,14 +294,15 @@ func (a *appender) mutate(ctx context.Context, exposed labels.Labels) (l labels.
 
 // ofOthers tells whether a series speaks of somebody else than the process that answers:
 // it was pushed, federated or collected elsewhere, and has a job or an instance of its
-// own. Who knows better drops these labels by metric_relabel_configs.
-func ofOthers(series *labels.Builder, exposed, target labels.Labels) bool {
+// own. A Pushgateway and /federate expose an empty instance where there is none. Who knows
+// better drops these labels by metric_relabel_configs, or fills the empty one.
+func ofOthers(series *labels.Builder, exposed, target labels.Labels, honor bool) bool {
 	for _, name := range [...]string{model.JobLabel, model.InstanceLabel} {
 		if series.Get(model.ExportedLabelPrefix+name) != "" {
 			return true
 		}
-		own := exposed.Get(name) // stays what it is with honor_labels
-		if own != "" && own != target.Get(name) && own == series.Get(name) {
+		own := exposed.Get(name) // stays what it is with honor_labels, also if it is empty
+		if (own != "" || honor && exposed.Has(name)) && own != target.Get(name) && own == series.Get(name) {
 			return true
 		}
 	}

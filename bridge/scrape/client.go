@@ -48,8 +48,10 @@ func newClient(t *job.Target, opts Options) (*client, error) {
 		}
 	}
 	var err error
-	c.asks, err = request.New(t, request.Options{Dial: c.connect, UserAgent: UserAgent()})
-	return c, err
+	if c.asks, err = request.New(t, request.Options{Dial: c.connect, UserAgent: UserAgent()}); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // UserAgent is how promscope introduces itself to exporters.

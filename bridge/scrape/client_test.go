@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/url"
+	"os"
 	"testing"
 	"time"
 
@@ -46,5 +47,13 @@ func TestOriginPauses(t *testing.T) {
 	}
 	if diff := cmp.Diff([]int{0, 1, 3, 7, 15, 27, 39}, at); diff != "" {
 		t.Errorf("scrapes that asked (-want +got):\n%s", diff)
+	}
+}
+
+// A file that is opened to dial, as a network namespace is, is none of the job's settings.
+func TestReasonOfFile(t *testing.T) {
+	_, err := os.Open("/proc/0/ns/net")
+	if got := reasonOf(&url.Error{Op: "Get", URL: "http://h/", Err: err}); got != "connection" {
+		t.Errorf("%v: %s", err, got)
 	}
 }

@@ -44,7 +44,7 @@ func (l *loop) collect(ctx context.Context, at time.Time) (res result) {
 
 // fetchOnce fetches and appends one exposition.
 func (l *loop) fetchOnce(ctx context.Context, query url.Values, res *result) (err error) {
-	a, err := l.scraper.scrape(ctx, query)
+	a, err := l.scraper.scrape(ctx, time.UnixMilli(l.app.at), query)
 	if err != nil {
 		return err
 	}
@@ -55,6 +55,8 @@ func (l *loop) fetchOnce(ctx context.Context, query url.Values, res *result) (er
 	defer release()
 	res.mediaType = a.mediaType
 	options := exposition.Options{Parser: l.target.Job.ParserOptions(), WantName: l.want, Labels: l.app.labels, Take: l.app.take}
+	options.WholeStart = l.failed || a.contentType != l.contentType
+	l.contentType = a.contentType
 	if l.app.learns {
 		options.WantName = func(name []byte) bool { return l.want(name) || isCollector(name) }
 		options.Labels, options.Take = nil, nil

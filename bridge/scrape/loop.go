@@ -35,7 +35,10 @@ type loop struct {
 	app       *appender
 	synthetic syntheticSeries
 	whose     whose
-	failed    bool // the last scrape
+	failed    bool // the last scrape, or there was none
+	// contentType is that of the last answer. What answers with another one, or after a scrape
+	// that failed, may be no exposition.
+	contentType string
 	// promptCommits is how many of the next commits rules look at soon, because
 	// the target has changed.
 	promptCommits int
@@ -75,6 +78,7 @@ func newLoop(t *job.Target, s scraper, quoter *request.Quoter, sh *shared) *loop
 		shared:        sh,
 		app:           newAppender(t, sh),
 		promptCommits: commitsAfterChange,
+		failed:        true,
 		status: TargetStatus{
 			Job:        t.Job.JobName,
 			URL:        quoter.Secrets().URL(t.URL),

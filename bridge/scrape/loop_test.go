@@ -95,7 +95,7 @@ type scripted struct {
 	fails   map[int]bool
 }
 
-func (s *scripted) scrape(context.Context, url.Values) (answer, error) {
+func (s *scripted) scrape(context.Context, time.Time, url.Values) (answer, error) {
 	time.Sleep(3 * time.Millisecond)
 	s.scrapes++
 	if s.fails[s.scrapes] {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
@@ -27,7 +28,7 @@ func (a *appender) taken() map[string]bool {
 	if a.witness.said.Nodename != "" {
 		names[unameInfo] = true
 	}
-	if a.witness.said.Start != 0 {
+	if len(a.witness.said.Starts) > 0 {
 		names[startTime] = true
 	}
 	return names
@@ -49,7 +50,7 @@ func (c *cache) taken() map[string]bool {
 func (l *loop) namesOf(ctx context.Context, query url.Values) (names map[string]bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.target.Timeout)
 	defer cancel()
-	a, err := l.scraper.scrape(ctx, query)
+	a, err := l.scraper.scrape(ctx, time.Now(), query)
 	if err != nil {
 		return nil, err
 	}

@@ -99,13 +99,7 @@ func (p *pool) keep(ctx context.Context, wg *sync.WaitGroup, loops map[string]*l
 		loops[key] = l
 		return
 	}
-	c, err := newClient(t, p.opts)
-	if err != nil {
-		// Said of the job's settings, mostly files that cannot be read.
-		p.dropped = append(p.dropped, job.DroppedTarget{Job: p.job.JobName, Discovered: t.Discovered, Error: p.quoter.Error(err)})
-		return
-	}
-	l := newLoop(t, &fetcher{client: c}, p.quoter, p.shared)
+	l := newLoop(t, &fetcher{target: t, opts: p.opts}, p.quoter, p.shared)
 	l.takeOver(left.claim(l))
 	var own context.Context
 	own, l.cancel = context.WithCancel(ctx)

@@ -2,13 +2,19 @@ package scrape_test
 
 import (
 	"bytes"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/config"
 	"github.com/prometheus/common/expfmt"
@@ -193,6 +199,111 @@ func TestReportSeries(t *testing.T) {
 			name("sample_limit"):                   "10",
 			name("body_size_bytes"):                "26",
 		})
+	})
+}
+
+// What is no exposition is that too where no rule wants a line of it.
+func TestNoExposition(t *testing.T) {
+	for name, c := range map[string]struct{ contentType, body, err string }{
+		"a word":             {"text/plain", "OK\n", `expected value after metric, got "\n" ("INVALID") while parsing: "OK\n"`},
+		"a sentence":         {"text/plain; charset=utf-8", "hello world this is a server\n", `strconv.ParseFloat: parsing "world": invalid syntax while parsing: "hello world"`},
+		"CRLF":               {text, "# HELP b_x x\r\n# TYPE b_x gauge\r\nb_x 1\r\n", `invalid metric type "gauge\r"`},
+		"CRLF, only samples": {text, "b_x 1\r\n", `strconv.ParseFloat: parsing "1\r": invalid syntax while parsing: "b_x 1\r"`},
+		"OpenMetrics":        {"application/openmetrics-text; version=1.0.0", "b_x one\n# EOF\n", `strconv.ParseFloat: parsing "one": invalid syntax while parsing: "b_x one"`},
+		"nothing":            {text, "", ""},
+		"comments":           {text, "# nothing yet\n", ""},
+		"none that is wanted": {
+			text, "# TYPE b histogram\nb_bucket{le=\"1\"} 1\nb_bucket{le=\"+Inf\"} 3\nb_sum 5\nb_count 3\n{\"c.d\"} 4\n", "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, n *network) {
+				addr := n.exporter(c.contentType, func() string { return c.body })
+				r := start(t, n, []*job.Config{jobNamed("j")}, scrape.Options{}, `a`)
+				r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+				time.Sleep(time.Second)
+				if s := r.Targets()[0]; s.LastError != c.err || (s.Health == scrape.HealthUp) != (c.err == "") {
+					t.Errorf("%s, error %q", s.Health, s.LastError)
+				}
+			})
+		})
+	}
+}
+
+// A target that answers as before is not looked at again, which would cost each scrape. One
+// that failed, or has another Content-Type, may have become something else.
+func TestBecomesNoExposition(t *testing.T) {
+	const good, bad = "a 1\nb 1\n", "a 1\nb one\n"
+	bubble(t, func(t *testing.T, n *network) {
+		var status, contentType, body atomic.Value
+		answer := func(s int, c, b string) { status.Store(s); contentType.Store(c); body.Store(b) }
+		answer(http.StatusOK, text, good)
+		addr := n.serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", contentType.Load().(string))
+			w.WriteHeader(status.Load().(int))
+			_, _ = io.WriteString(w, body.Load().(string))
+		}))
+		r := start(t, n, []*job.Config{jobNamed("j")}, scrape.Options{}, `a`)
+		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+		health := func(when string, want scrape.Health) {
+			t.Helper()
+			time.Sleep(time.Second)
+			if s := r.Targets()[0]; s.Health != want {
+				t.Errorf("%s: %s %s", when, s.Health, s.LastError)
+			}
+		}
+		health("at first", scrape.HealthUp)
+		answer(http.StatusOK, text, bad)
+		health("a bad line", scrape.HealthUp)
+		answer(http.StatusOK, "text/plain", bad)
+		health("with another Content-Type", scrape.HealthDown)
+		answer(http.StatusOK, text, good)
+		health("good again", scrape.HealthUp)
+		answer(http.StatusServiceUnavailable, text, good)
+		health("an error", scrape.HealthDown)
+		answer(http.StatusOK, text, bad)
+		health("a bad line after it", scrape.HealthDown)
+	})
+}
+
+// A target whose job names a file that cannot be read is down until it can.
+func TestFileOfSettingsComesBack(t *testing.T) {
+	server := httptest.NewTLSServer(nil) // for its certificate
+	server.Close()
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	bubble(t, func(t *testing.T, n *network) {
+		addr := n.exporter(text, func() string { return "a 1\n" })
+		j := jobNamed("j")
+		j.HTTPClientConfig.TLSConfig.CAFile = ca
+		r := start(t, n, []*job.Config{j}, scrape.Options{}, `a`, `up`)
+		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+		up := fmt.Sprintf(`{__name__="up", instance="%s", job="j"}`, addr)
+		time.Sleep(time.Second)
+		r.eventually(`up`, map[string]string{up: "0"})
+		s := r.Targets()[0]
+		if want := "creating the HTTP client: unable to read CA cert: unable to read file " + ca + ": open " + ca + ": no such file or directory"; s.LastError != want {
+			t.Errorf("error %q, want %q", s.LastError, want)
+		}
+		if n, err := testutil.GatherAndCount(r.reg, "promscope_scrape_failures_total"); err != nil || n != 1 {
+			t.Errorf("%d series of failures, %v", n, err)
+		}
+		if len(r.Dropped()) > 0 {
+			t.Errorf("dropped: %v", r.Dropped())
+		}
+		if err := os.WriteFile(ca, certificate, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		r.eventually(`up`, map[string]string{up: "1"})
+		if err := os.Remove(ca); err != nil { // and is down as well when it goes again
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		r.eventually(`up`, map[string]string{up: "0"})
+		if n, err := testutil.GatherAndCount(r.reg, "promscope_scrape_failures_total"); err != nil || n != 1 {
+			t.Errorf("there is another reason: %d series of failures, %v", n, err)
+		}
 	})
 }
 

@@ -89,7 +89,7 @@ func (l *loop) takeOver(old *loop) {
 	}
 	l.failed, l.left = old.failed, old.left
 	if old.key == l.key && old.target.Interval == l.target.Interval {
-		l.next = old.next
+		l.next, l.contentType = old.next, old.contentType
 		if old.left.Health != HealthUnknown {
 			l.promptCommits = 0
 		}

@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/common/model"
@@ -17,8 +18,9 @@ type Testimony struct {
 	// Nodename is the machine that node_uname_info names, several of them joined by
 	// commas; empty if there is none.
 	Nodename string
-	// Start is process_start_time_seconds, in seconds since 1970; 0 if there is none.
-	Start float64
+	// Starts are the values of process_start_time_seconds, in seconds since 1970, each once
+	// and ascending. A target that watches processes may expose one for each.
+	Starts []float64
 }
 
 // The metrics that testify.
@@ -51,39 +53,59 @@ type witness struct {
 	nodename string // empty if the series is of others
 }
 
+// begin forgets what the scrape before said.
+func (w *witness) begin() { w.said = Testimony{Starts: w.said.Starts[:0]} }
+
+// testimony returns what was said in the scrape. It is valid until the next one begins.
+func (w *witness) testimony() Testimony {
+	slices.Sort(w.said.Starts)
+	w.said.Starts = slices.Compact(w.said.Starts)
+	return w.said
+}
+
 // speaks tells whether hear may note something of a series.
 func speaks(exposed []byte) bool {
-	return string(exposed) == startTime || bytes.HasPrefix(exposed, []byte(unameInfo))
+	return bytes.HasPrefix(exposed, []byte(startTime)) || bytes.HasPrefix(exposed, []byte(unameInfo))
 }
 
 // hear notes what a series says, if it is one that testifies.
 func (w *witness) hear(p textparse.Parser, exposed []byte, value float64, scratch *labels.Labels) {
 	switch {
-	case string(exposed) == startTime: // the target's own has no labels
-		if value > 0 {
-			w.said.Start = value
+	case bytes.HasPrefix(exposed, []byte(startTime)):
+		if value > 0 && isOwn(p, startTime, exposed, scratch) {
+			w.said.Starts = append(w.said.Starts, value)
 		}
 	case bytes.HasPrefix(exposed, []byte(unameInfo)):
 		if !bytes.Equal(exposed, w.exposed) {
-			p.Labels(scratch)
-			w.exposed, w.nodename = append(w.exposed[:0], exposed...), ownNodename(*scratch)
+			w.exposed, w.nodename = append(w.exposed[:0], exposed...), ""
+			if isOwn(p, unameInfo, exposed, scratch) {
+				p.Labels(scratch)
+				w.nodename = strings.Clone(scratch.Get("nodename"))
+			}
 		}
 		w.said.addNodename(w.nodename)
 	}
 }
 
-// ownNodename returns the machine that a series names if it is one of node_uname_info,
-// and not of others than its target.
-func ownNodename(series labels.Labels) string {
+// isOwn tells whether a series whose name begins with that of a metric is one of that
+// metric, and not of others than its target. To read the labels of a series costs
+// allocations, and few have any of those that tell.
+func isOwn(p textparse.Parser, metric string, exposed []byte, scratch *labels.Labels) bool {
+	rest := exposed[len(metric):]
+	if len(rest) == 0 {
+		return true
+	}
+	named := rest[0] == '{' || rest[0] == model.SeparatorByte
+	if named && !bytes.Contains(rest, []byte(model.JobLabel)) && !bytes.Contains(rest, []byte(model.InstanceLabel)) {
+		return true
+	}
+	p.Labels(scratch)
 	for _, name := range [...]string{model.JobLabel, model.InstanceLabel} {
-		if series.Get(name) != "" || series.Get(model.ExportedLabelPrefix+name) != "" {
-			return ""
+		if scratch.Get(name) != "" || scratch.Get(model.ExportedLabelPrefix+name) != "" {
+			return false
 		}
 	}
-	if series.Get(model.MetricNameLabel) != unameInfo {
-		return ""
-	}
-	return strings.Clone(series.Get("nodename"))
+	return scratch.Get(model.MetricNameLabel) == metric
 }
 
 func (t *Testimony) addNodename(name string) {
@@ -101,8 +123,12 @@ func (t Testimony) or(other Testimony) Testimony {
 	if t.Nodename == "" {
 		t.Nodename = other.Nodename
 	}
-	if t.Start == 0 {
-		t.Start = other.Start
+	if len(t.Starts) == 0 {
+		t.Starts = other.Starts
 	}
 	return t
+}
+
+func (t Testimony) equal(other Testimony) bool {
+	return t.Nodename == other.Nodename && slices.Equal(t.Starts, other.Starts)
 }

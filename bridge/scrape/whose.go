@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -73,10 +74,11 @@ func (l *loop) followOrigin(origin labels.Labels) {
 // contradicted takes in what the target said in the scrape in progress. It returns true
 // if the series ought to have other labels than they got.
 func (l *loop) contradicted() bool {
-	said := l.app.witness.said.or(l.whose.said)
-	if said == l.whose.said {
+	said := l.app.witness.testimony().or(l.whose.said)
+	if said.equal(l.whose.said) {
 		return false
 	}
+	said.Starts = slices.Clone(said.Starts)
 	before := l.whose.labels
 	l.follow(l.whose.origin, said)
 	return !labels.Equal(before, l.whose.labels)

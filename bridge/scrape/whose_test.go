@@ -40,8 +40,9 @@ a{k="5",exported_job="node"} 5
 a{k="6",instance=""} 6
 a{k="7",target_pid="9",instance="db7"} 7
 a{k="8",target_pid="9"} 8
+a{k="9",instance="",job="j"} 9
 `
-	own := map[bool]string{false: "1 6 8", true: "1 2 6 8"} // the target's, by honor_labels
+	own := map[bool]string{false: "1 6 8", true: "1 2 8"} // the target's, by honor_labels
 	relabelling := map[string][]*relabel.Config{
 		"preselected": nil,
 		"not preselected": {{
@@ -66,7 +67,7 @@ a{k="8",target_pid="9"} 8
 						if got := values(r, `a{target_host="this"}`); got != own[honor] {
 							t.Errorf("of the target: %s, want %s", got, own[honor])
 						}
-						if got := len(r.newest(`a{target_host=""}`)); got != 8-len(strings.Fields(own[honor])) {
+						if got := len(r.newest(`a{target_host=""}`)); got != 9-len(strings.Fields(own[honor])) {
 							t.Errorf("%d of others: %v", got, r.newest(`a`))
 						}
 						if got := values(r, `a{target_pid="70",target_host=""}`); got != "" {
@@ -106,12 +107,27 @@ func TestSeriesOfOthersClaimed(t *testing.T) {
 	}
 }
 
+// An empty label cannot be dropped, and is filled.
+func TestSeriesOfOthersFilled(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		addr := n.exporter(text, func() string { return `a{instance="",job="j"} 1` + "\n" })
+		j := jobNamed("j")
+		j.HonorLabels = true
+		j.MetricRelabelConfigs = []*relabel.Config{{
+			Action: relabel.Replace, Regex: relabel.MustNewRegexp("(.*)"), TargetLabel: "instance", Replacement: "batch", NameValidationScheme: model.UTF8Validation,
+		}}
+		r := start(t, n, []*job.Config{j}, scrape.Options{Origin: accepted}, `a`)
+		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+		r.eventually(`a`, map[string]string{`{__name__="a", instance="batch", job="j", target_host="this", target_pid="70"}`: "1"})
+	})
+}
+
 // judge lets a target speak of this host if it names the machine "here" or none, and be
 // the process if that started at 1000.
 func judge(origin labels.Labels, said scrape.Testimony) (labels.Labels, string) {
 	switch {
-	case said.Start != 0 && said.Start != 1000:
-		return labels.EmptyLabels(), fmt.Sprintf("started at %v", said.Start)
+	case len(said.Starts) > 0 && !slices.Contains(said.Starts, 1000):
+		return labels.EmptyLabels(), fmt.Sprintf("started at %v", said.Starts)
 	case said.Nodename != "" && said.Nodename != "here":
 		return origin.MatchLabels(false, "target_host"), "is on " + said.Nodename
 	}
@@ -132,12 +148,18 @@ func TestTestimony(t *testing.T) {
 		{"federated from another host", `node_uname_info{exported_job="node",nodename="web1"} 1`, all, ""},
 		{"several hosts", "node_uname_info{nodename=\"here\"} 1\nnode_uname_info{nodename=\"web1\"} 1", noHost, "is on here, web1"},
 		{"the same process", "process_start_time_seconds 1000", all, ""},
-		{"another process", "process_start_time_seconds 1020.5", none, "started at 1020.5"},
-		{"a process that it watches", `process_start_time_seconds{name="db"} 1020.5`, all, ""},
+		{"another process", "process_start_time_seconds 1020.5", none, "started at [1020.5]"},
+		{"another process, with common tags", `process_start_time_seconds{application="shop",region="eu"} 1020.5`, none, "started at [1020.5]"},
+		{"the same process, with common tags", `process_start_time_seconds{application="shop",region="eu"} 1000`, all, ""},
+		{"processes that it watches", "process_start_time_seconds{name=\"db\"} 1020.5\nprocess_start_time_seconds{name=\"web\"} 1000", all, ""},
+		{"none of its workers", "process_start_time_seconds{worker=\"1\"} 1021\nprocess_start_time_seconds{worker=\"0\"} 1020\nprocess_start_time_seconds{worker=\"2\"} 1021", none, "started at [1020 1021]"},
+		{"a process that pushed", `process_start_time_seconds{instance="",job="batch"} 1020.5`, all, ""},
+		{"a process that was federated", `process_start_time_seconds{exported_instance="db7:9104"} 1020.5`, all, ""},
+		{"a label like job", `process_start_time_seconds{jobs="3"} 1020.5`, none, "started at [1020.5]"},
 		{"no time", "process_start_time_seconds 0", all, ""},
 		{"NaN", "process_start_time_seconds NaN", all, ""},
-		{"longer names", "process_start_time_seconds_max 5\nnode_uname_information{nodename=\"web1\"} 1", all, ""},
-		{"both", "node_uname_info{nodename=\"web1\"} 1\nprocess_start_time_seconds 2e9", none, "started at 2e+09"},
+		{"longer names", "process_start_time_seconds_max 5\nprocess_start_time_seconds_max{a=\"b\"} 5\nnode_uname_information{nodename=\"web1\"} 1", all, ""},
+		{"both", "node_uname_info{nodename=\"web1\"} 1\nprocess_start_time_seconds 2e9", none, "started at [2e+09]"},
 	} {
 		for _, media := range []string{text, "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"} {
 			t.Run(test.name+" "+media[:5], func(t *testing.T) {

@@ -2,6 +2,7 @@ package secret
 
 import (
 	"cmp"
+	"encoding/base64"
 	"errors"
 	"net/url"
 	"slices"
@@ -25,10 +26,11 @@ func ValuesOf(c *config.HTTPClientConfig) *Values {
 		secrets = append(secrets, string(a.Credentials))
 	}
 	if a := c.BasicAuth; a != nil {
-		secrets = append(secrets, string(a.Password))
+		secrets = append(secrets, string(a.Password), basic(a.Username, string(a.Password)))
 	}
 	if a := c.OAuth2; a != nil {
-		secrets = append(secrets, string(a.ClientSecret), string(a.ClientCertificateKey))
+		secrets = append(secrets, string(a.ClientSecret), string(a.ClientCertificateKey),
+			basic(url.QueryEscape(a.ClientID), url.QueryEscape(string(a.ClientSecret))))
 		if u, err := url.Parse(a.TokenURL); err == nil {
 			for name, values := range u.Query() {
 				if Name(name) {
@@ -36,11 +38,9 @@ func ValuesOf(c *config.HTTPClientConfig) *Values {
 				}
 			}
 		}
+		secrets = append(secrets, ofProxy(&a.ProxyConfig)...)
 	}
-	if c.ProxyURL.URL != nil {
-		password, _ := c.ProxyURL.User.Password()
-		secrets = append(secrets, password)
-	}
+	secrets = append(secrets, ofProxy(&c.ProxyConfig)...)
 	if c.HTTPHeaders != nil {
 		for _, header := range c.HTTPHeaders.Headers {
 			for _, s := range header.Secrets {
@@ -57,6 +57,29 @@ func ValuesOf(c *config.HTTPClientConfig) *Values {
 		}
 	}
 	return &Values{strings.NewReplacer(pairs...)}
+}
+
+// ofProxy returns what a proxy is sent.
+func ofProxy(c *config.ProxyConfig) []string {
+	var secrets []string
+	if c.ProxyURL.URL != nil {
+		password, _ := c.ProxyURL.User.Password()
+		secrets = append(secrets, password, basic(c.ProxyURL.User.Username(), password))
+	}
+	for _, values := range c.ProxyConnectHeader {
+		for _, s := range values {
+			secrets = append(secrets, string(s))
+		}
+	}
+	return secrets
+}
+
+// basic is how the header Authorization has a password; "" if there is none.
+func basic(username, password string) string {
+	if password == "" {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString([]byte(username + ":" + password))
 }
 
 // text hides the values in a text, and does what the function Text does.

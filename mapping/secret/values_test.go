@@ -19,13 +19,15 @@ func TestValues(t *testing.T) {
 		Authorization: &config.Authorization{Credentials: "hush-authorization"},
 		BasicAuth:     &config.BasicAuth{Username: "visible", Password: "hush basic"},
 		OAuth2: &config.OAuth2{
-			ClientSecret: "hush-client", ClientCertificateKey: "hush-key", TokenURL: "http://sso/?api_key=hush-api&realm=visible",
+			ClientID: "visible", ClientSecret: "hush-client", ClientCertificateKey: "hush-key", TokenURL: "http://sso/?api_key=hush-api&realm=visible",
 		},
-		ProxyConfig: config.ProxyConfig{ProxyURL: config.URL{URL: proxy}},
+		ProxyConfig: config.ProxyConfig{ProxyURL: config.URL{URL: proxy}, ProxyConnectHeader: config.ProxyHeader{"X": {"hush-connect"}}},
 		HTTPHeaders: &config.Headers{Headers: map[string]config.Header{"X": {Secrets: []config.Secret{"hush-header", "abc"}}}},
 	})
-	text := "visible hush hush-authorization hush+basic hush%20basic hush basic hush-client hush-key hush-api hush-proxy hush-header abc"
-	want := "visible <secret> <secret> <secret> <secret>%20basic <secret> <secret> <secret> <secret> <secret> <secret> abc"
+	text := "visible hush hush-authorization hush+basic hush%20basic hush basic hush-client hush-key hush-api hush-proxy hush-header abc" +
+		" hush-connect dXNlcjpodXNoLXByb3h5 dmlzaWJsZTpodXNoIGJhc2lj dmlzaWJsZTpodXNoLWNsaWVudA=="
+	want := "visible <secret> <secret> <secret> <secret>%20basic <secret> <secret> <secret> <secret> <secret> <secret> abc" +
+		" <secret> <secret> <secret> <secret>"
 	if got := v.text(text); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -17,8 +17,8 @@ import (
 type Answer struct {
 	Body      io.Reader // uncompressed, and limited by body_size_limit
 	MediaType string    // as exposition.Reader takes it
-
-	contentType string
+	// ContentType is what the target says of it.
+	ContentType string
 }
 
 // Judge tells by the body whether the answer is an exposition, for which it reads a part
@@ -31,7 +31,7 @@ func (a *Answer) Judge() error {
 		return body.err
 	case err != nil:
 		return &Error{"parse", err}
-	case !some && !exposition.IsNamed(a.contentType):
+	case !some && !exposition.IsNamed(a.ContentType):
 		return &Error{"parse", errors.New("there is no sample in it")}
 	}
 	return nil

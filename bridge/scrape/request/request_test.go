@@ -1,6 +1,7 @@
 package request
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -197,5 +199,43 @@ func TestRequest(t *testing.T) {
 				t.Errorf("got %s, want %s", text, want)
 			}
 		})
+	}
+}
+
+// A proxy that refuses may answer with what it was sent. Nobody reads that.
+func TestProxyRefuses(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				fmt.Fprintf(c, "HTTP/1.1 503 %s\r\nContent-Length: 0\r\n\r\n", req.Header)
+			}
+			c.Close()
+		}
+	}()
+	proxy, err := url.Parse("http://user:sesame@" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := targetOf(t, model.LabelSet{"__address__": "127.0.0.1:1"}, func(j *job.Config) {
+		j.Scheme = "https"
+		j.HTTPClientConfig.ProxyConfig = config.ProxyConfig{
+			ProxyURL: config.URL{URL: proxy}, ProxyConnectHeader: config.ProxyHeader{"X-Key": {"open"}},
+		}
+	})
+	_, err = ask(t, target, Options{})
+	if err == nil || !strings.Contains(err.Error(), "Proxy-Authorization:[Basic dXNlcjpzZXNhbWU=]") {
+		t.Fatalf("net/http no longer says what the proxy answered: %v", err)
+	}
+	if got, want := NewQuoter(target.Job).Error(err), "an error that may be the proxy's (not quoted, since the job has credentials)"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
