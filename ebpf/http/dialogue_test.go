@@ -5,23 +5,27 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/promscope/promscope/ebpf/load"
 )
 
 // step is something that one side of a connection sends and the other reads.
 type step struct {
-	from  byte // 'c'lient or 's'erver
-	parts []string
+	from   byte // 'c'lient or 's'erver
+	parts  []string
+	mapped bool // the parts are of a file, and the writer has not touched them
 }
 
-func client(parts ...string) step { return step{'c', parts} }
-func answer(parts ...string) step { return step{'s', parts} }
+func client(parts ...string) step { return step{from: 'c', parts: parts} }
+func answer(parts ...string) step { return step{from: 's', parts: parts} }
+func mapped(parts ...string) step { return step{from: 's', parts: parts, mapped: true} }
 
 const (
 	get = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -37,8 +41,8 @@ type dialogue struct {
 	steps []step
 	want  map[string]int // responses that answer a request, by code
 	// unanswered requests at the end of the connection, requests answered that came while
-	// another waited, and responses that answer nothing
-	unanswered, pipelined, unasked int
+	// another waited, responses that answer nothing, and requests whose responses were not found
+	unanswered, pipelined, unasked, lost int
 }
 
 // dialogues are in the order of the RFCs' chapters.
@@ -53,10 +57,14 @@ func dialogues() []dialogue {
 	put := func(body string, fields ...string) string {
 		return fmt.Sprintf("PUT / HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n", strings.Join(fields, ""), len(body))
 	}
+	inChunks := func(n int) string {
+		return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1\r\nx\r\n", n) + "0\r\n\r\n"
+	}
 	const (
 		chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n"
 		expect  = "Expect: 100-continue\r\n"
 		head    = "HEAD / HTTP/1.1\r\n\r\n"
+		words   = "some text"
 		long    = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
 	)
 	return []dialogue{
@@ -94,6 +102,12 @@ func dialogues() []dialogue {
 		{name: "long early hints", steps: []step{
 			client(get), answer("HTTP/1.1 103 Early Hints\r\n" + strings.Repeat("Link: </style.css>; rel=preload\r\n", 60) + "\r\n" + ok), client(get), answer(ok),
 		}, want: map[string]int{"200": 2}},
+		{name: "more interim responses than are looked at", steps: []step{
+			client(get), answer(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 48) + ok), client(get), answer(ok),
+		}, want: map[string]int{"200": 1}, lost: 1},
+		{name: "early hints in more buffers than are looked at", steps: []step{
+			client(get), answer(append(slices.Repeat([]string{"HTTP/1.1 103 Early Hints\r\n", "Link: </style.css>; rel=preload\r\n\r\n"}, 30), ok)...), client(get), answer(ok),
+		}, want: map[string]int{"200": 1}, lost: 1},
 
 		// RFC 9110, 9.3.2, 15.3.5, 15.4.5: responses without a body. RFC 9112, 7: in chunks.
 		{name: "head and not modified", steps: []step{
@@ -131,6 +145,21 @@ func dialogues() []dialogue {
 		{name: "expectation refused, body all the same", steps: []step{
 			client(put(insert, expect)), answer(code(401)), client(insert), client(get), answer(ok),
 		}, want: map[string]int{"200": 1, "401": 1}},
+		{name: "expectation refused, words all the same", steps: []step{
+			client(put(words, expect)), answer(code(401)), client(words), answer(code(408)), client(get), answer(ok),
+		}, want: map[string]int{"200": 1, "401": 1}, unasked: 1},
+		{name: "expectation refused, words and the next request in one", steps: []step{
+			client(put(words, expect)), answer(code(401)), client(words + get), answer(ok),
+		}, want: map[string]int{"200": 1, "401": 1}},
+		{name: "expectation refused, words in pieces", steps: []step{
+			client(put(words+words+words, expect)), answer(code(401)), client(words), client(words), answer(code(408)), client(words + get), answer(ok), client(get), answer(ok),
+		}, want: map[string]int{"200": 2, "401": 1}, unasked: 1},
+		{name: "expectation refused, words and what no request line has", steps: []step{
+			client(put(words+"\n"+get, expect)), answer(code(401)), client(words), client("\n"), client(get), client(get), answer(ok),
+		}, want: map[string]int{"200": 1, "401": 1}},
+		{name: "expectation refused, next request in pieces", steps: []step{
+			client(put(insert+insert, expect)), answer(code(417)), client(get[:2]), client(get[2:8]), client(get[8:]), answer(ok), client(get), answer(ok),
+		}, want: map[string]int{"200": 2, "417": 1}},
 		{name: "body that is a request", steps: []step{client(put(get)), client(get), answer(ok), client(get), answer(ok)}, want: map[string]int{"200": 2}},
 		{name: "a body as long as the request before", steps: []step{
 			client(get), answer(ok), client(fmt.Sprintf("POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n", len(get))), answer(code(413)), client(get), client(get), answer(ok),
@@ -140,6 +169,12 @@ func dialogues() []dialogue {
 		{name: "timeout of an idle connection", steps: []step{client(get), answer(ok), answer(code(408))}, want: map[string]int{"200": 1}, unasked: 1},
 		{name: "timeout before the first request", steps: []step{answer(code(408))}, want: map[string]int{}, unasked: 1},
 		{name: "timeout amid a request line", steps: []step{client(get), answer(ok), client("GET / HT"), answer(code(408))}, want: map[string]int{"200": 1, "408": 1}},
+		{name: "answered amid a request line, and then the rest", steps: []step{
+			client("GET /a"), answer(code(414)), client("b HTTP/1.1\r\nHost: localhost\r\n\r\n"), client(get), answer(ok),
+		}, want: map[string]int{"200": 1, "414": 1}},
+		{name: "answered amid a method, and then the rest", steps: []step{
+			client("PU"), answer(code(408)), answer(code(408)), client(put(get)[2:]), client(get), client(get), answer(ok),
+		}, want: map[string]int{"200": 1, "408": 1}, unasked: 1},
 		{name: "a banner, then requests", steps: []step{answer("HTTP/1.1 200 welcome\r\n\r\n"), client(get), answer(ok)}, want: map[string]int{"200": 1}, unasked: 1},
 		{name: "a body that begins with a status line", steps: []step{client(get), answer(long), answer("HTTP/1.1 ")}, want: map[string]int{"200": 1}},
 		{name: "a body that is a response", steps: []step{client(get), answer("HTTP/1.1 200 OK\r\n\r\n"), answer(ok)}, want: map[string]int{"200": 1}, unasked: 1},
@@ -162,6 +197,10 @@ func dialogues() []dialogue {
 		{name: "vectored status line", steps: []step{
 			client(get), answer("HTTP/1.1 ", "200", " OK\r\n", "Content-Length: 4\r\n\r\n", "body"), client(get), answer(ok),
 		}, want: map[string]int{"200": 2}},
+		{name: "a response that is not in memory", steps: []step{client(get), mapped(ok), client(get), answer(ok)}, want: map[string]int{"200": 1}, lost: 1},
+		{name: "another response that is not in memory", steps: []step{
+			client(get), answer(ok), client(get), mapped(ok), client(get), answer(ok),
+		}, want: map[string]int{"200": 2}, lost: 1},
 		{name: "vectored body", steps: []step{client(get), answer("HTTP/1.1 404 Not Found\r\n\r\n", "GET / HTTP/1.1\r\n")}, want: map[string]int{"404": 1}},
 
 		// RFC 9112, 9.3.2: pipelined.
@@ -184,6 +223,24 @@ func dialogues() []dialogue {
 		{name: "pipelined behind a long body", steps: []step{
 			client(get + get), answer(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", 1<<20), strings.Repeat("x", 1<<20), ok),
 		}, want: map[string]int{"200": 2}, pipelined: 1},
+		{name: "pipelined behind a body of more buffers than are looked at", steps: []step{
+			client(get + get), answer(append([]string{"HTTP/1.1 200 OK\r\nContent-Length: 61\r\n\r\n"}, slices.Repeat([]string{"x"}, 60)...)...), answer("x" + ok), client(get), answer(ok),
+		}, want: map[string]int{"200": 3}, pipelined: 1},
+		{name: "pipelined behind more chunks than are looked at", steps: []step{
+			client(get + get), answer(inChunks(200)), answer(code(404)), client(get), answer(ok),
+		}, want: map[string]int{"200": 2, "404": 1}, pipelined: 1},
+		{name: "pipelined, more chunks in one write than are looked at", steps: []step{
+			client(strings.Repeat(get, 10)), answer(strings.Repeat(inChunks(3), 10)), client(get), answer(ok),
+		}, want: map[string]int{"200": 8}, pipelined: 6, lost: 3},
+		{name: "pipelined, more answered in one write than are looked at", steps: []step{
+			client(strings.Repeat(get, 20)), answer(strings.Repeat(ok, 20)), client(get), answer(ok),
+		}, want: map[string]int{"200": 17}, pipelined: 15, lost: 4},
+		{name: "pipelined, answers that are not in memory", steps: []step{
+			client(get + get), mapped(ok + ok), client(get), answer(ok),
+		}, want: map[string]int{"200": 1}, lost: 2},
+		{name: "pipelined, the second answer is not in memory", steps: []step{
+			client(get + get), answer(long), mapped("xxxxxxxxx" + ok), client(get), answer(ok),
+		}, want: map[string]int{"200": 2}, lost: 1},
 		{name: "pipelined, and a timeout", steps: []step{client(get + get), answer(ok), answer(ok), answer(code(408))}, want: map[string]int{"200": 2}, pipelined: 1, unasked: 1},
 
 		// What comes before a request: RFC 9112, 2.2, and the PROXY protocol.
@@ -218,7 +275,7 @@ func testDialogues(t *testing.T, c *load.Collector) {
 	for _, d := range dialogues() {
 		t.Run(d.name, func(t *testing.T) {
 			for _, network := range []string{"127.0.0.1:0", "[::1]:0"} {
-				before, missedBefore := gather(t, c, servers)[os.Getpid()], missed(t, c)
+				before, missedBefore, lostBefore := gather(t, c, servers)[os.Getpid()], missed(t, c), lost(t, c)
 				var atEnd counts // with the connection still open
 				play(t, network, func() { atEnd = gather(t, c, servers)[os.Getpid()] }, d.steps)
 				got := difference(gather(t, c, servers)[os.Getpid()], before)
@@ -228,14 +285,43 @@ func testDialogues(t *testing.T, c *load.Collector) {
 				if diff := cmp.Diff(d.want, got.Codes); diff != "" {
 					t.Errorf("%s: codes (-want +got):\n%s", network, diff)
 				}
-				type figures struct{ inFlightBefore, inFlight, unanswered, pipelined, unasked int }
-				want := figures{d.unanswered, 0, d.unanswered, d.pipelined, d.unasked}
-				if got := (figures{atEnd.InFlight, got.InFlight, got.Open, got.Pipelined, got.Unasked}); got != want {
+				type figures struct{ inFlightBefore, inFlight, unanswered, pipelined, unasked, lost int }
+				want := figures{d.unanswered, 0, d.unanswered, d.pipelined, d.unasked, d.lost}
+				if got := (figures{atEnd.InFlight, got.InFlight, got.Open, got.Pipelined, got.Unasked, lost(t, c) - lostBefore}); got != want {
 					t.Errorf("%s: %+v, want %+v", network, got, want)
 				}
 			}
 		})
 	}
+}
+
+// lost returns how many requests are not counted because their responses were not found.
+func lost(tb testing.TB, c *load.Collector) int {
+	tb.Helper()
+	return int(own(tb, c, "promscope_http_responses_lost_total"))
+}
+
+// mapping returns the text in memory whose page the process has yet to touch.
+func mapping(t testing.TB, text string) []byte {
+	t.Helper()
+	fd, err := unix.MemfdCreate("response", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := unix.Mmap(fd, 0, len(text), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Munmap(b); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
 }
 
 // play lets the two sides of a new connection follow the steps. A step of several parts is one
@@ -274,7 +360,11 @@ func follow(t testing.TB, near, far net.Conn, steps []step) {
 		}
 		buffers := net.Buffers{}
 		for _, part := range s.parts {
-			buffers = append(buffers, []byte(part))
+			b := []byte(part)
+			if s.mapped {
+				b = mapping(t, part)
+			}
+			buffers = append(buffers, b)
 		}
 		want := strings.Join(s.parts, "")
 		read := make(chan error, 1)

@@ -26,5 +26,6 @@ const (
 	varLostConnectionsMemory = "lost_connections_memory"
 	varLostRequests          = "lost_requests"
 	varLostCodes             = "lost_codes"
+	varLostResponses         = "lost_responses"
 	varUnreadable            = "unreadable"
 )

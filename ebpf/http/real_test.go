@@ -63,11 +63,14 @@ func TestRefused(t *testing.T) {
 		address := freeAddress(t)
 		master := nginx(t, address, 1, `
 			location = /refused { return 401 "no\n"; }
+			location = /page { return 401; } # its own page: no 100 before it
 			location = /200 { return 200 "fine"; }`)
-		for _, tt := range []struct{ name, fields, body string }{
-			{"body to come", "", body},
-			{"body that is a request", "", get},
-			{"100 was expected", "Expect: 100-continue\r\n", body},
+		for _, tt := range []struct{ name, path, fields, body string }{
+			{"body to come", "/refused", "", body},
+			{"body that is a request", "/refused", "", get},
+			{"100 was expected", "/refused", "Expect: 100-continue\r\n", body},
+			{"100 was expected, and did not come", "/page", "Expect: 100-continue\r\n", body},
+			{"100 was expected, and the body is no line", "/page", "Expect: 100-continue\r\n", "some text"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				before := total(gather(t, c, servers), family(t, master))
@@ -83,7 +86,7 @@ func TestRefused(t *testing.T) {
 						t.Fatalf("%s, %v; want %s", got, err, code)
 					}
 				}
-				fmt.Fprintf(conn, "POST /refused HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n", tt.fields, len(tt.body))
+				fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n", tt.path, tt.fields, len(tt.body))
 				expect("401")
 				fmt.Fprint(conn, tt.body)
 				time.Sleep(500 * time.Millisecond)

@@ -55,6 +55,7 @@ func ownFigures() []figure {
 		{varLostConnectionsLimit, "connections_lost_total", "Connections that could not be tracked.", "connections lost: too many", "limit"},
 		{varLostConnectionsMemory, "connections_lost_total", "Connections that could not be tracked.", "connections lost: no memory", "memory"},
 		{varLostRequests, "requests_lost_total", "Requests that were not counted because too many processes are tracked.", "requests lost: too many processes", ""},
+		{varLostResponses, "responses_lost_total", "Requests that are not counted because their responses could not be found in what was written.", "requests whose responses were not found", ""},
 		{varLostCodes, "codes_lost_total", `Responses that are counted with code "other" because there are too many rare codes.`, "codes lost", ""},
 		{varUnreadable, "reads_failed_total", "Starts of messages that could not be read.", "starts of messages not readable", ""},
 	}

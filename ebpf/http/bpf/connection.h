@@ -50,6 +50,7 @@ __u64 lost_connections_limit;
 __u64 lost_connections_memory;
 __u64 lost_requests; // no room for the process
 __u64 lost_codes;    // counted, but not by code
+__u64 lost_responses; // not found in what was written
 __u64 unreadable;    // heads that could not be read
 
 // owner names a process in one of its roles. A pid that is used again has another start time.
@@ -72,7 +73,7 @@ struct process {
 	__u64 unasked;    // responses that answer no request that was seen
 	__u64 own;        // requests by promscope, or caused by it; no other counter has them
 	__u64 unanswered; // requests whose connection ended first
-	__u64 withdrawn;  // requests that another process took over, or that were not HTTP
+	__u64 withdrawn;  // requests that another process took over, that were not HTTP, or whose responses were not seen
 	__u64 exited;     // nanoseconds of the monotonic clock; 0 while it lives
 	__u64 scrape;     // address of the socket whose `own` request the process read last, until it begins to answer; else 0
 	__u64 foreign;    // 1 if it serves TLS or HTTP/2, too
@@ -704,6 +705,18 @@ static __noinline int withdraw(struct connection *c)
 	return 0;
 }
 
+// lose takes the requests that wait from their owner, whose responses were not seen.
+static __noinline int lose(struct connection *c)
+{
+	if (!c || !c->waiting)
+		return 0;
+	add(lost_responses, c->waiting);
+	withdraw(c);
+	c->waiting = 0;
+	c->following = false;
+	return 0;
+}
+
 // take_over moves the requests that wait to the process that reads on: the one before has only peeked.
 static __noinline int take_over(struct connection *c, __u32 tgid)
 {
@@ -774,12 +787,12 @@ static __noinline int unasked(struct connection *c, __u32 code)
 	return 0;
 }
 
-// begun takes a request whose line is not whole as one: it is answered.
+// begun takes a request whose line is not whole as one: it is answered. The rest of its line and head may follow.
 static __always_inline bool begun(struct connection *c)
 {
-	if ((c->requests.stage != METHOD && c->requests.stage != TARGET) || c->requests.flags & UNSURE)
+	if ((c->requests.stage != METHOD && c->requests.stage != TARGET) || c->requests.flags & (UNSURE | ANSWERED))
 		return false;
-	c->requests.stage = LOST;
+	c->requests.flags |= ANSWERED;
 	requests(c, 1, c->requests.flags & IS_HEAD ? 1 : 0, c->requests.began, c->requests.began);
 	return c->waiting;
 }

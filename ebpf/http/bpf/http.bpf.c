@@ -58,7 +58,7 @@ static __always_inline bool read_bytes(void *to, __u32 n, struct sk_buff *skb, _
 	return !bpf_probe_read_user(to, n, (void *)from);
 }
 
-// code_at_start returns what status_code says of the start of the piece, from `at` on.
+// code_at_start returns what status_code says of the start of the piece, from `at` on, or STATUS_UNREADABLE.
 static __noinline int code_at_start(const struct piece *p, __u32 at)
 {
 	__u64 words[2] = {};
@@ -74,7 +74,7 @@ static __noinline int code_at_start(const struct piece *p, __u32 at)
 	asm volatile("" : "+r"(n)); // else clang leaves out what follows, which kernels before 5.11 need
 	if (!read_bytes(words, n & 15, p->skb, p->span.base + at)) {
 		count(unreadable);
-		return STATUS_NONE;
+		return STATUS_UNREADABLE;
 	}
 	h.low = words[0];
 	h.high = words[1];
@@ -96,6 +96,7 @@ static __always_inline bool scan_part(struct scan *scan, struct sk_buff *skb, __
 	if (!read_bytes(scan->data, n, skb, scan->span.base + scan->offset)) {
 		count(unreadable);
 		scan->s.stage = LOST;
+		scan->lost = true;
 		return false;
 	}
 	return scan_data(direction);
@@ -225,6 +226,7 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 	struct scan *scan = bpf_map_lookup_elem(&scans, &direction);
 	struct span *span;
 	struct scanner *s;
+	bool chunks;
 	__u32 n;
 
 	if (!sk || !c || !p || !scan)
@@ -255,6 +257,13 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 			s->stage = START;
 		}
 	}
+	if (requests && perhaps_body(s)) {
+		scan->retry = true;
+		scan->saved = *s;
+		scan->saved.stage = BODY;
+		scan->saved.flags &= ~UNSURE;
+		scan->first = scan->offset;
+	}
 	if (s->stage == STATUS && s->flags & UNSURE) { // a body may have begun like a status line
 		scan->retry = true;
 		scan->saved = *s;
@@ -265,9 +274,17 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 		if (!next_part(scan, p->skb, direction))
 			break;
 	}
-	n = scan->offset;
-	if (s->stage == LOST)
-		n = span->len + span->left;
+	n = span->len + span->left;
+	// The parts have run out. A segment is looked at again as its reader goes on; a write is not. Where one response comes
+	// in chunks, the rest is taken for more of them.
+	if (!requests && !p->skb && s->stage != LOST && scan->offset < n) {
+		chunks = s->stage >= CHUNK_SIZE && scan->messages < 2;
+		skip(s, n - scan->offset);
+		scan->lost |= s->stage == LOST && !chunks;
+		scan->offset = n;
+	}
+	if (s->stage != LOST)
+		n = scan->offset;
 	s->next_seq = span->seq + n;
 	if (requests) {
 		c->requests = *s;
@@ -285,6 +302,8 @@ static __noinline int follow(struct sock *sk, struct connection *c, const struct
 			answered(c, scan);
 		else if (scan->other)
 			not_http(c);
+		if (scan->lost)
+			lose(c);
 	}
 	return 0;
 }
@@ -306,6 +325,11 @@ static __always_inline int answers_in(struct sock *sk, struct connection *c, str
 			code = code_at_start(p, n);
 			if ((code >= 200 || code == 101) && c->waiting <= 1) {
 				respond(c, code);
+				c->responses.next_seq = p->span.seq + all;
+				return 0;
+			}
+			if (code == STATUS_UNREADABLE) {
+				lose(c);
 				c->responses.next_seq = p->span.seq + all;
 				return 0;
 			}

@@ -26,6 +26,7 @@ static inline __attribute__((always_inline)) __u64 keep_bytes(__u64 word, __u32 
 
 #define STATUS_PARTIAL (-1)
 #define STATUS_NONE 0
+#define STATUS_UNREADABLE (-2) // of those who read the bytes for status_code
 
 // status_code returns the code of the status line that the bytes begin (100 to 999),
 // STATUS_NONE when they begin none, or STATUS_PARTIAL.

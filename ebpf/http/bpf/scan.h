@@ -39,7 +39,8 @@ enum flag {
 	NO_BODY = 1 << 4,  // the response has none, whatever its fields say
 	EXPECTS = 1 << 5,  // the client waits for 100 before it sends the body
 	REFUSED = 1 << 6,  // and was answered without
-	UNSURE = 1 << 7,   // whether a message began here: before, it was not known where one does
+	UNSURE = 1 << 7,   // whether a message began here: before, it was not known where one does; or see perhaps_body
+	ANSWERED = 1 << 8, // the request has been, before its line was whole
 };
 
 // scanner is what is known of a stream at the end of a piece.
@@ -48,8 +49,8 @@ struct scanner {
 	__u64 body;  // bytes of the body, or of the chunk, that are to come
 	__u64 began; // when the request's first byte was seen: nanoseconds of the monotonic clock
 	__u32 next_seq; // what is before this has been looked at
+	__u16 flags;
 	__u8 stage;
-	__u8 flags;
 	__u8 bytes; // that the stage has read
 };
 
@@ -83,6 +84,7 @@ struct scan {
 	bool other;     // what is no HTTP/1 was found
 	bool foreign;   // and what turns the connection to another protocol
 	bool continued; // a response with 100 was found
+	bool lost;      // responses that could not be read, or are more than are looked at, are not found
 	__u32 messages; // requests, or final responses, that were found
 	__u32 waiting;  // requests that waited before
 	__u64 heads;    // a bit for each of these requests: it is a HEAD
@@ -449,6 +451,9 @@ static __always_inline void found_request(struct scan *scan)
 	__u32 n = scan->messages;
 
 	scan->retry = false;
+	scan->s.body = 0;
+	if (scan->s.flags & ANSWERED)
+		return; // it was noted then
 	if (!n)
 		scan->first_began = scan->s.began;
 	scan->last_began = scan->s.began;
@@ -587,7 +592,7 @@ static __always_inline void scan_begins(struct scan *scan)
 {
 	scan->messages = 0;
 	scan->heads = 0;
-	scan->continued = scan->retry = scan->other = scan->foreign = false;
+	scan->continued = scan->retry = scan->other = scan->foreign = scan->lost = false;
 }
 
 // found_response notes a status line, and returns whether it matters where the response ends: when it is an interim one,
@@ -601,8 +606,10 @@ static __always_inline bool found_response(struct scan *scan)
 		scan->s.flags |= NO_BODY;
 		return true;
 	}
-	if (n >= MAX_RESPONSES)
+	if (n >= MAX_RESPONSES) {
+		scan->lost = true;
 		return false;
+	}
 	scan->codes[n & (MAX_RESPONSES - 1)] = code;
 	scan->messages = n + 1;
 	if (scan->waiting <= n + 1 || code == 101)
@@ -610,6 +617,39 @@ static __always_inline bool found_response(struct scan *scan)
 	if (scan->heads >> (n & 63) & 1 || code == 204 || code == 304)
 		scan->s.flags |= NO_BODY;
 	return true;
+}
+
+// perhaps_body reports whether what looks like the start of a request line may be of the body that was announced: `body` has the
+// bytes of it that are to come, which a request line has no use for.
+static __always_inline bool perhaps_body(const struct scanner *s)
+{
+	return (s->stage == METHOD || s->stage == TARGET) && s->flags & UNSURE && s->body;
+}
+
+// go_back takes what was scanned since `first` for what `saved` says.
+static __always_inline void go_back(struct scan *scan)
+{
+	scan->retry = false;
+	scan->s = scan->saved;
+	scan->offset = scan->first;
+}
+
+// undecided takes the end of a span that began amid an announced body, or with a request instead, and may be either yet. As much as
+// was announced is the body.
+static __always_inline void undecided(struct scan *scan)
+{
+	__u32 n = scan->offset - scan->first;
+
+	if (n >= scan->saved.body) {
+		go_back(scan);
+		return;
+	}
+	if (scan->s.stage != METHOD && scan->s.stage != TARGET)
+		return;
+	scan->saved.body -= n;
+	scan->first = 0; // of the next span
+	scan->s.body = scan->saved.body;
+	scan->s.flags |= UNSURE;
 }
 
 // scan_data goes through the data up to where something is found, and notes that. It returns whether there may be more of
@@ -643,15 +683,15 @@ global int scan_data(__u32 direction)
 	case FOUND_OTHER:
 	case FOUND_FOREIGN:
 		if (scan->retry) {
-			scan->retry = false;
-			scan->s = scan->saved;
-			scan->offset = scan->first;
+			go_back(scan);
 			return true;
 		}
 		scan->other = true;
 		scan->foreign |= found == FOUND_FOREIGN;
 		break;
 	default:
+		if (scan->retry && scan->saved.stage == BODY && scan->offset >= scan->span.len)
+			undecided(scan);
 		return true;
 	}
 	scan->s.stage = LOST; // up to the next buffer
