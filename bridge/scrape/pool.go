@@ -3,6 +3,7 @@ package scrape
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -97,6 +98,11 @@ func (p *pool) keep(ctx context.Context, wg *sync.WaitGroup, loops map[string]*l
 	if l := p.loops[key]; l != nil {
 		l.discovered(t.Discovered)
 		loops[key] = l
+		return
+	}
+	// What is no URL now is never one. A file that the settings name may come back.
+	if _, err := url.Parse(t.URL.String()); err != nil {
+		p.dropped = append(p.dropped, job.DroppedTarget{Job: p.job.JobName, Discovered: t.Discovered, Error: p.quoter.Error(err)})
 		return
 	}
 	l := newLoop(t, &fetcher{target: t, opts: p.opts}, p.quoter, p.shared)

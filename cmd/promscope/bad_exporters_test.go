@@ -199,7 +199,7 @@ func badExporters(t *testing.T, v *victim) []badExporter {
 		{"a NUL on a line of its own", exposes(good + "\x00\nbad 8\n"), "", 1, "", "", "7"},
 		{"a byte order mark", exposes("\xef\xbb\xbf" + good), "", 0, "parse", "", ""},
 		{"CRLF", exposes("bad 7\r\n"), "", 0, "parse", "", ""},
-		{"UTF-16", exposes("b\x00a\x00d\x00 \x007\x00\n\x00"), "", 1, "", "", ""},
+		{"UTF-16", exposes("b\x00a\x00d\x00 \x007\x00\n\x00"), "", 0, "parse", "", ""},
 
 		// Other formats.
 		{"OpenMetrics without # EOF", answers(asOpen, "# TYPE bad gauge\n"+good), "", 0, "parse", "does not end with # EOF", ""},
