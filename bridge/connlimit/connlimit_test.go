@@ -34,7 +34,7 @@ func TestLimit(t *testing.T) {
 		{"the oldest that had no answer", "+a +b +c +d +e", "a b"},
 		{"one that asks stays", "+a aa ia +b +c +d +e +f", "b c d"},
 		{"one that asks again stays longest", "+a ia +b ib +c ic aa ia +d +e", "b d"},
-		{"one that has asked again stays beside those that ask once", "+a ia ia +b ib +c ic +d id +e ie", "b c"},
+		{"one that has asked again stays beside those that ask once", "+a ia aa ia +b ib +c ic +d id +e ie", "b c"},
 		{"one that takes no answer goes", "+a aa +b ib +c ic +d", "a"},
 		{"one that has left makes room", "+a +b +c -a +d", ""},
 		{"one that was closed may be told of again", "+a +b +c +d -a ia aa +e", "a b"},
