@@ -37,8 +37,9 @@ func TestHookSets(t *testing.T) {
 			t.Run("heir", func(t *testing.T) { testHeir(t, c) })
 			t.Run("orphan", func(t *testing.T) { testOrphan(t, c) })
 			t.Run("round trips", func(t *testing.T) { testRoundTrips(t, c) })
-			if lost := loadtest.Gather(t, c)[prefix+"socket_ends_lost_total"][0].Counter.GetValue(); lost != 0 {
-				t.Errorf("%v ends were missed", lost)
+			all := loadtest.Gather(t, c)
+			if lost := all[prefix+"socket_ends_lost_total"][0].Counter.GetValue(); lost != 0 {
+				t.Errorf("%v ends were missed; runs that the kernel has skipped: [%s]", lost, skippedRuns(all))
 			}
 		})
 	}
@@ -93,14 +94,23 @@ func expectAll(t *testing.T, c *load.Collector, check func(map[string][]*dto.Met
 			return all
 		}
 		if time.Now().After(deadline) {
-			for _, m := range all[prefix+"hook_runs_missed_total"] {
-				if n := m.Counter.GetValue(); n > 0 { // as the page and doctor say then
-					t.Skipf("the kernel has skipped %v runs of %s, and %s", n, loadtest.Label(m, "program"), wrong)
-				}
+			if skipped := skippedRuns(all); skipped != "" { // as the page and doctor say then
+				t.Skipf("the kernel has skipped %s, and %s", skipped, wrong)
 			}
 			t.Fatal(wrong)
 		}
 	}
+}
+
+// skippedRuns says of which programs the kernel has skipped runs; it is empty if of none.
+func skippedRuns(all map[string][]*dto.Metric) string {
+	var skipped []string
+	for _, m := range all[prefix+"hook_runs_missed_total"] {
+		if n := m.Counter.GetValue(); n > 0 {
+			skipped = append(skipped, fmt.Sprintf("%v runs of %s", n, loadtest.Label(m, "program")))
+		}
+	}
+	return strings.Join(skipped, ", ")
 }
 
 // expectRetransmits gathers until the processes, who have a network namespace for themselves,
