@@ -2,6 +2,7 @@ package wait
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -189,20 +190,23 @@ func testExec(t *testing.T, c *load.Collector) {
 	for range 2 {
 		startPinned(t, "spin")
 	}
-	for range 3 { // on a busy machine another thread may wait for so long meanwhile
+	var wrong string
+	for range 3 { // on a busy machine other threads may wait for so long meanwhile
 		before := waitsOfSeconds(t, c)
 		child := startPinned(t, "exec")
 		gone := duration(t, child.says(t))
 		got, want := seconds(loadtest.Gather(t, c), cpuSeconds, child), gone+waitedOf(t, child).Seconds()
-		t.Logf("waited %.4f s; schedstat has %.4f s, of which %.4f s are of threads that are gone", got, want, gone)
-		if got < 0.98*want || got > 1.02*want+0.3 {
-			t.Errorf("waited %.4f s, want %.4f s", got, want)
-		}
-		if waitsOfSeconds(t, c) == before {
+		switch {
+		case got < 0.98*want || got > 1.02*want+0.3:
+			wrong = fmt.Sprintf("waited %.4f s, want %.4f s, of which %.4f s are of threads that are gone", got, want, gone)
+		case waitsOfSeconds(t, c) != before:
+			wrong = "there is a wait in the histogram that no thread has had"
+		default:
 			return
 		}
+		t.Log(wrong)
 	}
-	t.Error("each time there is a wait in the histogram that no thread has had")
+	t.Errorf("each time it is wrong, at last: %s", wrong)
 }
 
 // waitsOfSeconds returns how many waits for a CPU took more than 2^30 ns.
