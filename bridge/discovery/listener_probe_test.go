@@ -262,9 +262,9 @@ func TestSlowExporter(t *testing.T) {
 		})
 		c := defaultListenerSDConfig()
 		d := p.Discoverer(&Entry{Scrape: &patient, Config: &c}, p.logger).(*listenerDiscoverer)
-		var takes time.Duration
+		var takes atomic.Int64 // ns
 		p.answerBy(t, func(c net.Conn) {
-			time.Sleep(takes)
+			time.Sleep(time.Duration(takes.Load()))
 			serveMetrics(c)
 		})
 		for _, step := range []struct {
@@ -274,7 +274,7 @@ func TestSlowExporter(t *testing.T) {
 			{4 * time.Second, 4 * time.Second, true},
 			{11 * time.Second, 12 * time.Second, false},
 		} {
-			takes = step.takes
+			takes.Store(int64(step.takes))
 			e := asks("127.0.0.1:9391", uint64(step.takes))
 			d.finds(e)
 			time.Sleep(step.wait)
@@ -283,13 +283,13 @@ func TestSlowExporter(t *testing.T) {
 				t.Errorf("one that takes %v is a target: %v", step.takes, ok)
 			}
 		}
-		takes = 9 * time.Second
+		takes.Store(int64(9 * time.Second))
 		const rounds = 2
 		for i := range uint64(rounds * probesAtATime) {
 			d.finds(asks("127.0.0.1:9392", 1+i))
 		}
 		synctest.Wait()
-		takes = 0
+		takes.Store(0)
 		quick := asks("127.0.0.1:9393", 1000)
 		d.finds(quick)
 		time.Sleep(rounds * probeTimeout)
