@@ -1,7 +1,6 @@
 package request
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -32,24 +31,8 @@ func TestHeaderIsBounded(t *testing.T) {
 		"a large body": {"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" + strings.Repeat("a 1\n", 1<<18), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
-			go func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
-					}
-					if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-						_, _ = io.WriteString(c, tc.answer)
-					}
-					c.Close()
-				}
-			}()
-			body, err := ask(t, targetOf(t, model.LabelSet{"__address__": model.LabelValue(l.Addr().String())}, nil), Options{})
+			address := serveRaw(t, func(*http.Request) string { return tc.answer })
+			body, err := ask(t, targetOf(t, model.LabelSet{"__address__": model.LabelValue(address)}, nil), Options{})
 			if Reason(err) != tc.want || (err == nil) != (tc.want == "") || err == nil && !strings.HasSuffix(body, "a 1\n") {
 				t.Errorf("got %v after %d bytes, want %q", err, len(body), tc.want)
 			}

@@ -202,26 +202,36 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// A proxy that refuses may answer with what it was sent. Nobody reads that.
-func TestProxyRefuses(t *testing.T) {
+// serveRaw answers each request on a connection of its own, with bytes that net/http would not send,
+// and returns where.
+func serveRaw(t *testing.T, answer func(*http.Request) string) (address string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-				fmt.Fprintf(c, "HTTP/1.1 503 %s\r\nContent-Length: 0\r\n\r\n", req.Header)
+			if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				_, _ = io.WriteString(c, answer(r))
 			}
 			c.Close()
 		}
 	}()
-	proxy, err := url.Parse("http://user:sesame@" + l.Addr().String())
+	return l.Addr().String()
+}
+
+// A proxy that refuses may answer with what it was sent. Nobody reads that.
+func TestProxyRefuses(t *testing.T) {
+	address := serveRaw(t, func(r *http.Request) string {
+		return fmt.Sprintf("HTTP/1.1 503 %s\r\nContent-Length: 0\r\n\r\n", r.Header)
+	})
+	proxy, err := url.Parse("http://user:sesame@" + address)
 	if err != nil {
 		t.Fatal(err)
 	}
