@@ -9,7 +9,7 @@ import (
 
 // A promscope that is busy is not taken for another server.
 func TestRemoteIsBusy(t *testing.T) {
-	busy := http.TimeoutHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), 1, "promscope could not answer.\n")
+	busy := http.TimeoutHandler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-t.Context().Done() }), 1, "promscope could not answer.\n")
 	s := httptest.NewServer(busy)
 	defer s.Close()
 	_, err := Remote{URL: s.URL}.Explain(t.Context(), "x")
