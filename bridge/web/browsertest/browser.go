@@ -50,6 +50,7 @@ func Open(t *testing.T) *Browser {
 	flags := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(findChromium(t)),
 		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Env("TMPDIR=" + t.TempDir()), // its socket, which it leaves there
 		chromedp.NoFirstRun, chromedp.NoSandbox, chromedp.Headless, chromedp.DisableGPU,
 		chromedp.WSURLReadTimeout(time.Minute),
 	}
