@@ -339,7 +339,7 @@ func TestExplainRow(t *testing.T) {
 	explained(t, e, err, []string{"Scope is told 1 line of this node's Info section.", "Version = 7.2.4  (version)", "rule         process/version", "expression   app_info"}, "nothing")
 }
 
-// Files answer the same.
+// Files whose series have no room are refused, as their target would be.
 func TestExplainOfflineFullStore(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, content string) string {
@@ -351,8 +351,10 @@ func TestExplainOfflineFullStore(t *testing.T) {
 	}
 	file := write("promscope.yml", explainHead+"limits: {max_series: 1}\nrules:\n  - {metric: a, label: A, expr: a, node: host}\n")
 	exposition := write("a.txt", "a{k=\"1\"} 1\na{k=\"2\"} 2\n")
-	e, err := ReplayFiles(t.Context(), config.Flags{File: file, Host: "vm"}, Offline{Expositions: []string{exposition}}, `a{k="2"}`)
-	explained(t, e, err, []string{"exposed, but not stored: limit: the store keeps as many series as limits.max_series = 1 allows"}, "shown on")
+	_, err := ReplayFiles(t.Context(), config.Flags{File: file, Host: "vm"}, Offline{Expositions: []string{exposition}}, `a{k="2"}`)
+	if err == nil || !strings.Contains(err.Error(), "after 2 series: limits.max_series of 1 exceeded: rules select more of this target alone") {
+		t.Errorf("error %v", err)
+	}
 }
 
 // Values that JSON has no numbers for must not break an explanation.

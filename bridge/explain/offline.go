@@ -153,7 +153,6 @@ func (r *replay) facts(ctx context.Context) *facts {
 		Now:      r.now,
 		Oldest:   status.LongestLookback(r.cfg.Rules),
 		Limits:   r.cfg.Limits,
-		Full:     r.store.Len() >= r.cfg.Limits.MaxSeries,
 		Exposed:  r.exposed,
 	}
 	snapshot := r.report.Snapshot()

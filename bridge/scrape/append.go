@@ -48,6 +48,8 @@ type appender struct {
 	// Of the scrape in progress.
 	at         int64
 	counts     counts
+	size       int // of the selected series, in the unit of the store's limit
+	maxSize    int // 0 is no limit
 	witness    witness
 	collectors map[string]bool // if it learns
 	failure    error
@@ -106,6 +108,7 @@ func (a *appender) takeOver(old *appender) {
 // begin begins a scrape with the timestamp at.
 func (a *appender) begin(at time.Time) {
 	a.at, a.counts, a.failure = at.UnixMilli(), counts{}, nil
+	a.size, a.maxSize = 0, a.store.MaxSeries()
 	a.collectors = nil
 	a.witness.begin()
 	clear(a.known)
@@ -120,6 +123,7 @@ func (a *appender) exposition(ctx context.Context, r *exposition.Reader) error {
 		a.skip(r.Skipped() - before)
 		before = r.Skipped()
 		if errors.Is(err, io.EOF) {
+			a.fit()
 			return a.failure
 		}
 		if err != nil {
@@ -146,6 +150,13 @@ func (a *appender) limit() {
 	}
 }
 
+// fit notes when the store has no room for all series of the scrape.
+func (a *appender) fit() {
+	if err := a.batch.Fits(); err != nil && a.failure == nil {
+		a.failure = request.NewError("series_limit", err)
+	}
+}
+
 // failed tells whether the scrape has failed by a limit, or by a sample that is none.
 func (a *appender) failed() bool { return a.failure != nil }
 
@@ -166,7 +177,8 @@ func (a *appender) appendSample(ctx context.Context, r *exposition.Reader, p tex
 	e := a.cache.get(exposed)
 	known := e != nil
 	if !known {
-		if !r.Wants(exposed) {
+		// After a failure nothing more is kept, in the cache neither.
+		if a.failed() || !r.Wants(exposed) {
 			a.counts.relabelled++
 			a.limit()
 			return nil
@@ -208,6 +220,13 @@ func (a *appender) sample(e *entry, known bool, ts *int64, v float64, h *histogr
 	a.counts.relabelled++
 	a.limit()
 	if e.outcome == unselected || a.failed() {
+		return
+	}
+	if !again {
+		a.size += store.Size(e.series.Labels())
+	}
+	if a.maxSize > 0 && a.size > a.maxSize {
+		a.failure = request.NewError("series_limit", fmt.Errorf("limits.max_series of %d exceeded: rules select more of this target alone", a.maxSize))
 		return
 	}
 

@@ -16,9 +16,9 @@ const sweepEvery = 10 * time.Second
 
 // Options of a Store.
 type Options struct {
-	// MaxSeries is how many series are kept at a time; 0 is no limit. Samples of
-	// further series are dropped and counted. With the 27 samples of a window of 25 s
-	// scraped each second, 100,000 series take 62 MB here.
+	// MaxSeries is how many series are kept at a time, in the unit of [Size]; 0 is no
+	// limit. Samples of further series are dropped and counted. With the 27 samples of
+	// a window of 25 s scraped each second, 100,000 series take 62 MB here.
 	MaxSeries int
 	// OnCommit, if not nil, is called after each commit that touched a rule's
 	// series, outside of any lock and from the committing goroutine. It must
@@ -51,6 +51,7 @@ type Store struct {
 	byHash map[uint64]*Series
 	byName map[string][]*Series
 	series int
+	size   int   // of all series
 	newest int64 // the newest commit's time
 	swept  int64 // when forgotten series were last looked for
 }
@@ -146,7 +147,8 @@ func (s *Store) insert(n *Series) *Series {
 	if k := s.lookup(hash, n.labels); k != nil {
 		return k
 	}
-	if s.opts.MaxSeries > 0 && s.series >= s.opts.MaxSeries {
+	size := Size(n.labels)
+	if s.opts.MaxSeries > 0 && s.size+size > s.opts.MaxSeries {
 		return nil
 	}
 	n.next = s.byHash[hash]
@@ -154,6 +156,7 @@ func (s *Store) insert(n *Series) *Series {
 	name := n.labels.Get(model.MetricNameLabel)
 	s.byName[name] = append(s.byName[name], n)
 	s.series++
+	s.size += size
 	return n
 }
 
@@ -208,4 +211,5 @@ func (s *Store) forget(k *Series) {
 	}
 	k.next, k.ring = nil, ring{}
 	s.series--
+	s.size -= Size(k.labels)
 }

@@ -169,6 +169,7 @@ func badExporters(t *testing.T, v *victim) []badExporter {
 		{"1,000,000 labels", exposes("bad{" + lines(1_000_000, "a%d=\"\",") + "} 1\n"), "", 0, "parse", "more than 4194304 bytes", ""},
 		{"10,000 labels", exposes("bad{" + lines(10_000, "a%d=\"b\",") + "} 1\n"), "", 0, "label_limit", "label_limit of 128 exceeded", ""},
 		{"10,000 series", exposes(lines(10_000, "bad{a=\"%d\"} 1\n")), "sample_limit: 1000", 0, "sample_limit", "sample_limit of 1000 exceeded", ""},
+		{"110,000 series that a rule selects", exposes(good + lines(110_000, "bad{a=\"%d\"} 1\n")), "", 0, "series_limit", "limits.max_series of 100000 exceeded", ""},
 		{"100,000 series that nobody wants", exposes(good + lines(100_000, "other{a=\"%d\"} 1\n")), "", 1, "", "", "7"},
 		{"300,000 empty lines", exposes(strings.Repeat("\n", 300_000) + good), "", 1, "", "", "7"},
 

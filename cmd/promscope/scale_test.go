@@ -46,7 +46,7 @@ func allPoints() []string {
 		"series=1000 selected=10", "series=10000 selected=100", "series=100000 selected=1000", "series=1000000 selected=10000",
 		"series=1000 selected=1000 pids=100", "series=10000 selected=10000 pids=100",
 		"series=100000 selected=100000 pids=100", "series=100000 selected=100000 pids=1000",
-		"series=100000 selected=100000 pids=100 max_series=50000", "series=50000 selected=50000 pids=100",
+		"series=50000 selected=50000 pids=100",
 	}
 	for _, kind := range []string{"rate", "quantile", "join"} {
 		for _, rules := range []int{10, 100, 500} {
@@ -77,23 +77,21 @@ type scale struct {
 	kind     string
 	interval time.Duration // of scrapes
 
-	processes int // others, that do nothing
-	churn     int // processes a second that start, serve an exposition and end
-	servers   int // HTTP servers, asked each second
-	reloads   int // of the configuration, in a second
-
-	maxSeries int
+	processes int  // others, that do nothing
+	churn     int  // processes a second that start, serve an exposition and end
+	servers   int  // HTTP servers, asked each second
+	reloads   int  // of the configuration, in a second
 	zero      bool // no configuration: what promscope finds by itself
 }
 
 // parseScale reads a point of BenchmarkScale.
 func parseScale(point string) (s scale, err error) {
-	s = scale{metrics: 1, interval: 5 * time.Second, maxSeries: 2_000_000, zero: true}
+	s = scale{metrics: 1, interval: 5 * time.Second, zero: true}
 	for _, word := range strings.Fields(point) {
 		key, value, _ := strings.Cut(word, "=")
 		numbers := map[string]*int{
 			"targets": &s.targets, "series": &s.series, "selected": &s.selected, "pids": &s.pids, "metrics": &s.metrics,
-			"rules": &s.rules, "processes": &s.processes, "churn": &s.churn, "servers": &s.servers, "reloads": &s.reloads, "max_series": &s.maxSeries,
+			"rules": &s.rules, "processes": &s.processes, "churn": &s.churn, "servers": &s.servers, "reloads": &s.reloads,
 		}
 		switch {
 		case numbers[key] != nil:
@@ -246,8 +244,8 @@ func (s scale) start(b *testing.B) (generators []*process, config, addresses str
 	}
 	addresses = run(0, fmt.Sprintf("exporters %d %d %d %d %d", s.targets, s.series, s.selected, s.pids, s.metrics))
 	config = fmt.Sprintf("presets: []\ncollectors: {iowait: {enabled: false}, http: {enabled: false}}\n"+
-		"global: {scrape_interval: %s}\nlimits: {max_series: %d, max_report_size: 48MiB, max_evaluation_samples: 50000000}\n"+
-		"scrape_configs:\n  - {job_name: scale, static_configs: [{targets: [%s]}]}\n", s.interval, s.maxSeries, addresses)
+		"global: {scrape_interval: %s}\nlimits: {max_series: 2000000, max_report_size: 48MiB, max_evaluation_samples: 50000000}\n"+
+		"scrape_configs:\n  - {job_name: scale, static_configs: [{targets: [%s]}]}\n", s.interval, addresses)
 	if s.rules > 0 {
 		cheap := run(0, "exporters 1 1 0 0 1")
 		config += fmt.Sprintf("  - {job_name: cheap, scrape_interval: 1s, static_configs: [{targets: [%s]}]}\n", cheap)
