@@ -15,6 +15,10 @@ func (r *Rule) readExpr(text string, opts Options) (list document.List) {
 	if strings.TrimSpace(text) == "" {
 		return document.List{r.errorf(r.exprAt, "expr is missing")}
 	}
+	if len(text) > expr.MaxBytes {
+		message := fmt.Sprintf("the expression has %d bytes, and may have %d", len(text), expr.MaxBytes)
+		return document.List{r.errorIn(r.exprAt, problem{0, message, "make several rules of it"})}
+	}
 	e, problems := parseExpression(text, opts)
 	for _, p := range problems {
 		list = append(list, r.errorIn(r.exprAt, p))

@@ -22,10 +22,6 @@ const (
 	// stops at it.
 	queryTimeout = 10 * time.Second
 
-	// maxQueryBytes bounds the expression: the parser heeds no time. 8 KiB of signs or
-	// parentheses take it 0.1 s, and 1 MB takes half a gigabyte of memory.
-	maxQueryBytes = 8 << 10
-
 	// queryRemarks bounds the warnings, and the infos, of an answer.
 	queryRemarks = 10
 
@@ -62,8 +58,8 @@ func queryStore(ctx context.Context, store storage.Queryable, q view.Query, limi
 		NoStepSubqueryIntervalFn: func(int64) int64 { return defaultStep.Milliseconds() },
 	})
 	opts := promql.NewPrometheusQueryOpts(false, limits.Lookback, nil)
-	if len(q.Expr) > maxQueryBytes {
-		return view.Result{}, &view.QueryError{Kind: view.ErrorBadData, Err: fmt.Errorf("the expression has %d bytes; a query may have %d", len(q.Expr), maxQueryBytes)}
+	if len(q.Expr) > expr.MaxBytes {
+		return view.Result{}, &view.QueryError{Kind: view.ErrorBadData, Err: fmt.Errorf("the expression has %d bytes; a query may have %d", len(q.Expr), expr.MaxBytes)}
 	}
 	text, err := expr.FillVariables(q.Expr, limits.Interval)
 	if err != nil {
