@@ -168,19 +168,19 @@ type swap struct {
 func (b *Bridge) runPipelines(ctx context.Context) error {
 	defer close(b.stopped)
 	for {
-		running, cancel := context.WithCancel(ctx)
+		running, cancel := context.WithCancelCause(ctx)
 		done := make(chan error, 1)
 		go func() { done <- b.runtime.Pipeline().Run(running) }()
 		select {
 		case next := <-b.next:
-			cancel()
+			cancel(pipeline.ErrHandedOver)
 			if err := <-done; err != nil {
 				b.logger.Warn("The pipeline of the last configuration ended with an error", "err", err)
 			}
 			b.runtime.Use(next.pipeline)
 			close(next.done)
 		case err := <-done:
-			cancel()
+			cancel(nil)
 			return err // nil if ctx is done
 		}
 	}

@@ -123,6 +123,10 @@ func (p *Pipeline) begin(old *Pipeline) (same map[int]int) {
 	return same
 }
 
+// ErrHandedOver is the cause with which the context of Run is cancelled if another pipeline
+// takes over.
+var ErrHandedOver = scrape.ErrHandedOver
+
 // Run scrapes and evaluates until ctx is done, and closes the pipeline.
 func (p *Pipeline) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, p.Close()) }()

@@ -78,7 +78,7 @@ func NewRuntime(cfg *config.Config, logger *slog.Logger) (_ *Runtime, err error)
 // Pipeline returns the pipeline of the configuration in force.
 func (r *Runtime) Pipeline() *Pipeline { return r.current.Load() }
 
-// Use puts a pipeline in force. The one before it must have ended.
+// Use puts a pipeline in force. The one before it must have ended, but for scrapes under way.
 func (r *Runtime) Use(p *Pipeline) {
 	r.HostName.configure(p.Config.Scope.Host)
 	r.Pods.configure(p.Config.Scope.Pods)

@@ -43,7 +43,13 @@ type loop struct {
 	// the target has changed.
 	promptCommits int
 
-	cancel context.CancelFunc
+	cancel context.CancelFunc // ends the loop
+
+	// scraping is the context of its scrapes. A scrape under way may outlive the loop's manager,
+	// if another one takes its place.
+	scraping context.Context
+	abort    context.CancelFunc
+	done     chan struct{} // closed when the loop has ended
 
 	// next is when the next scrape is due, or the one that was broken off, and left the
 	// status at the end. They are read when the loop has ended.
@@ -79,6 +85,7 @@ func newLoop(t *job.Target, s scraper, quoter *request.Quoter, sh *shared) *loop
 		app:           newAppender(t, sh),
 		promptCommits: commitsAfterChange,
 		failed:        true,
+		done:          make(chan struct{}),
 		status: TargetStatus{
 			Job:        t.Job.JobName,
 			URL:        quoter.Secrets().URL(t.URL),
@@ -90,6 +97,7 @@ func newLoop(t *job.Target, s scraper, quoter *request.Quoter, sh *shared) *loop
 			ParsesAll:  parsesAll,
 		},
 	}
+	l.scraping, l.abort = context.WithCancel(context.Background())
 	if parsesAll == "" {
 		l.want = wanted(sh.sel)
 	}
@@ -98,9 +106,22 @@ func newLoop(t *job.Target, s scraper, quoter *request.Quoter, sh *shared) *loop
 	return l
 }
 
-// run scrapes until ctx is done. If parent is not, the target alone is gone,
-// and its series go stale.
-func (l *loop) run(ctx, parent context.Context) {
+// run scrapes until ctx is done, in the place of another loop if that is not nil. If parent is
+// not done, the target alone is gone, and its series go stale.
+func (l *loop) run(ctx, parent context.Context, old *loop) {
+	defer close(l.done)
+	defer l.abort()
+	stop := context.AfterFunc(ctx, func() {
+		// What is inside of this process may be closed with its manager.
+		if l.target.URL == nil || !handedOver(ctx) {
+			l.abort()
+		}
+	})
+	defer stop()
+	if old != nil {
+		l.await(old)
+		l.takeOver(old)
+	}
 	l.start()
 	l.scrapeOnTime(ctx)
 	if l.left = l.Status(); parent.Err() == nil {
@@ -134,7 +155,7 @@ func (l *loop) scrapeOnTime(ctx context.Context) {
 		// The time until the next one is counted from here: the clock may be set during this one.
 		due = regular.from(at.Add(l.target.Interval / 4))
 		timer.Reset(due.Sub(now))
-		if l.scrape(ctx, at); ctx.Err() != nil {
+		if l.scrape(l.scraping, at); l.scraping.Err() != nil {
 			return
 		}
 	}

@@ -133,7 +133,7 @@ func TestLoopCommits(t *testing.T) {
 		early := l.first(time.Now())
 		first := l.grid(5 * time.Second).from(early.Add(5 * time.Second / 4))
 		ctx, gone := context.WithCancel(t.Context())
-		go l.run(ctx, t.Context())
+		go l.run(ctx, t.Context(), nil)
 		end := first.Add(5*5*time.Second + 2*time.Second)
 		time.Sleep(time.Until(end))
 		gone()
@@ -192,7 +192,7 @@ func TestLoopGoesOn(t *testing.T) {
 				if test.early {
 					test.first = l.grid(soon).from(start).Sub(start)
 				}
-				go l.run(t.Context(), t.Context())
+				go l.run(t.Context(), t.Context(), nil)
 				time.Sleep(11 * time.Second)
 				synctest.Wait()
 				var got []time.Duration

@@ -99,14 +99,23 @@ func NewManager(jobs []*job.Config, st *store.Store, sel *store.Selection, opts 
 
 // Run scrapes until ctx is done. The target sets are by job name, each of them
 // complete, as discovery.Manager sends them. It returns after all scrapes have
-// ended, which a hanging one does at once.
+// ended, which a hanging one does at once. If the cause of ctx is ErrHandedOver it returns
+// at once, and the manager that takes over waits for the scrapes.
 func (m *Manager) Run(ctx context.Context, sets <-chan map[string][]*targetgroup.Group) error {
 	var wg sync.WaitGroup
-	defer wg.Wait()
+	defer func() {
+		if handedOver(ctx) {
+			return
+		}
+		for _, l := range m.left {
+			l.abort()
+		}
+		wg.Wait()
+	}()
 	for _, l := range m.inside {
 		l.synthetic.retarget(m.shared.store, l.target.Job, l.app.target) // the store has its selection now
-		l.takeOver(m.left.claim(l))
-		wg.Go(func() { l.run(ctx, ctx) })
+		old := m.left.claim(l)
+		wg.Go(func() { l.run(ctx, ctx, old) })
 	}
 	grace := time.NewTimer(m.endLeft(time.Now()))
 	defer grace.Stop()

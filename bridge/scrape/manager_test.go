@@ -38,12 +38,13 @@ import (
 // rig is a manager that runs, with the store behind it.
 type rig struct {
 	*scrape.Manager
-	t     testing.TB
-	store *store.Store
-	reg   *prometheus.Registry
-	sets  chan map[string][]*targetgroup.Group
-	logs  *logs
-	stop  func()
+	t        testing.TB
+	store    *store.Store
+	reg      *prometheus.Registry
+	sets     chan map[string][]*targetgroup.Group
+	logs     *logs
+	stop     func()
+	handOver func() // stops it for another manager
 }
 
 type logs struct {
@@ -94,7 +95,7 @@ func follow(t testing.TB, old *rig, n *network, jobs []*job.Config, opts scrape.
 	if old == nil {
 		r.store = store.New(sel, store.Options{}, r.reg)
 	} else {
-		old.stop()
+		old.handOver()
 		r.store = old.store
 		r.store.Reconfigure(sel, store.Options{})
 	}
@@ -111,7 +112,7 @@ func follow(t testing.TB, old *rig, n *network, jobs []*job.Config, opts scrape.
 	if old != nil {
 		m.TakeOver(old.Manager)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -119,14 +120,16 @@ func follow(t testing.TB, old *rig, n *network, jobs []*job.Config, opts scrape.
 			t.Errorf("Run: %v", err)
 		}
 	}()
-	r.stop = sync.OnceFunc(func() {
-		cancel()
+	end := func(cause error) {
+		cancel(cause)
 		select {
 		case <-done:
 		case <-time.After(time.Second):
 			t.Error("Run goes on a second after it was told to stop")
 		}
-	})
+	}
+	r.stop = func() { end(nil) }
+	r.handOver = func() { end(scrape.ErrHandedOver) }
 	t.Cleanup(r.stop)
 	return r
 }

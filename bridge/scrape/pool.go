@@ -33,7 +33,7 @@ func newPool(job *job.Config, opts Options, s *shared) *pool {
 
 // sync starts loops for new targets and stops those of targets that are gone. A new
 // loop may take the place of one that was left.
-// Loops run until ctx is done at the latest, and are waited for by wg.
+// Loops run until ctx is done, and are waited for by wg.
 func (p *pool) sync(ctx context.Context, wg *sync.WaitGroup, groups []*targetgroup.Group, left leftLoops) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,11 +106,11 @@ func (p *pool) keep(ctx context.Context, wg *sync.WaitGroup, loops map[string]*l
 		return
 	}
 	l := newLoop(t, &fetcher{target: t, opts: p.opts}, p.quoter, p.shared)
-	l.takeOver(left.claim(l))
+	old := left.claim(l)
 	var own context.Context
 	own, l.cancel = context.WithCancel(ctx)
 	loops[key] = l
-	wg.Go(func() { l.run(own, ctx) })
+	wg.Go(func() { l.run(own, ctx, old) })
 }
 
 func (p *pool) appendStatus(all []TargetStatus) []TargetStatus {

@@ -1,6 +1,8 @@
 package scrape
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"reflect"
 	"slices"
@@ -8,6 +10,13 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 )
+
+// ErrHandedOver is the cause with which the context of Manager.Run is cancelled if another
+// manager takes over. Scrapes of targets outside of this process that are under way then go on,
+// and their samples are committed as those of any other.
+var ErrHandedOver = errors.New("another manager takes over")
+
+func handedOver(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrHandedOver) }
 
 // leftLoops are the loops of managers that have ended, by targetID.
 type leftLoops map[string]leftLoop
@@ -25,7 +34,7 @@ func targetID(l *loop) string {
 
 // TakeOver makes the manager go on with the targets of another one that has ended, and
 // that has the same store: those of the same job and labels. If they are asked as before,
-// they are scraped when they are due, and a scrape that was broken off is made up for. If
+// they are scraped when they are due, after the scrape that is under way. A scrape that was broken off is made up for. If
 // the job's settings are the same, the target's series go on too. The series of targets that
 // are gone go stale after leftGrace. It is called at most once, before Run.
 func (m *Manager) TakeOver(old *Manager) {
@@ -58,6 +67,8 @@ func (m *Manager) endLeft(now time.Time) time.Duration {
 			next = min(next, left)
 			continue
 		}
+		l.abort()
+		<-l.done
 		l.end(now)
 		delete(m.left, id)
 	}
@@ -82,19 +93,38 @@ func (left leftLoops) claim(l *loop) *loop {
 	return old.loop
 }
 
+// asksLike tells whether two loops ask the same of the same target, at the same times.
+func (l *loop) asksLike(old *loop) bool {
+	return old.key == l.key && old.target.Interval == l.target.Interval
+}
+
+// sameJob tells whether the settings of the job are the same, so that series are.
+func (l *loop) sameJob(old *loop) bool {
+	return reflect.DeepEqual(old.target.Job, l.target.Job) && slices.Equal(old.shared.pidLabels, l.shared.pidLabels)
+}
+
+// await returns when another loop has ended, whose place this one takes. Its scrape under way
+// goes on if this one would do the same.
+func (l *loop) await(old *loop) {
+	if !l.asksLike(old) || !l.sameJob(old) {
+		old.abort()
+	}
+	stop := context.AfterFunc(l.scraping, old.abort)
+	defer stop()
+	l.show(old.Status()) // until then
+	<-old.done
+}
+
 // takeOver goes on where another loop has ended.
 func (l *loop) takeOver(old *loop) {
-	if old == nil {
-		return
-	}
 	l.failed, l.left = old.failed, old.left
-	if old.key == l.key && old.target.Interval == l.target.Interval {
+	if l.asksLike(old) {
 		l.next, l.contentType = old.next, old.contentType
 		if old.left.Health != HealthUnknown {
 			l.promptCommits = 0
 		}
 	}
-	if reflect.DeepEqual(old.target.Job, l.target.Job) && slices.Equal(old.shared.pidLabels, l.shared.pidLabels) {
+	if l.sameJob(old) {
 		l.whose = old.whose
 		l.app.takeOver(old.app)
 		live := old.synthetic.live
@@ -111,12 +141,17 @@ func (l *loop) takeOver(old *loop) {
 func (l *loop) start() {
 	// The settings by which its labels are judged may be others now.
 	l.follow(l.whose.origin, l.whose.said)
+	l.show(l.left)
+	l.account(func(s *TargetStatus) { s.Labels, s.Withheld = l.app.target, l.whose.withheld })
+}
+
+// show takes the target into the gauges, with what is known of it.
+func (l *loop) show(before TargetStatus) {
 	l.account(func(s *TargetStatus) {
-		if before := l.left; before.Health != "" {
+		if before.Health != "" {
 			s.Health, s.LastError, s.Since = before.Health, before.LastError, before.Since
 			s.LastScrape, s.LastDuration = before.LastScrape, before.LastDuration
 			s.Samples, s.Kept, s.Bytes, s.Format = before.Samples, before.Kept, before.Bytes, before.Format
-			s.Labels, s.Withheld = l.app.target, l.whose.withheld
 		}
 	})
 }

@@ -34,8 +34,11 @@ func (b *Batch) Fits() error {
 	need, further := 0, map[*Series]bool{}
 	for i := range *b.items {
 		k := (*b.items)[i].series
-		if !k.known() && !further[k] && s.lookup(k.labels.Hash(), k.labels) == nil {
-			further[k] = true
+		if k.known() || further[k] || s.lookup(k.labels.Hash(), k.labels) != nil {
+			continue
+		}
+		further[k] = true
+		if s.Selection().match(k.labels) != nil { // it may be another one than when the batch was begun
 			need += Size(k.labels)
 		}
 	}

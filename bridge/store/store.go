@@ -71,8 +71,8 @@ func New(sel *Selection, opts Options, reg prometheus.Registerer) *Store {
 }
 
 // Reconfigure gives the store another selection and other options. Series that the new
-// selection takes keep their samples and their handles, the others are forgotten.
-// Nothing may be committed meanwhile.
+// selection takes keep their samples and their handles, the others are forgotten. Of a
+// batch that was begun before, Commit takes what the new selection takes.
 func (s *Store) Reconfigure(sel *Selection, opts Options) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
