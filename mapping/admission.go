@@ -223,6 +223,7 @@ func (m *mapper) instance(l labels.Labels, index int) Template {
 		Label:    strings.TrimSpace(r.label.expand(l, labelPart)),
 		Format:   r.Format,
 		Default:  r.Default,
+		General:  r.General,
 		Priority: m.priority(index),
 	}
 }

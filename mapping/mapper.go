@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -29,6 +28,8 @@ type mapper struct {
 	// that has a metric.
 	challengers map[string]time.Time
 
+	levels map[string]*level // by node, of a rule with a threshold
+
 	// Scratch space: the places of elements, the element that has a place, all elements of
 	// a place that has several, and a key of metrics.
 	placed []place
@@ -50,6 +51,7 @@ func newMapper(r *Rule, nodes Nodes, names *namespace, opts EvaluatorOptions) *m
 		seen:   map[place]int{},
 		rivals: map[place][]int{},
 		ids:    map[string]string{},
+		levels: map[string]*level{},
 	}
 	if len(r.metric.names) > 0 {
 		m.metrics, m.refused = map[string]*valueMetric{}, map[string]string{}
@@ -61,10 +63,15 @@ func newMapper(r *Rule, nodes Nodes, names *namespace, opts EvaluatorOptions) *m
 // copy returns a mapper that does with the next result what m would do, and leaves m
 // and its namespace as they are. It is used once, so it does not need m's ids.
 func (m *mapper) copy() *mapper {
-	if m.metrics == nil {
-		return newMapper(m.rule, m.nodes, m.names, m.limits)
+	names := m.names
+	if m.metrics != nil {
+		names = names.copy()
 	}
-	c := newMapper(m.rule, m.nodes, m.names.copy(), m.limits)
+	c := newMapper(m.rule, m.nodes, names, m.limits)
+	c.levels = m.copyLevels()
+	if m.metrics == nil {
+		return c
+	}
 	for key, own := range m.metrics {
 		metric := *own
 		c.metrics[key] = &metric
@@ -73,6 +80,15 @@ func (m *mapper) copy() *mapper {
 	maps.Copy(c.challengers, m.challengers)
 	c.clearedAt = m.clearedAt
 	return c
+}
+
+func (m *mapper) copyLevels() map[string]*level {
+	levels := make(map[string]*level, len(m.levels))
+	for id, l := range m.levels {
+		known := *l
+		levels[id] = &known
+	}
+	return levels
 }
 
 // An outcome is what became of an element of a result.
@@ -113,10 +129,15 @@ func (m *mapper) points(vector promql.Vector, at time.Time) ([]Point, []outcome)
 		}
 	}
 	m.settle(vector, outcomes)
+	m.applyThreshold(vector, outcomes, at)
 	m.limitNodes(outcomes)
 	points := make([]Point, 0, len(m.seen))
 	for i := range vector {
 		if outcomes[i].reason != "" {
+			continue
+		}
+		if first := m.seen[m.placed[i]]; first != i { // it is part of that one's text
+			outcomes[i] = outcomes[first]
 			continue
 		}
 		outcomes[i].point = len(points)
@@ -126,19 +147,10 @@ func (m *mapper) points(vector promql.Vector, at time.Time) ([]Point, []outcome)
 			Template: *m.placed[i].template,
 			Value:    vector[i].F,
 			Max:      m.rule.Max,
-			Text:     m.text(vector[i].Metric),
+			Text:     m.rowText(vector, outcomes, i),
 		})
 	}
 	return points, outcomes
-}
-
-// text is what a row shows, "" for a metric or if none of the labels has a value. What
-// joins values does not begin or end it.
-func (m *mapper) text(l labels.Labels) string {
-	if !m.rule.Row || !slices.ContainsFunc(m.rule.text.names, l.Has) {
-		return ""
-	}
-	return strings.Trim(m.rule.text.expand(l, labelPart), " ·,-/:")
 }
 
 // limitNodes drops the elements of nodes beyond the limit. Which nodes stay must not

@@ -76,17 +76,18 @@ func Parse(doc *document.Document, rules *yaml.Node, opts Options) ([]*Rule, doc
 
 // rawRule is a rule as YAML has it.
 type rawRule struct {
-	Metric   string    `yaml:"metric"`
-	Row      string    `yaml:"row"`
-	Value    string    `yaml:"value"`
-	Label    string    `yaml:"label"`
-	Format   string    `yaml:"format"`
-	Max      *float64  `yaml:"max"`
-	Priority *float64  `yaml:"priority"`
-	Top      *int      `yaml:"top"`
-	Bottom   *int      `yaml:"bottom"`
-	Expr     string    `yaml:"expr"`
-	Node     yaml.Node `yaml:"node"`
+	Metric    string    `yaml:"metric"`
+	Row       string    `yaml:"row"`
+	Value     string    `yaml:"value"`
+	Label     string    `yaml:"label"`
+	Format    string    `yaml:"format"`
+	Max       *float64  `yaml:"max"`
+	Priority  *float64  `yaml:"priority"`
+	Top       *int      `yaml:"top"`
+	Bottom    *int      `yaml:"bottom"`
+	Threshold *float64  `yaml:"threshold"`
+	Expr      string    `yaml:"expr"`
+	Node      yaml.Node `yaml:"node"`
 }
 
 // parseRule reads one rule. It returns nil if there is an error.

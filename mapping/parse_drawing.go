@@ -45,7 +45,8 @@ func (r *Rule) readDrawing(raw rawRule) (list document.List) {
 	return list
 }
 
-// readChoice reads how many values of ${label} are shown, and which.
+// readChoice reads how many values of ${label} are shown, and which, and from which value on
+// a node has the metric.
 func (r *Rule) readChoice(raw rawRule) (list document.List) {
 	for _, key := range []struct {
 		name  string
@@ -66,6 +67,19 @@ func (r *Rule) readChoice(raw rawRule) (list document.List) {
 	}
 	if r.Top > 0 && r.Bottom > 0 {
 		list = append(list, r.errorf(document.Field(r.node, "bottom"), "a rule has top or bottom, not both"))
+	}
+	if raw.Threshold == nil {
+		return list
+	}
+	switch at := document.Field(r.node, "threshold"); {
+	case len(r.metric.names) > 0:
+		list = append(list, r.errorf(at, "threshold is for rules without a ${label} in metric").
+			WithHint("top says how many values of the label are shown at a time"))
+	case !(*raw.Threshold > 0) || math.IsInf(*raw.Threshold, 0):
+		list = append(list, r.errorf(at, "threshold must be a number above 0").
+			WithHint("leave it out to show every value"))
+	default:
+		r.Threshold = *raw.Threshold
 	}
 	return list
 }

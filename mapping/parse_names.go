@@ -14,7 +14,7 @@ func (r *Rule) readRow(raw rawRule) (list document.List) {
 	if raw.Metric != "" {
 		list = append(list, r.errorf(r.metricAt, "a rule has metric or row, not both"))
 	}
-	for _, key := range []string{"format", "max", "top", "bottom"} {
+	for _, key := range []string{"format", "max", "top", "bottom", "threshold"} {
 		if at := document.Field(r.node, key); at != nil {
 			list = append(list, r.errorf(at, "%s is for metrics: a row has a text", key))
 		}

@@ -33,6 +33,7 @@ const (
 	DropAmbiguous      = "ambiguous"       // others have the same node and metric, and nothing says which counts
 	DropIDCollision    = "id_collision"    // another value or rule made the same metric id
 	DropLabelCollision = "label_collision" // another metric of the topology has the same label
+	DropThreshold      = "threshold"       // the node's values do not reach the rule's threshold
 	DropMetricLimit    = "metric_limit"    // more values of ${label} at a time than MaxMetricsPerRule
 	DropNodeLimit      = "node_limit"      // more nodes than MaxNodes
 )

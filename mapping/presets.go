@@ -40,6 +40,12 @@ func DefaultPresets() []string {
 	}
 }
 
+// generalPresets are the default presets about any program, be it a server, an exporter or
+// neither.
+func generalPresets() []string {
+	return []string{"http", "wait", "disk", "tcp", "client_golang", "client_java", "client_nodejs", "process"}
+}
+
 // askedPresets are in use only where the configuration asks for them.
 func askedPresets() []string {
 	return []string{
@@ -89,6 +95,7 @@ func Preset(name string, opts Options) ([]*Rule, document.List) {
 	rules, list := parseFile(presetPath(name), content, opts)
 	for _, r := range rules {
 		r.Preset = name
+		r.General = slices.Contains(generalPresets(), name)
 	}
 	return rules, list.Errors()
 }

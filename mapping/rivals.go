@@ -10,39 +10,47 @@ import (
 
 // settle decides which of several elements has a place. Without a reason that can be
 // named none has it: the order of labels is no reason, since who runs a second exporter
-// would then change what the first one shows.
+// would then change what the first one shows. A row has room for all of them.
 func (m *mapper) settle(vector promql.Vector, outcomes []outcome) {
 	for p, rivals := range m.rivals {
-		winner, found := choose(vector, rivals)
+		candidates := ofTheHost(vector, rivals)
+		winner, found := choose(vector, candidates)
 		for _, i := range rivals {
 			switch {
-			case !found:
-				outcomes[i].reason = DropAmbiguous
-			case i != winner:
+			case found && i != winner, m.rule.Row && !slices.Contains(candidates, i):
 				outcomes[i].reason = DropDuplicate
+			case !found && !m.rule.Row:
+				outcomes[i].reason = DropAmbiguous
 			}
 		}
-		if found {
+		switch {
+		case found:
 			m.seen[p] = winner
-		} else {
+		case m.rule.Row:
+			m.seen[p] = candidates[0]
+		default:
 			delete(m.seen, p)
 		}
 	}
 }
 
-// choose returns the element that counts, if there is a reason for it:
-//
-//   - What a process of the host says counts before what one in a container says. A target
-//     of which no process is known is neither: it may be another machine's.
-//   - What one process says in several jobs counts once: the greatest of the values, which
-//     were taken at different times.
-func choose(vector promql.Vector, rivals []int) (winner int, found bool) {
+// ofTheHost returns the elements that a process of the host says, if there are some, since
+// these count before what one in a container says. A target of which no process is known
+// is neither: it may be another machine's.
+func ofTheHost(vector promql.Vector, rivals []int) []int {
 	inContainer := func(i int) bool { return vector[i].Metric.Has(LabelContainer) }
 	unknown := func(i int) bool { return !vector[i].Metric.Has(LabelPID) }
 	own := slices.DeleteFunc(slices.Clone(rivals), inContainer)
 	if len(own) > 0 && !slices.ContainsFunc(own, unknown) {
-		rivals = own
+		return own
 	}
+	return rivals
+}
+
+// choose returns the element that counts, if there is a reason for it: what one process
+// says in several jobs counts once. It is the greatest of the values, which were taken at
+// different times.
+func choose(vector promql.Vector, rivals []int) (winner int, found bool) {
 	winner = rivals[0]
 	for n, i := range rivals {
 		other := func(j int) bool { return !sameSpeaker(vector[i].Metric, vector[j].Metric) }

@@ -39,6 +39,10 @@ type Rule struct {
 	// the least. Both are 0 for as many as there is room for, the greatest first.
 	Top, Bottom int
 
+	// Threshold is what the mean of the values over a minute has to reach for a node to
+	// have the metric, which stays for five minutes then; 0 for none.
+	Threshold float64
+
 	// Topology and NodeLabel name the node: the topology, and the label whose value
 	// is the node's id ("" for the host). Regex, if not nil, is matched against the
 	// whole value; its first group is the id.
@@ -56,6 +60,7 @@ type Rule struct {
 
 	Preset   string            // the preset that the rule comes from, "" for one of the user's
 	Default  bool              // the preset is in use without being asked for
+	General  bool              // the preset is about any program, see Template
 	Position document.Position // of the rule's first key
 
 	priority           *float64 // as asked for

@@ -92,7 +92,7 @@ func (s *Set) Templates() map[Topology][]Template {
 
 // template is the template of a rule without ${label}.
 func (r *Rule) template() Template {
-	return Template{ID: r.Metric, Label: r.Label, Format: r.Format, Priority: r.Priority, Row: r.Row, Default: r.Default}
+	return Template{ID: r.Metric, Label: r.Label, Format: r.Format, Priority: r.Priority, Row: r.Row, Default: r.Default, General: r.General}
 }
 
 // selectorsOf returns a rule's selectors, those with equal matchers once.

@@ -23,7 +23,7 @@ func (r *Rule) means(o *Rule) bool {
 	type meaning struct {
 		metric, label, text, regex, query, nodeLabel string
 		format                                       Format
-		max                                          float64
+		max, threshold                               float64
 		top, bottom                                  int
 		row                                          bool
 		topology                                     Topology
@@ -33,7 +33,7 @@ func (r *Rule) means(o *Rule) bool {
 		return meaning{
 			metric: r.Metric, label: r.Label, text: r.Text(), query: r.Query,
 			nodeLabel: r.NodeLabel, regex: r.NodeRegex(), topology: r.Topology,
-			format: r.Format, max: r.Max, top: r.Top, bottom: r.Bottom, row: r.Row, interval: r.Interval,
+			format: r.Format, max: r.Max, threshold: r.Threshold, top: r.Top, bottom: r.Bottom, row: r.Row, interval: r.Interval,
 		}
 	}
 	return of(r) == of(o)
@@ -66,15 +66,16 @@ func (e *Evaluator) Templates() map[Topology][]Template {
 	return templates
 }
 
-// takeOver takes the metrics of another mapper's values of ${label}, as far as their ids
-// and labels are free.
+// takeOver takes what another mapper knows of nodes' values, and the metrics of its values
+// of ${label}, as far as their ids and labels are free.
 func (m *mapper) takeOver(old *mapper) {
+	m.levels = old.copyLevels()
 	for key, own := range old.metrics {
 		if own.index >= m.room() {
 			continue
 		}
 		t := own.template
-		t.Priority, t.Default = m.priority(own.index), m.rule.Default
+		t.Priority, t.Default, t.General = m.priority(own.index), m.rule.Default, m.rule.General
 		if m.names.claim(m.rule.Topology, &t) == "" {
 			m.metrics[key] = &valueMetric{template: t, index: own.index, used: own.used}
 		}

@@ -115,7 +115,13 @@ type Template struct {
 	Priority float64 // ascending order in the details panel; the first three are shown
 	Row      bool    // a line of the Info section, not a metric
 	Default  bool    // of a preset that nobody asked for: shown as far as Topology.Budget goes
+	General  bool    // of a preset about any program: an exporter shows ExporterBudget of them
 }
+
+// ExporterBudget is how many general metrics an exporter shows of the presets that nobody
+// asked for: it is a helper, and not the subject. What it says of a server on another
+// machine, for want of the server's node, does not count.
+const ExporterBudget = 3
 
 // Budget is how many metrics a node shows of the presets that nobody asked for. The
 // details panel shows three metrics before "+N", and Scope's bar has a button for each.

@@ -225,6 +225,9 @@ func renderRule(r *mapping.Rule) *yaml.Node {
 	if r.Bottom > 0 {
 		addNumber("bottom", float64(r.Bottom))
 	}
+	if r.Threshold > 0 {
+		addNumber("threshold", r.Threshold)
+	}
 	add(rule, "expr", r.Query)
 	if r.Topology == mapping.Host {
 		add(rule, "node", "host")

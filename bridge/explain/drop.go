@@ -54,6 +54,8 @@ func (f *facts) whyDropped(rule *mapping.Rule, element *mapping.Element) string 
 		return "a native histogram, where a number is needed: histogram_quantile makes one"
 	case mapping.DropMetricLimit:
 		return fmt.Sprintf("more than %s values of ${%s}", f.metricLimit(rule), strings.Join(rule.LabelNames(), "}, ${"))
+	case mapping.DropThreshold:
+		return fmt.Sprintf("the mean over a minute has not reached the rule's threshold = %v in the last five minutes", rule.Threshold)
 	case mapping.DropNodeLimit:
 		return fmt.Sprintf("more than limits.max_nodes = %d nodes", f.Limits.MaxNodes)
 	case mapping.DropIDCollision:

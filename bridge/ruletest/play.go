@@ -64,12 +64,25 @@ func (r *runner) runTest(ctx context.Context, node *yaml.Node) error {
 	p.addExpectations(raw.Expect)
 	// What is scraped at the time of an expectation is there for it.
 	slices.SortStableFunc(p.events, func(a, b event) int { return a.at.Compare(b.at) })
-	for _, e := range p.events {
+	for i, e := range p.events {
 		if err := e.do(ctx, e.at); err != nil {
 			return err
 		}
+		if i+1 == len(p.events) || p.events[i+1].at.After(e.at) {
+			p.follow(ctx, e.at)
+		}
 	}
-	return nil
+	return ctx.Err()
+}
+
+// follow evaluates the rules whose results depend on those before, as if samples had come.
+// What fails is complained of where something is expected.
+func (p *play) follow(ctx context.Context, at time.Time) {
+	for i, r := range p.set.Rules() {
+		if r.Threshold > 0 && !p.broken {
+			_, _ = p.evaluator.Evaluate(ctx, i, at)
+		}
+	}
 }
 
 // add adds an event at a time after the origin.

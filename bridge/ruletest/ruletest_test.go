@@ -84,7 +84,7 @@ func TestGood(t *testing.T) {
 
 func TestRows(t *testing.T) {
 	report := run(t, "testdata/rows.yml")
-	if len(report.Problems) > 0 || report.Tests != 1 || report.Expected["process/redis_version"] != 2 {
+	if len(report.Problems) > 0 || report.Tests != 3 || report.Expected["process/redis_version"] != 6 {
 		t.Errorf("got %+v", report)
 	}
 }
