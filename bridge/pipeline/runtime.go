@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -64,7 +65,7 @@ func NewRuntime(cfg *config.Config, logger *slog.Logger) (_ *Runtime, err error)
 	}
 	r.HostName = newHostName(r.Machine, cfg.Scope.Host, logger, r.Registry)
 	r.Pods = newPods(r.Machine, cfg.Scope.Pods, logger)
-	r.Report = plugin.NewReport(ReportOptions(cfg, r.HostName.Name()), cfg.Rules.Templates(), logger, r.Registry)
+	r.Report = plugin.NewReport(r.reportOptions(cfg), cfg.Rules.Templates(), logger, r.Registry)
 	r.Store = store.New(store.NewSelection(nil), store.Options{}, r.Registry)
 	p, err := r.NewPipeline(cfg)
 	if err != nil {
@@ -83,8 +84,18 @@ func (r *Runtime) Use(p *Pipeline) {
 	r.HostName.configure(p.Config.Scope.Host)
 	r.Pods.configure(p.Config.Scope.Pods)
 	same := p.begin(r.Pipeline())
-	r.Report.Reconfigure(ReportOptions(p.Config, r.HostName.Name()), p.Config.Rules.Templates(), p.Rules.Templates(), same)
+	r.Report.Reconfigure(r.reportOptions(p.Config), p.Config.Rules.Templates(), p.Rules.Templates(), same)
 	r.current.Store(p)
+}
+
+// reportOptions are what the report needs of a configuration and of the machine.
+func (r *Runtime) reportOptions(cfg *config.Config) plugin.Options {
+	opts := ReportOptions(cfg, r.HostName.Name())
+	opts.Exporter = func(id string) bool {
+		pid, err := strconv.Atoi(id)
+		return err == nil && socket.IsExporter(r.Machine, pid)
+	}
+	return opts
 }
 
 // NewProbe asks the process of a probe that polls for the first time for the host's

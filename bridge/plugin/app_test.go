@@ -97,7 +97,8 @@ func (f *feed) answer(p *pollers, poller Poller) (*probetest.Report, int) {
 
 // TestSparklines loses polls, up to two in a row, and of those a cycle of turns apart
 // one. Scope must show what it would show if every answer had every window: all of the
-// last 15 s, and of what is older all that is in the window.
+// last 15 s, and of what is older all that is in the window, once there were two turns of
+// all windows.
 func TestSparklines(t *testing.T) {
 	f := newFeed(t, 5, 1, 2, 3, 5, 15)
 	const arrival = 75 // of the probe: the windows are full
@@ -122,7 +123,8 @@ func TestSparklines(t *testing.T) {
 			for _, m := range node.Metrics {
 				got, want := app.sparkline(now, node.Key, m.Template.ID), before.sparkline(now, node.Key, m.Template.ID)
 				for at := range want {
-					if now.Sub(at) <= scopeWindow || !at.Before(m.Samples[0].At) {
+					recent := now.Sub(at) <= scopeWindow
+					if recent || n >= arrival+2*turns && !at.Before(m.Samples[0].At) {
 						continue
 					}
 					if _, found := got[at]; !found {
@@ -214,35 +216,61 @@ func TestPollersThatGoOnGetLess(t *testing.T) {
 	}
 }
 
-func TestWhoGetsAllSamples(t *testing.T) {
+// TestAFirstAnswer has what Scope shows of its own metrics, the last 15 s, and no more: a
+// metric that is scraped each 5 s has four samples instead of fifteen.
+func TestAFirstAnswer(t *testing.T) {
+	f := newFeed(t, 2, 1, 5, 60)
+	for n := range 121 {
+		f.run(n)
+	}
+	var p pollers
+	answer, _ := f.answer(&p, Poller{ProbeID: "x"})
+	for interval, want := range map[int]int{1: 15, 5: 4, 60: 1} {
+		got := len(answer.Metric("Process", "vm;1", f.metric(interval)).Samples)
+		if interval == 5 && got == 3 { // the oldest may be a few ms more than 15 s old
+			got = want
+		}
+		if got != want {
+			t.Errorf("a metric that is scraped each %d s has %d samples, want %d", interval, got, want)
+		}
+	}
+}
+
+func TestWhoGetsWhichSamples(t *testing.T) {
 	f := newFeed(t, 1, 1)
 	f.run(0)
 	var p pollers
-	all := func(poller Poller) bool {
-		_, turn := f.answer(&p, poller)
-		return turn == allSamples
+	const recent, last, all = "recent", "last", "all"
+	samples := func(poller Poller) string {
+		switch _, turn := f.answer(&p, poller); turn {
+		case allSamples:
+			return all
+		case lastSamples:
+			return last
+		}
+		return recent
 	}
 	first, second := Poller{ProbeID: "1", Peer: Peer{PID: 10}}, Poller{ProbeID: "1", Peer: Peer{PID: 11}}
 	curl := Poller{UserAgent: "curl"}
 	for n, step := range []struct {
 		poller  Poller
 		silence int // before the poll, in seconds
-		want    bool
+		want    string
 	}{
-		{first, 0, true},
-		{first, 1, false},
-		{second, 0, true}, // as if the first did not poll
-		{first, 1, false},
-		{second, 0, false},
-		{curl, 0, true},
-		{curl, 1, true},
-		{first, 2, false}, // three seconds
-		{second, 1, true}, // four
-		{second, 1, false},
+		{first, 0, last},
+		{first, 1, recent},
+		{second, 0, last}, // as if the first did not poll
+		{first, 1, recent},
+		{second, 0, recent},
+		{curl, 0, all},
+		{curl, 1, all},
+		{first, 2, recent}, // three seconds
+		{second, 1, last},  // four
+		{second, 1, recent},
 	} {
 		f.now = f.now.Add(time.Duration(step.silence) * time.Second)
-		if got := all(step.poller); got != step.want {
-			t.Errorf("poll %d: all samples: %v", n, got)
+		if got := samples(step.poller); got != step.want {
+			t.Errorf("poll %d: %s samples, want %s", n, got, step.want)
 		}
 	}
 }

@@ -18,9 +18,13 @@
 //
 // # What is in an answer
 //
-// A poller that is new, or was silent for three seconds, gets the window of every
-// metric, so that Scope's sparklines are filled at once. So does a client that gives
-// no probe_id. A poller that polls on gets less. Scope's app merges the reports that
+// A poller that is new, or was silent for three seconds, gets the last 15 s of every
+// metric, so that Scope's sparklines are filled at once as far as those of Scope's own
+// metrics are. What is older follows within the next seven answers, as said below: all
+// of it at once was more than half of a first answer, which each probe reads with its
+// lock held. A client that gives no probe_id gets all samples.
+//
+// A poller that polls on gets less. Scope's app merges the reports that
 // arrived in the last 15 s, and of each metric the samples, by exactly equal
 // timestamp. (It drops reports in groups of 3 s, so that the oldest is 12 to 15 s
 // old.) So it needs a sample once in that time, and a probe that fails to read an

@@ -38,7 +38,7 @@ func newReportMetrics(reg prometheus.Registerer) *reportMetrics {
 		}),
 		bytes: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "promscope_report_bytes",
-			Help: "Mean size of an answer to a poll: all samples go to a poller that is new, the recent ones to one that polls on.",
+			Help: "Mean size of an answer to a poll: the last 15 s of samples go to a poller that is new, the recent ones to one that polls on, all to who is no probe.",
 		}, []string{"samples"}),
 		dropped: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "promscope_report_points_dropped_total",
@@ -70,6 +70,7 @@ func (m *reportMetrics) size(b *answerBytes) {
 		sum += n
 	}
 	m.bytes.WithLabelValues("recent").Set(float64(sum / turns))
+	m.bytes.WithLabelValues("last").Set(float64(b[lastSamples]))
 	m.bytes.WithLabelValues("all").Set(float64(b[allSamples]))
 }
 

@@ -23,7 +23,9 @@ type node struct {
 
 	changed   bool           // since it was published
 	published *publishedNode // nil if it never was
-	expires   int64          // when its oldest sample does
+	expires   int64          // when its oldest sample does, or a place becomes free
+	places    []place        // that metrics have; nil if there is room for more than all
+	verdict   verdict
 }
 
 func (n *node) find(id string) (int, bool) {

@@ -45,8 +45,11 @@ func (p *pollers) turn(poller Poller, now time.Time) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known := p.find(poller)
-	if poller.ProbeID == "" || known == nil || now.Sub(known.Last) > pollerSilence {
+	switch {
+	case poller.ProbeID == "":
 		return allSamples
+	case known == nil || now.Sub(known.Last) > pollerSilence:
+		return lastSamples
 	}
 	return int(known.Polls % turns)
 }

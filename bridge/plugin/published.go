@@ -24,12 +24,15 @@ const (
 	// allSamples stands for a turn in which an answer has all samples.
 	allSamples = turns
 
+	// lastSamples stands for a turn in which an answer has the samples of appMemory.
+	lastSamples = turns + 1
+
 	// noTurn is the turn of metrics whose window the app has without it.
 	noTurn = -1
 )
 
-// answerBytes are the sizes of the answers by turn, and of the one with all samples.
-type answerBytes [turns + 1]int
+// answerBytes are the sizes of the answers by turn, and of those with more samples.
+type answerBytes [turns + 2]int
 
 func (b *answerBytes) add(other *answerBytes) {
 	for turn := range b {
@@ -84,6 +87,7 @@ type publishedMetric struct {
 	head     []byte // the JSON up to the first sample, after a comma
 	json     []byte // of the samples, each after a comma
 	old      int    // bytes of json that not every answer has
+	older    int    // bytes of json that are only in answers with the window
 	turn     int    // in which an answer has them
 }
 
@@ -98,8 +102,8 @@ const (
 )
 
 // publish returns what an answer has on the node, which has metrics.
-func (n *node) publish() *publishedNode {
-	shown := n.shown()
+func (n *node) publish(now int64, opts Options) *publishedNode {
+	shown := n.shown(now, opts)
 	p := &publishedNode{
 		nodeRef: n.nodeRef,
 		key:     n.key,
@@ -137,29 +141,6 @@ func (n *node) publish() *publishedNode {
 	return p
 }
 
-// shown returns the metrics without those of default presets that are beyond the
-// topology's budget. The first by priority stay.
-func (n *node) shown() []*metric {
-	budget := n.topology.Budget()
-	if len(n.metrics) <= budget {
-		return n.metrics
-	}
-	var defaults []float64 // priorities
-	for _, m := range n.metrics {
-		if m.template.Default && !m.template.Row {
-			defaults = append(defaults, m.template.Priority)
-		}
-	}
-	if len(defaults) <= budget {
-		return n.metrics
-	}
-	slices.Sort(defaults)
-	last := defaults[budget-1]
-	return slices.DeleteFunc(slices.Clone(n.metrics), func(m *metric) bool {
-		return m.template.Default && !m.template.Row && m.template.Priority > last
-	})
-}
-
 // size returns the bytes of the metric in an answer.
 func (m *publishedMetric) size(turn int) int {
 	return len(m.head) + len(m.json) - m.skipped(turn) - 1 + len(metricEnd)
@@ -167,8 +148,11 @@ func (m *publishedMetric) size(turn int) int {
 
 // skipped returns how many bytes of json the answer does not have.
 func (m *publishedMetric) skipped(turn int) int {
-	if turn == allSamples || turn == m.turn {
+	switch turn {
+	case allSamples, m.turn:
 		return 0
+	case lastSamples:
+		return m.older
 	}
 	return m.old
 }

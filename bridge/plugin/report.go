@@ -89,6 +89,7 @@ func (r *Report) Reconfigure(opts Options, templates, points map[mapping.Topolog
 			return m.template == nil
 		})
 		n.key = ref.topology.NodeKey(r.opts.Host, ref.id)
+		n.places = nil // what had them may be no rule's any more
 	}
 }
 

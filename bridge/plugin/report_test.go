@@ -233,7 +233,7 @@ func TestSnapshot(t *testing.T) {
 }
 
 // TestBudget: of the metrics of default presets a node shows the first ones. Others have
-// no budget. A metric takes its place when one before it goes.
+// no budget. A metric takes its place when one before it has been gone for long.
 func TestBudget(t *testing.T) {
 	h := newHarness(t, options())
 	apply := func(at int, metrics ...int) {
@@ -264,9 +264,70 @@ func TestBudget(t *testing.T) {
 	if diff := cmp.Diff([]string{"m0", "m1"}, h.Snapshot().Nodes[0].Beyond); diff != "" {
 		t.Errorf("beyond the budget (-want +got):\n%s", diff)
 	}
+	check := func(at int, apart string, want ...string) {
+		t.Helper()
+		if diff := cmp.Diff(want, shown()); diff != "" {
+			t.Errorf("second %d, %s (-want +got):\n%s", at, apart, diff)
+		}
+	}
 	apply(2, 0, 1, 2, 3, 4, 5, 6)
-	if diff := cmp.Diff([]string{"m0", "m1", "m2", "m3", "m4", "m5", "m6"}, shown()); diff != "" {
-		t.Errorf("after two are gone (-want +got):\n%s", diff)
+	check(2, "two are gone, which may come back", "m2", "m3", "m4", "m5", "m6")
+	apply(3, 0, 1, 2, 3, 4, 5, 6, 7)
+	check(3, "one has come back", "m2", "m3", "m4", "m5", "m6", "m7")
+	apply(15, 0, 1, 2, 3, 4, 5, 6, 7)
+	check(15, "the other was last there 14 s ago", "m2", "m3", "m4", "m5", "m6", "m7")
+	h.publish(16)
+	check(16, "nothing new, but its place is free", "m1", "m2", "m3", "m4", "m5", "m6", "m7")
+	apply(17, 0, 1, 2, 3, 4, 5, 6, 7, 8)
+	check(17, "it is the first one", "m2", "m3", "m4", "m5", "m6", "m7", "m8")
+	apply(18, 0, 1)
+	check(18, "all that were shown are gone", "m0", "m1")
+}
+
+// TestBudgetOfExporters: an exporter shows three metrics that any program may have, and all
+// that it says of its server, as far as there is room.
+func TestBudgetOfExporters(t *testing.T) {
+	opts, asked := options(), 0
+	opts.Exporter = func(pid string) bool {
+		asked++
+		return pid == "1"
+	}
+	h := newHarness(t, opts)
+	publish := func(at, general, others int) (shown [2]int) {
+		for i := range 20 {
+			rule := mapping.Template{ID: fmt.Sprint("m", i), Label: fmt.Sprint("M", i), Priority: 3 + float64(i)/10, Default: true, General: i < 10}
+			if i < general || i >= 10 && i < 10+others {
+				h.apply(i, at, onProcess(1, rule, 1), onProcess(2, rule, 1))
+			} else {
+				h.apply(i, at)
+			}
+		}
+		h.publish(at)
+		for i, n := range h.Snapshot().Nodes {
+			shown[i] = len(n.Metrics)
+		}
+		return shown
+	}
+	for _, step := range []struct {
+		at, general, others int
+		want                [2]int // of the exporter, and of another process
+	}{
+		{1, 3, 0, [2]int{3, 3}},
+		{2, 4, 0, [2]int{3, 4}},
+		{20, 6, 2, [2]int{5, 6}},
+		{40, 3, 5, [2]int{6, 6}},
+		{60, 7, 0, [2]int{3, 6}},
+	} {
+		if got := publish(step.at, step.general, step.others); got != step.want {
+			t.Errorf("of %d general metrics and %d others %v are shown, want %v", step.general, step.others, got, step.want)
+		}
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times within a minute", asked)
+	}
+	publish(62, 4, 0)
+	if asked != 4 {
+		t.Errorf("asked %d times in more than a minute", asked)
 	}
 }
 

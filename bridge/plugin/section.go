@@ -88,7 +88,7 @@ func (s *section) update(now int64, opts Options, gone func(*node)) (changed boo
 			gone(n)
 			return true
 		}
-		n.published = n.publish()
+		n.published = n.publish(now, opts)
 		n.changed = false
 		return false
 	})

@@ -134,8 +134,9 @@ func (m *metric) publish() publishedMetric {
 	}
 	newest := m.samples[len(m.samples)-1].at
 	old := slices.IndexFunc(m.samples, func(s sample) bool { return newest-s.at < int64(recentAge) })
-	p.old = jsonBytes(m.samples[:old])
-	if newest-m.samples[0].at > int64(appMemory) {
+	older := slices.IndexFunc(m.samples, func(s sample) bool { return newest-s.at <= int64(appMemory) })
+	p.old, p.older = jsonBytes(m.samples[:old]), jsonBytes(m.samples[:older])
+	if older > 0 {
 		p.turn = m.turn
 	}
 	return p

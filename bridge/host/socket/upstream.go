@@ -221,6 +221,12 @@ func (l *Look) answered() {
 	e.before, e.read = held, several
 }
 
+// IsExporter tells whether a process is an exporter, of another process or of the machine.
+func IsExporter(m *host.Machine, pid int) bool {
+	p, err := m.Process(pid)
+	return err == nil && exporterName(m, p) != ""
+}
+
 // exporterName returns the name of an exporter: that of its program, or of the script that
 // an interpreter runs. It is "" for others: exporters are called so.
 // https://prometheus.io/docs/instrumenting/writing_exporters/
