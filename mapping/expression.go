@@ -75,6 +75,17 @@ func parseExpression(text string, opts Options) (*expression, []problem) {
 	return e, nil
 }
 
+// FillVariables returns a query with windows in place of its variables: those that a rule
+// with this expression would have. What is wrong with the query otherwise is for whoever
+// parses it.
+func FillVariables(query string, opts Options) (string, error) {
+	interval := opts.Interval(nil)
+	if draft, problems := parseAtInterval(query, time.Minute); len(problems) == 0 {
+		interval = opts.interval(draft)
+	}
+	return expr.FillVariables(query, interval)
+}
+
 func parseAtInterval(text string, interval time.Duration) (*expression, []problem) {
 	filled, err := expr.FillVariables(text, interval)
 	if err != nil {

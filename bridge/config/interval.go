@@ -64,6 +64,11 @@ func (c *Config) interval(matchers []*labels.Matcher) time.Duration {
 	}
 }
 
+// FillVariables returns a query with windows in place of its variables, as in a rule.
+func (c *Config) FillVariables(query string) (string, error) {
+	return mapping.FillVariables(query, mapping.Options{Interval: c.interval})
+}
+
 // longestUsual is the interval beyond which a job is slow. The windows of a rule that
 // names no job do not follow a slow job: they would be far too long for all others. The
 // shortest interval of all jobs counts, so that no configuration has slow jobs only.

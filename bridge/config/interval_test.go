@@ -126,6 +126,29 @@ func TestIntervalOfRenamedJobs(t *testing.T) {
 	}
 }
 
+// A query has the windows that a rule with its expression has.
+func TestFillVariables(t *testing.T) {
+	c := mustParse(t, slowJobs)
+	for query, want := range map[string]string{
+		`rate(node_x_total[$__rate_interval])`:                                                 `rate(node_x_total[75s])`,
+		`rate(node_x_total[$__mean_interval])`:                                                 `rate(node_x_total[75s])`,
+		`rate(x_total{job="batch"}[$__rate_interval])`:                                         `rate(x_total{job="batch"}[5h])`,
+		`irate(promscope_http_requests_total{job="promscope"}[$__rate_interval])`:              `irate(promscope_http_requests_total{job="promscope"}[5s])`,
+		`rate(a_total[$__rate_interval]) + on () rate(b_total{job="batch"}[$__rate_interval])`: `rate(a_total[5h]) + on () rate(b_total{job="batch"}[5h])`,
+		`vector(1)[$__rate_interval:1s]`:                                                       `vector(1)[75s:1s]`,
+		`rate(x_total[$__rate_interval]) +`:                                                    `rate(x_total[75s]) +`, // what is wrong is told later
+	} {
+		got, err := c.FillVariables(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		durations := strings.NewReplacer("1m15s", "75s", " ", "")
+		if durations.Replace(got) != durations.Replace(want) {
+			t.Errorf("%s becomes %s, want %s", query, got, want)
+		}
+	}
+}
+
 func matchers(t *testing.T, selector string) []*labels.Matcher {
 	t.Helper()
 	m, err := parser.NewParser(parser.Options{}).ParseMetricSelector(selector)

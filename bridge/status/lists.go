@@ -113,6 +113,6 @@ func (s *Source) Query(ctx context.Context, q view.Query) (view.Result, error) {
 	return queryStore(ctx, p.Store, q, queryLimits{
 		Samples:  p.Config.Limits.MaxEvaluationSamples,
 		Lookback: LongestLookback(p.Config.Rules),
-		Interval: p.Config.LongestInterval(),
+		Fill:     p.Config.FillVariables,
 	})
 }

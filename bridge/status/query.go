@@ -33,7 +33,7 @@ const (
 type queryLimits struct {
 	Samples  int
 	Lookback time.Duration
-	Interval time.Duration // the scrape interval, for variables as in rules
+	Fill     func(query string) (string, error) // puts windows in place of variables, as in rules
 }
 
 // LongestLookback is how long some rule takes a sample for its series' value. A
@@ -61,7 +61,7 @@ func queryStore(ctx context.Context, store storage.Queryable, q view.Query, limi
 	if len(q.Expr) > expr.MaxBytes {
 		return view.Result{}, &view.QueryError{Kind: view.ErrorBadData, Err: fmt.Errorf("the expression has %d bytes; a query may have %d", len(q.Expr), expr.MaxBytes)}
 	}
-	text, err := expr.FillVariables(q.Expr, limits.Interval)
+	text, err := limits.Fill(q.Expr)
 	if err != nil {
 		return view.Result{}, &view.QueryError{Kind: view.ErrorBadData, Err: err}
 	}

@@ -32,6 +32,22 @@ rules:
   - {metric: h, label: H, expr: "histogram_count(h)", node: host}
 `
 
+// TestQueryWithASlowJob: the window of a query is that of a rule, which does not follow a
+// slow job that it does not name. A window of 5 h would have too many samples.
+func TestQueryWithASlowJob(t *testing.T) {
+	s := New(pipelinetest.New(t, strings.Replace(queryRules, "scrape_configs: []", `scrape_configs:
+  - {job_name: fast, static_configs: []}
+  - {job_name: slow, scrape_interval: 1h, static_configs: []}
+`, 1)), Options{})
+	r, err := s.Query(t.Context(), view.Query{Expr: "count_over_time(vector(1)[$__rate_interval:1s])", End: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Series[0].Points[0].Value; got != 25 {
+		t.Errorf("the window has %v steps of 1 s, want 25", got)
+	}
+}
+
 func TestQuery(t *testing.T) {
 	r := pipelinetest.New(t, queryRules)
 	s := New(r, Options{})
