@@ -156,8 +156,9 @@ func presetsSection(t *testing.T) string {
 		b.WriteString("\n| Metric | In Scope | Node | Format | Formula |\n|---|---|---|---|---|\n")
 		var file struct {
 			Rules []struct {
-				Metric, Label, Format, Expr string
-				Node                        any
+				Metric, Row, Label, Format, Expr string
+				Threshold                        float64
+				Node                             any
 			}
 		}
 		if err := yaml.Unmarshal(source, &file); err != nil {
@@ -172,7 +173,15 @@ func presetsSection(t *testing.T) string {
 				}
 			}
 			formula := strings.ReplaceAll(strings.Join(strings.Fields(r.Expr), " "), "|", "\\|")
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | `%s` |\n", r.Metric, r.Label, node, cmp.Or(r.Format, "number"), formula)
+			formula = "`" + formula + "`"
+			if r.Threshold > 0 {
+				formula += fmt.Sprintf(", from a mean of %g on", r.Threshold)
+			}
+			format := cmp.Or(r.Format, "number")
+			if r.Row != "" {
+				format = "row"
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", cmp.Or(r.Metric, r.Row), r.Label, node, format, formula)
 		}
 		b.WriteString("\n")
 	}
