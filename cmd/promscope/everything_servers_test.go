@@ -400,7 +400,7 @@ func goProgram(name string, p *process, url string) server {
 		version = info.GoVersion
 	}
 	return server{
-		name: name, topo: "Process", node: processNode(p),
+		name: name, topo: "Process", node: processNode(p), program: true,
 		ask: func() (map[string]float64, error) {
 			_, body, err := get(context.Background(), url)
 			if err != nil {
