@@ -81,11 +81,13 @@ func subject(sockets *socket.Table) func(ctx context.Context, origin labels.Labe
 		look := sockets.Upstream(ctx, pid, request)
 		return func() scrape.Subject {
 			found := look.Result()
-			if found.Process.PID == 0 {
-				return scrape.Subject{Labels: origin, Note: found.Note}
-			}
 			b := labels.NewBuilder(origin)
-			b.Set(labelSubjectPID, strconv.Itoa(found.Process.PID))
+			switch {
+			case found.Process.PID != 0:
+				b.Set(labelSubjectPID, strconv.Itoa(found.Process.PID))
+			case found.OneOfMany:
+				b.Del(labelSubjectPID)
+			}
 			return scrape.Subject{Labels: b.Labels(), Note: found.Note}
 		}
 	}

@@ -151,3 +151,29 @@ func TestTranslatePID(t *testing.T) {
 		t.Error("the process has ended, and its pid holds")
 	}
 }
+
+// What an exporter says of one of several servers elsewhere is of no process here.
+func TestSubjectOfOneOfMany(t *testing.T) {
+	tree := hosttest.New(t)
+	tree.Add(hosttest.Process{PID: 7, PPID: 1, Comm: "redis_exporter"})
+	machine, err := host.New(host.Options{ProcRoot: tree.Root, Now: tree.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer machine.Close()
+	ask, origin := subject(socket.New(machine)), processLabels(host.Process{PID: 7})
+	for _, step := range []struct {
+		request string
+		want    string
+	}{
+		{"/scrape?target=a", "7"},
+		{"/scrape?target=b", ""},
+		{"/scrape?target=a", ""},
+		{"/metrics", "7"},
+	} {
+		got := ask(t.Context(), origin, step.request)()
+		if pid := got.Labels.Get("target_subject_pid"); pid != step.want || got.Labels.Get("target_pid") != "7" {
+			t.Errorf("%s: %s (%s), want the subject %q", step.request, got.Labels, got.Note, step.want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,6 +69,9 @@ type upstream struct {
 type Subject struct {
 	Process host.Process // zero if it is the process that answers
 	Note    string       // what an exporter speaks of and why, to follow "speaks of"; "" for others
+	// OneOfMany says that the exporter is asked for several servers of which no process is
+	// known. What it says of one of them cannot stand for the exporter.
+	OneOfMany bool
 }
 
 // Look is a look at an exporter while it answers a scrape.
@@ -103,7 +107,7 @@ func (t *Table) Upstream(ctx context.Context, pid int, request string) *Look {
 	if t.follow(ctx, e.process, &u) {
 		t.upstreams.note(l, u)
 	}
-	l.subject = Subject{u.server, u.note}
+	l.subject = Subject{Process: u.server, Note: u.note}
 	if t.machine.Now().Before(u.next) {
 		return l
 	}
@@ -122,8 +126,33 @@ func (l *Look) Result() Subject {
 	}
 	if l.end != nil {
 		l.end()
+		l.subject.OneOfMany = l.subject.Process.PID == 0 && l.table.upstreams.oneOfMany(l)
+		if l.subject.OneOfMany {
+			l.subject.Note = noteMany
+		}
 	}
 	return l.subject
+}
+
+// oneOfMany tells whether a target is one of several that an exporter is asked for by the
+// parameter target, as is the custom, and of which no process is known. Other parameters
+// select some metrics of one server, as collect[] does.
+// https://prometheus.io/docs/guides/multi-target-exporter/
+func (t *upstreamTable) oneOfMany(l *Look) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	targets, own := map[string]bool{}, false
+	for request, u := range l.exporter.targets {
+		asked, err := url.ParseRequestURI(request)
+		if err != nil || u.server.PID != 0 {
+			continue
+		}
+		if target := asked.Query().Get("target"); target != "" {
+			targets[target] = true
+			own = own || u == l.target
+		}
+	}
+	return own && len(targets) > 1
 }
 
 // of returns what is known of a process.
@@ -281,6 +310,7 @@ const (
 	noteUnknown   = "itself: the exporter is connected to a process on this host that cannot be told"
 	noteSeveral   = "itself: the exporter is connected to several processes"
 	noteProxy     = "itself: the exporter is connected to a proxy on this host, and what that leads to is not known"
+	noteMany      = "nothing here: the exporter is asked for several targets, and no process on this host is known for them"
 	noteTogether  = "itself: the exporter was asked for several targets at the same time"
 )
 
@@ -307,7 +337,7 @@ func (l *Look) look(ctx, looking context.Context, u upstream) {
 		u.wait = min(2*u.wait, lastLook)
 	}
 	l.table.upstreams.note(l, u)
-	l.subject = Subject{u.server, u.note}
+	l.subject = Subject{Process: u.server, Note: u.note}
 }
 
 // after returns what is known of a target after a look: by the servers that were seen, and

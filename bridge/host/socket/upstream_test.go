@@ -341,3 +341,27 @@ func askFor(t *testing.T, table *Table, exporter hosttest.Helper, target string)
 	}
 	return look.Result()
 }
+
+// An exporter that is asked for two servers elsewhere, and for one here. What it says of the
+// first two is not what it is itself, nor one server's.
+func TestOneOfManyElsewhere(t *testing.T) {
+	tree, table := fixture(t)
+	tree.Net(hosttest.InitNetNS, []hosttest.Socket{{Local: addr("192.168.1.2:50004"), Remote: addr("192.168.1.3:6379"), Inode: 41}}, []string{"192.168.1.2"})
+	tree.Add(hosttest.Process{PID: 112, PPID: 1, Comm: "remote_exporter", Sockets: []uint64{41}})
+	for _, step := range []struct {
+		request   string
+		oneOfMany bool
+	}{
+		{"/scrape?target=a:6379", false}, // the only one
+		{"/metrics", false},
+		{"/scrape?target=a:6379&collect[]=x", false}, // the same one
+		{"/scrape?target=b:6379", true},
+		{"/scrape?target=a:6379", true},
+		{"/metrics", false}, // of itself, or of the one that it was started for
+		{"/probe?collect[]=y", false},
+	} {
+		if got := table.Upstream(t.Context(), 112, step.request).Result(); got.OneOfMany != step.oneOfMany || got.Process.PID != 0 {
+			t.Errorf("%s: %+v", step.request, got)
+		}
+	}
+}
