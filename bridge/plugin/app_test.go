@@ -96,9 +96,8 @@ func (f *feed) answer(p *pollers, poller Poller) (*probetest.Report, int) {
 }
 
 // TestSparklines loses polls, up to two in a row, and of those a cycle of turns apart
-// one. Scope must show what it would show if every answer had every window: all of the
-// last 15 s, and of what is older all that is in the window, once there were two turns of
-// all windows.
+// one. Once the app's memory is full, Scope must show what it would show if every answer had
+// every window: all of the last 15 s, and of what is older all that is in the window.
 func TestSparklines(t *testing.T) {
 	f := newFeed(t, 5, 1, 2, 3, 5, 15)
 	const arrival = 75 // of the probe: the windows are full
@@ -119,12 +118,14 @@ func TestSparklines(t *testing.T) {
 		}
 		app.add(now, answer)
 		before.add(now, f.check())
+		if n < arrival+15 {
+			continue
+		}
 		for _, node := range f.Snapshot().Nodes {
 			for _, m := range node.Metrics {
 				got, want := app.sparkline(now, node.Key, m.Template.ID), before.sparkline(now, node.Key, m.Template.ID)
 				for at := range want {
-					recent := now.Sub(at) <= scopeWindow
-					if recent || n >= arrival+2*turns && !at.Before(m.Samples[0].At) {
+					if now.Sub(at) <= scopeWindow || !at.Before(m.Samples[0].At) {
 						continue
 					}
 					if _, found := got[at]; !found {
@@ -216,22 +217,41 @@ func TestPollersThatGoOnGetLess(t *testing.T) {
 	}
 }
 
-// TestAFirstAnswer has what Scope shows of its own metrics, the last 15 s, and no more: a
-// metric that is scraped each 5 s has four samples instead of fifteen.
-func TestAFirstAnswer(t *testing.T) {
-	f := newFeed(t, 2, 1, 5, 60)
-	for n := range 121 {
-		f.run(n)
-	}
-	var p pollers
-	answer, _ := f.answer(&p, Poller{ProbeID: "x"})
-	for interval, want := range map[int]int{1: 15, 5: 4, 60: 1} {
-		got := len(answer.Metric("Process", "vm;1", f.metric(interval)).Samples)
-		if interval == 5 && got == 3 { // the oldest may be a few ms more than 15 s old
-			got = want
+// TestFirstAnswers: after seven answers a new probe has all windows, and after seven more if
+// one was lost. None of them is much larger than those that follow.
+func TestFirstAnswers(t *testing.T) {
+	for _, lost := range []int{-1, 0, 3, 6} {
+		f := newFeed(t, 30, 1, 2, 5, 60)
+		for n := range 120 {
+			f.run(n)
 		}
-		if got != want {
-			t.Errorf("a metric that is scraped each %d s has %d samples, want %d", interval, got, want)
+		var p pollers
+		var app scopeApp
+		largest := 0
+		for n := range 4 * turns {
+			now := f.run(120 + n)
+			answer, _ := f.answer(&p, Poller{ProbeID: "x"})
+			size := len(answer.Body)
+			if largest = max(largest, size); n >= fillings && largest > size*8/5 {
+				t.Fatalf("an answer has %d bytes, one to a new probe had %d", size, largest)
+			}
+			if n == lost {
+				continue
+			}
+			app.add(now, answer)
+			if n != turns-1 && n != fillings-1 || lost >= 0 && n < fillings-1 {
+				continue
+			}
+			for _, node := range f.Snapshot().Nodes {
+				for _, m := range node.Metrics {
+					got := app.sparkline(now, node.Key, m.Template.ID)
+					for _, s := range m.Samples {
+						if _, found := got[s.At.UTC()]; !found {
+							t.Fatalf("answer %d, lost %d: %s of %s lacks %s", n, lost, m.Template.ID, node.Key, s.At)
+						}
+					}
+				}
+			}
 		}
 	}
 }
@@ -240,13 +260,13 @@ func TestWhoGetsWhichSamples(t *testing.T) {
 	f := newFeed(t, 1, 1)
 	f.run(0)
 	var p pollers
-	const recent, last, all = "recent", "last", "all"
+	const recent, more, all = "recent", "more", "all"
 	samples := func(poller Poller) string {
-		switch _, turn := f.answer(&p, poller); turn {
-		case allSamples:
+		switch _, turn := f.answer(&p, poller); {
+		case turn == allSamples:
 			return all
-		case lastSamples:
-			return last
+		case turn >= filling:
+			return more
 		}
 		return recent
 	}
@@ -257,16 +277,18 @@ func TestWhoGetsWhichSamples(t *testing.T) {
 		silence int // before the poll, in seconds
 		want    string
 	}{
-		{first, 0, last},
+		{first, 0, more},
+		{second, 0, more}, // as if the first did not poll
+		{first, 0, more}, {first, 0, more}, {first, 0, more}, {first, 0, more}, {first, 0, more}, {first, 0, more}, {first, 0, more},
+		{first, 0, more}, {first, 0, more}, {first, 0, more}, {first, 0, more}, {first, 0, more}, {first, 0, more}, // 14
 		{first, 1, recent},
-		{second, 0, last}, // as if the first did not poll
-		{first, 1, recent},
-		{second, 0, recent},
+		{second, 0, more},
 		{curl, 0, all},
 		{curl, 1, all},
 		{first, 2, recent}, // three seconds
-		{second, 1, last},  // four
-		{second, 1, recent},
+		{second, 1, more},
+		{first, 3, more}, // four
+		{first, 1, more},
 	} {
 		f.now = f.now.Add(time.Duration(step.silence) * time.Second)
 		if got := samples(step.poller); got != step.want {

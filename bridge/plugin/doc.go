@@ -18,16 +18,11 @@
 //
 // # What is in an answer
 //
-// A poller that is new, or was silent for three seconds, gets the last 15 s of every
-// metric, so that Scope's sparklines are filled at once as far as those of Scope's own
-// metrics are. What is older follows within the next seven answers, as said below: all
-// of it at once was more than half of a first answer, which each probe reads with its
-// lock held. A client that gives no probe_id gets all samples.
-//
-// A poller that polls on gets less. Scope's app merges the reports that
-// arrived in the last 15 s, and of each metric the samples, by exactly equal
-// timestamp. (It drops reports in groups of 3 s, so that the oldest is 12 to 15 s
-// old.) So it needs a sample once in that time, and a probe that fails to read an
+// A client that gives no probe_id gets the window of every metric. A probe gets less: all
+// windows at once were two thirds of an answer, which it reads with its lock held. Scope's
+// app merges the reports that arrived in the last 15 s, and of each metric the samples, by
+// exactly equal timestamp. (It drops reports in groups of 3 s, so that the oldest is 12 to
+// 15 s old.) So it needs a sample once in that time, and a probe that fails to read an
 // answer needs it once more:
 //
 //   - Every answer has the newest sample of each metric, which is the value that Scope
@@ -39,6 +34,9 @@
 //     Scope instead of twelve. Seven is the most with which one answer may be lost
 //     and the next window still arrives within 15 s. Metrics take turns, so that all
 //     answers are about equally large.
+//   - A poller that is new, or was silent for three seconds, gets the shorter windows in
+//     turns too, in its first fourteen answers: each of them twice. So all sparklines are
+//     full after seven seconds. What is shown as the value is in the first answer.
 //
 // What the app holds is thus never less than the window. When every answer had every
 // window, it held up to 15 s more. Scope's own metrics reach back 15 s, and the

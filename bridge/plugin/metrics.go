@@ -38,7 +38,7 @@ func newReportMetrics(reg prometheus.Registerer) *reportMetrics {
 		}),
 		bytes: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "promscope_report_bytes",
-			Help: "Mean size of an answer to a poll: the last 15 s of samples go to a poller that is new, the recent ones to one that polls on, all to who is no probe.",
+			Help: "Mean size of an answer to a poll: the recent samples and in turns the older ones, of more metrics to a poller that is new; all samples to who is no probe.",
 		}, []string{"samples"}),
 		dropped: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "promscope_report_points_dropped_total",
@@ -65,12 +65,15 @@ func newReportMetrics(reg prometheus.Registerer) *reportMetrics {
 
 // size takes note of the sizes of answers.
 func (m *reportMetrics) size(b *answerBytes) {
-	sum := 0
-	for _, n := range b[:turns] {
-		sum += n
+	mean := func(bytes []int) float64 {
+		sum := 0
+		for _, n := range bytes {
+			sum += n
+		}
+		return float64(sum / len(bytes))
 	}
-	m.bytes.WithLabelValues("recent").Set(float64(sum / turns))
-	m.bytes.WithLabelValues("last").Set(float64(b[lastSamples]))
+	m.bytes.WithLabelValues("recent").Set(mean(b[:turns]))
+	m.bytes.WithLabelValues("new").Set(mean(b[filling:]))
 	m.bytes.WithLabelValues("all").Set(float64(b[allSamples]))
 }
 

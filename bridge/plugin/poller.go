@@ -18,6 +18,10 @@ const (
 	// pollerSilence is after how long without a poll a poller is new again. It is
 	// somewhat longer than a sample is in every answer.
 	pollerSilence = 3 * time.Second
+
+	// fillings is how many answers a new poller gets that bring it short windows: each of
+	// them twice, since an answer may be lost.
+	fillings = 2 * turns
 )
 
 // Poller is a client that asks for the report.
@@ -37,21 +41,32 @@ type Poller struct {
 // connection, so a connection is not what identifies it.
 type pollers struct {
 	mu   sync.Mutex
-	list []*Poller // in order of their first poll
+	list []*known // in order of their first poll
 }
+
+// known is a poller, and how often it has polled since it was new.
+type known struct {
+	Poller
+	polls int
+}
+
+// silent tells whether the poller is new again.
+func (k *known) silent(now time.Time) bool { return now.Sub(k.Last) > pollerSilence }
 
 // turn returns the turn of the answer that a poller gets now.
 func (p *pollers) turn(poller Poller, now time.Time) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known := p.find(poller)
-	switch {
+	switch k := p.find(poller); {
 	case poller.ProbeID == "":
 		return allSamples
-	case known == nil || now.Sub(known.Last) > pollerSilence:
-		return lastSamples
+	case k == nil:
+		return filling
+	case k.silent(now) || k.polls < fillings:
+		return filling + int(k.Polls%turns)
+	default:
+		return int(k.Polls % turns)
 	}
-	return int(known.Polls % turns)
 }
 
 // record takes note of a poll.
@@ -63,23 +78,26 @@ func (p *pollers) record(poll Poller) {
 		if len(p.list) >= maxPollers {
 			p.evict()
 		}
-		poller = &Poller{
+		poller = &known{Poller: Poller{
 			// They are parts of the request.
 			ProbeID:   strings.Clone(clip(poll.ProbeID)),
 			UserAgent: strings.Clone(clip(poll.UserAgent)),
 			Peer:      poll.Peer,
 			First:     poll.Last,
-		}
+		}}
 		p.list = append(p.list, poller)
+	} else if poller.silent(poll.Last) {
+		poller.polls = 0
 	}
+	poller.polls++
 	poller.Polls++
 	poller.Last, poller.LastDuration, poller.LastBytes = poll.Last, poll.LastDuration, poll.LastBytes
 }
 
-func (p *pollers) find(poll Poller) *Poller {
-	for _, known := range p.list {
-		if known.Peer == poll.Peer && known.ProbeID == clip(poll.ProbeID) && known.UserAgent == clip(poll.UserAgent) {
-			return known
+func (p *pollers) find(poll Poller) *known {
+	for _, k := range p.list {
+		if k.Peer == poll.Peer && k.ProbeID == clip(poll.ProbeID) && k.UserAgent == clip(poll.UserAgent) {
+			return k
 		}
 	}
 	return nil
@@ -101,7 +119,7 @@ func (p *pollers) snapshot() []Poller {
 	defer p.mu.Unlock()
 	list := make([]Poller, len(p.list))
 	for i, poller := range p.list {
-		list[i] = *poller
+		list[i] = poller.Poller
 	}
 	return list
 }

@@ -24,15 +24,16 @@ const (
 	// allSamples stands for a turn in which an answer has all samples.
 	allSamples = turns
 
-	// lastSamples stands for a turn in which an answer has the samples of appMemory.
-	lastSamples = turns + 1
+	// filling is the first of as many turns for pollers that are new: in these an answer has
+	// the short windows of the turn, too.
+	filling = turns + 1
 
 	// noTurn is the turn of metrics whose window the app has without it.
 	noTurn = -1
 )
 
 // answerBytes are the sizes of the answers by turn, and of those with more samples.
-type answerBytes [turns + 2]int
+type answerBytes [filling + turns]int
 
 func (b *answerBytes) add(other *answerBytes) {
 	for turn := range b {
@@ -87,8 +88,8 @@ type publishedMetric struct {
 	head     []byte // the JSON up to the first sample, after a comma
 	json     []byte // of the samples, each after a comma
 	old      int    // bytes of json that not every answer has
-	older    int    // bytes of json that are only in answers with the window
-	turn     int    // in which an answer has them
+	turn     int    // in which an answer has them, or noTurn
+	fill     int    // in which an answer to a new poller has them
 }
 
 // What follows the parts.
@@ -148,11 +149,8 @@ func (m *publishedMetric) size(turn int) int {
 
 // skipped returns how many bytes of json the answer does not have.
 func (m *publishedMetric) skipped(turn int) int {
-	switch turn {
-	case allSamples, m.turn:
+	if turn == allSamples || turn == m.turn || turn == filling+m.fill {
 		return 0
-	case lastSamples:
-		return m.older
 	}
 	return m.old
 }

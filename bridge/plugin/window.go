@@ -128,15 +128,15 @@ func (m *metric) publish() publishedMetric {
 		head:     m.head,
 		json:     m.json,
 		turn:     noTurn,
+		fill:     m.turn,
 	}
 	if m.result != nil {
 		p.rule = m.result.rule
 	}
 	newest := m.samples[len(m.samples)-1].at
 	old := slices.IndexFunc(m.samples, func(s sample) bool { return newest-s.at < int64(recentAge) })
-	older := slices.IndexFunc(m.samples, func(s sample) bool { return newest-s.at <= int64(appMemory) })
-	p.old, p.older = jsonBytes(m.samples[:old]), jsonBytes(m.samples[:older])
-	if older > 0 {
+	p.old = jsonBytes(m.samples[:old])
+	if newest-m.samples[0].at > int64(appMemory) {
 		p.turn = m.turn
 	}
 	return p
