@@ -36,8 +36,12 @@ type verdict struct {
 // shown returns the metrics without those of default presets that have no place. The first
 // ones by priority have the places, see mapping.Topology.Budget and mapping.ExporterBudget.
 func (n *node) shown(now int64, opts Options) []*metric {
+	const least = mapping.ExporterBudget // no node has less room
+	if len(n.metrics) <= least && len(n.places) == 0 {
+		return n.metrics
+	}
 	wanted := n.wanted(now)
-	if len(wanted) <= mapping.ExporterBudget { // no node has less room
+	if len(wanted) <= least {
 		n.places = nil
 		return n.metrics
 	}
