@@ -420,7 +420,7 @@ func goProgram(name string, p *process, url string) server {
 			return says, err
 		},
 		want: map[string]expectation{
-			"promscope_go_goroutines":    level(1, "go_goroutines", 10), // promscope gathers from several at once
+			"promscope_go_goroutines":    level(1, "go_goroutines", 5),
 			"promscope_go_heap":          {value: goHeap},
 			"promscope_process_fds_used": {value: goDescriptors},
 		},

@@ -63,7 +63,9 @@ func TestEverything(t *testing.T) {
 	}
 	servers := startEverything(t)
 	p := startPlugin(t, "")
-	servers = append(servers, goProgram("promscope", p.process, p.web+"/metrics"))
+	own := goProgram("promscope", p.process, p.web+"/metrics")
+	own.want["promscope_go_goroutines"] = between(20, 1000) // each scrape has some, and looks at processes
+	servers = append(servers, own)
 	client := probe(t, p)
 	began := time.Now()
 	within(t, client, began, 2*lookInterval+6*scrapeInterval, "all of them are on their nodes", func(r *probetest.Report) error {
