@@ -72,6 +72,13 @@ func describe(w *view.Collector, c *collectors.Collector) {
 	for _, f := range status.Facts {
 		w.Facts = append(w.Facts, view.Fact(f))
 	}
+	for _, p := range status.Programs {
+		w.Programs = append(w.Programs, view.Program{Name: p.Name, Runs: p.Runs, RunSeconds: p.Took.Seconds(), Missed: p.Missed})
+	}
+	for _, m := range status.Maps {
+		w.Maps = append(w.Maps, view.Map(m))
+	}
+	w.CountsRuns = status.CountsRuns
 	for _, warning := range status.Warnings {
 		w.Warnings = append(w.Warnings, warning.Reason+": "+warning.Remedy)
 	}

@@ -5,6 +5,7 @@
 package view
 
 import (
+	"math"
 	"strings"
 	"time"
 
@@ -213,7 +214,38 @@ type Collector struct {
 	Warnings []string `json:"warnings,omitempty"`
 	// Facts are figures of its own: tracked processes, lost connections.
 	Facts []Fact `json:"facts,omitempty"`
+	// Programs that run in the kernel, and the Maps that they fill.
+	Programs []Program `json:"programs,omitempty"`
+	Maps     []Map     `json:"maps,omitempty"`
+	// CountsRuns tells whether the kernel counts the runs of programs now: whether
+	// the sysctl kernel.bpf_stats_enabled is 1.
+	CountsRuns bool `json:"counts_runs,omitempty"`
 }
+
+// Program is what the kernel counts of a program.
+type Program struct {
+	Name string `json:"name"`
+	// Runs, and the CPU time that they took, while the kernel counted them.
+	Runs       uint64  `json:"runs"`
+	RunSeconds float64 `json:"run_seconds"`
+	Missed     uint64  `json:"missed"` // events that were not passed to it
+}
+
+// MeanNanoseconds is what a run took, of those that were counted.
+func (p Program) MeanNanoseconds() int { return int(math.Round(1e9 * p.RunSeconds / float64(p.Runs))) }
+
+// Map is how full a map of the programs is.
+type Map struct {
+	Name    string `json:"name"`
+	Entries int    `json:"entries"`
+	Limit   int    `json:"limit"`
+	// Evicts tells that the oldest entry makes room for a new one where the map is
+	// full. Any other map has no room then.
+	Evicts bool `json:"evicts"`
+}
+
+// Percent is how full the map is.
+func (m Map) Percent() float64 { return 100 * float64(m.Entries) / float64(m.Limit) }
 
 // Hook is one way to attach to the kernel.
 type Hook struct {

@@ -206,6 +206,8 @@ func example(now time.Time) *fake {
 			Hook: "fentry", Hooks: []view.Hook{{Name: "fentry"}, {Name: "kprobe", Error: "not tried: fentry serves"}, {Name: "tracepoint", Error: "not tried: fentry serves"}},
 			Requires: []string{"BTF", "CAP_BPF", "CAP_PERFMON"}, IntervalSeconds: 1, LastGather: ago(ms(770)), LastDurationSeconds: 0.00048,
 			Series: 190, Kept: 152, Warnings: []string{"the kernel can preempt its programs: watch the runs that it missed"}, Facts: []view.Fact{{Name: "Processes tracked", Value: "6"}, {Name: "Connections", Value: "212"}, {Name: "Evicted", Value: "0"}},
+			Programs: []view.Program{{Name: "on_receive", Runs: 1_204_331, RunSeconds: 0.3444, Missed: 2}, {Name: "on_close"}},
+			Maps:     []view.Map{{Name: "processes", Entries: 6, Limit: 1024}, {Name: "sockets", Entries: 512, Limit: 512, Evicts: true}},
 		},
 		{
 			Name: "iowait", Help: "CPU time of this host by mode, from /proc/stat.", State: view.CollectorOn, IntervalSeconds: 1,

@@ -84,7 +84,9 @@ func TestPages(t *testing.T) {
 		{"/series?expr=%22text%22", 200, []string{"Value in", "text"}},
 		{"/series?expr=1", 200, []string{"1 element", "no labels 1"}},
 		{"/series?expr=boom", 400, []string{"the engine failed"}},
-		{"/collectors", 200, []string{"http on", "fentry serves kprobe not tried", "the kernel can preempt its programs", "Series kept 152 of 190", "tcp failed", "kernel lockdown", "Needs BTF CAP_BPF CAP_PERFMON"}},
+		{"/collectors", 200, []string{"http on", "fentry serves kprobe not tried", "the kernel can preempt its programs", "Series kept 152 of 190", "tcp failed", "kernel lockdown", "Needs BTF CAP_BPF CAP_PERFMON",
+			"Program Runs Run time A run Runs skipped on_receive 1,204,331 344 ms 286 ns 2 on_close – – – 0 The kernel counts no runs now. sysctl kernel.bpf_stats_enabled=1 has it count them",
+			"Map Entries Room for Full When it is full processes 6 1,024 0.58% nothing new has room sockets 512 512 100% the entry unused for longest makes room"}},
 		{"/scope", 200, []string{"6befab12ed9aaa96 scope (pid 1701) 0.4 s ago 1 s 11,482 310 µs 11.5 KiB", "Nodes 10 Metrics 52", "60.3 KiB", "The report speaks of vm-03 , a name from the probe's environment (SCOPE_HOSTNAME)", "vm-03.internal another name"}},
 		{"/configuration", 200, []string{"/etc/promscope/promscope.yml Loaded 41 min ago", "password: <secret>", "warning: the range of rate() is shorter"}},
 		{"/explain", 200, []string{"Why does a metric show up, or not?"}},
@@ -455,6 +457,7 @@ func evil(text string) *fake {
 	for i := range f.collectors {
 		c := &f.collectors[i]
 		c.Name, c.Help, c.Error, c.Remedy, c.Hook, c.Facts = text, text, text, text, text, []view.Fact{{Name: text, Value: text}}
+		c.Programs, c.Maps = []view.Program{{Name: text}}, []view.Map{{Name: text, Limit: 1}}
 	}
 	f.config.Text, f.config.ReloadError, f.config.Warnings = text, text, []string{text}
 	f.scope.Host, f.scope.HostWarning, f.scope.Pollers[0].ProbeID, f.scope.Pollers[0].Process = text, text, text, text

@@ -96,6 +96,30 @@ type Status struct {
 	Warnings []Warning
 	// Facts are what the collector counts of itself.
 	Facts []Fact
+	// Programs that run in the kernel, and the Maps that they fill.
+	Programs []Program
+	Maps     []Map
+	// CountsRuns tells whether the kernel counts the runs of programs now: the sysctl
+	// kernel.bpf_stats_enabled is 1.
+	CountsRuns bool
+}
+
+// Program is what the kernel counts of a program.
+type Program struct {
+	Name   string
+	Missed uint64        // events that were not passed to it
+	Runs   uint64        // while the sysctl kernel.bpf_stats_enabled was 1
+	Took   time.Duration // CPU time of those
+}
+
+// Map is how full a map is.
+type Map struct {
+	Name    string
+	Entries int // when they were counted last
+	Limit   int // what there is room for
+	// Evicts tells that the oldest entry makes room for a new one where the map is full. The
+	// kernel does not count how often. Any other map has no room then.
+	Evicts bool
 }
 
 // Refusal tells why a hook set does not serve.

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -40,9 +41,9 @@ func newReader(p *load.Programs, most int, keep time.Duration) (*reader, error) 
 		tracked:  desc("processes", "Processes that have read or written."),
 		leftOut:  desc("processes_left_out", "Processes that have no series because too many read or write."),
 		lost: [...]lost{
-			{desc("requests_lost_total", "Requests that were not counted because there are too many devices."), varLostRequests},
-			{desc("process_requests_lost_total", "Requests that were counted for no process because too many processes make them."), varLostRequesters},
-			{desc("process_ends_lost_total", "Processes whose last bytes were not counted because too many ended at a time."), varLostEnds},
+			{desc("requests_lost_total", "Requests that were not counted because there are too many devices."), varLostRequests, "Requests lost: too many devices"},
+			{desc("process_requests_lost_total", "Requests that were counted for no process because too many processes make them."), varLostRequesters, "Requests of no process: too many"},
+			{desc("process_ends_lost_total", "Processes whose last bytes were not counted because too many ended at a time."), varLostEnds, "Ends of processes lost: too many"},
 		},
 		programs:  p,
 		devices:   devices,
@@ -57,6 +58,7 @@ func newReader(p *load.Programs, most int, keep time.Duration) (*reader, error) 
 type lost struct {
 	desc     *prometheus.Desc
 	variable string
+	fact     string // its name on pages
 }
 
 // readProcesses takes in what the processes have read and written.
@@ -124,5 +126,11 @@ func (r *reader) Report(status *collector.Status) error {
 	status.Facts = append(status.Facts,
 		collector.Fact{Name: "Processes that have read or written", Value: strconv.Itoa(len(r.processes.all))},
 		collector.Fact{Name: "Processes left out: too many", Value: strconv.Itoa(r.processes.leftOut)})
-	return nil
+	var errs []error
+	for _, l := range r.lost {
+		n, err := r.programs.Counter(l.variable)
+		errs = append(errs, err)
+		status.Facts = append(status.Facts, collector.Fact{Name: l.fact, Value: strconv.FormatUint(n, 10)})
+	}
+	return errors.Join(errs...)
 }

@@ -176,6 +176,10 @@ func (r *reader) Report(status *collector.Status) error {
 			status.Facts = append(status.Facts, collector.Fact{Name: name, Value: v.String()})
 		}
 	}
-	status.Facts = append(status.Facts, collector.Fact{Name: "Cgroups where a signal ended a process", Value: strconv.Itoa(len(r.cgroups.all))})
-	return nil
+	lost, err := r.programs.Counter(varLost)
+	status.Facts = append(status.Facts,
+		collector.Fact{Name: "Cgroups where a signal ended a process", Value: strconv.Itoa(len(r.cgroups.all))},
+		collector.Fact{Name: "Cgroups that made room", Value: strconv.FormatUint(r.cgroups.evicted, 10)},
+		collector.Fact{Name: "Ends that count for no cgroup", Value: strconv.FormatUint(lost, 10)})
+	return err
 }

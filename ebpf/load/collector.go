@@ -30,10 +30,11 @@ type Collector struct {
 	Reader   Reader
 
 	logger *slog.Logger
-	runs   *series
+	series *series
 
 	mu     sync.Mutex // guards the reader, and the programs from being closed meanwhile
 	closed bool
+	fills  fills
 }
 
 // Start loads and attaches the programs of the collector with that name, and makes their
@@ -59,7 +60,7 @@ func Start(name string, o Object, env collector.Environment, read func(*Programs
 		Programs: p,
 		Reader:   r,
 		logger:   env.Logger,
-		runs:     newSeries(name),
+		series:   newSeries(name),
 	}, nil
 }
 
@@ -77,7 +78,7 @@ func (c *Collector) Close() error {
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	c.Reader.Describe(ch)
-	c.runs.describe(ch)
+	c.series.describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -87,7 +88,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- m
 	}
 	if err != nil {
-		ch <- prometheus.NewInvalidMetric(c.runs.info, err)
+		ch <- prometheus.NewInvalidMetric(c.series.info, err)
 	}
 }
 
@@ -101,8 +102,12 @@ func (c *Collector) read() ([]prometheus.Metric, error) {
 	if err != nil {
 		return metrics, err
 	}
-	runs, err := c.runs.of(c.Programs)
-	return append(metrics, runs...), err
+	programs, err := c.Programs.counts()
+	if err != nil {
+		return metrics, err
+	}
+	maps, err := c.fills.of(c.Programs, time.Now())
+	return append(metrics, c.series.of(c.Programs.HookSet.Name, programs, maps)...), err
 }
 
 // KernelTime implements collector.InKernel.
@@ -122,8 +127,10 @@ func (c *Collector) Status() collector.Status {
 	if c.closed {
 		return collector.Status{}
 	}
-	status, err := c.Programs.status()
-	if err := errors.Join(err, c.Reader.Report(&status)); err != nil {
+	programs, err := c.Programs.counts()
+	maps, errMaps := c.fills.of(c.Programs, time.Now())
+	status := c.Programs.status(programs, maps)
+	if err := errors.Join(err, errMaps, c.Reader.Report(&status)); err != nil {
 		c.logger.Warn("The collector cannot tell all of itself", "err", err)
 	}
 	return status

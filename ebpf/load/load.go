@@ -40,6 +40,7 @@ type Programs struct {
 	Warnings   []collector.Warning
 	Collection *ebpf.Collection
 	hooks      map[string]hook // by program
+	fillable   []string        // maps
 	// A link detaches its program when it is collected as garbage: they live here.
 	links map[string]link.Link
 }
@@ -167,7 +168,7 @@ func (o Object) attach(k *Kernel, spec *ebpf.CollectionSpec, set collector.HookS
 	if err != nil {
 		return nil, err
 	}
-	p := &Programs{HookSet: set, Collection: collection, hooks: map[string]hook{}, links: map[string]link.Link{}}
+	p := &Programs{HookSet: set, Collection: collection, hooks: map[string]hook{}, fillable: fillable(spec), links: map[string]link.Link{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())

@@ -252,11 +252,12 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, err := p.status()
+	counts, err := p.counts()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status.HookSet != "second" || len(status.Facts) != 1 {
+	status := p.status(counts, nil)
+	if status.HookSet != "second" || len(status.Programs) != 1 || status.Programs[0].Name != "second" {
 		t.Errorf("%+v", status)
 	}
 	want := []string{"elsewhere: the programs are for pdp11", "best: this kernel has no tracepoint no_such"}
@@ -267,10 +268,6 @@ func TestOpen(t *testing.T) {
 		if got := r.HookSet + ": " + r.Reason; !strings.HasPrefix(got, want[i]) || r.Remedy == "" {
 			t.Errorf("%+v, want %q", r, want[i])
 		}
-	}
-	metrics, err := newSeries("x").of(p)
-	if err != nil || len(metrics) != 4 {
-		t.Errorf("%d metrics, %v", len(metrics), err)
 	}
 	if err := p.Close(); err != nil {
 		t.Error(err)

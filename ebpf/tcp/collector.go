@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -287,15 +288,20 @@ func (r *reader) Report(status *collector.Status) error {
 		collector.Fact{Name: "Sockets", Value: strconv.FormatUint(r.open, 10)},
 		collector.Fact{Name: "Processes", Value: strconv.Itoa(len(r.table.all))},
 		collector.Fact{Name: "Processes left out", Value: strconv.Itoa(r.table.leftOut)})
-	lost, err := r.programs.Counter(varLostConnections)
-	if err != nil {
-		return err
+	var errs []error
+	lostOf := func(variable, fact string) uint64 {
+		n, err := r.programs.Counter(variable)
+		errs = append(errs, err)
+		status.Facts = append(status.Facts, collector.Fact{Name: fact, Value: strconv.FormatUint(n, 10)})
+		return n
 	}
-	if lost > 0 {
+	lostOf(varLostEnds, "Ends of sockets missed")
+	lostOf(varLostProcesses, "Processes lost: too many")
+	if lost := lostOf(varLostConnections, "Sockets lost: too many"); lost > 0 {
 		status.Warnings = append(status.Warnings, collector.Warning{
 			Reason: fmt.Sprintf("%d sockets were not counted: too many are open", lost),
 			Remedy: "raise max_connections",
 		})
 	}
-	return nil
+	return errors.Join(errs...)
 }
