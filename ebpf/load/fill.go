@@ -20,8 +20,9 @@ const (
 	countShare = 1000
 )
 
-// fillable returns the names of the maps that the programs use and that can be full, in order.
-// What a queue has no room for is lost, and its reader counts that.
+// fillable returns the names of the maps that the programs use and that can be full, in order. One
+// with room for a single entry is one that this hook set has no use for: of code that the kernel
+// leaves out. What a queue has no room for is lost, and its reader counts that.
 func fillable(spec *ebpf.CollectionSpec) []string {
 	used := map[string]bool{}
 	for _, p := range spec.Programs {
@@ -31,7 +32,7 @@ func fillable(spec *ebpf.CollectionSpec) []string {
 	}
 	var names []string
 	for name, m := range spec.Maps {
-		if used[name] && (m.Type == ebpf.Hash || m.Type == ebpf.LRUHash) {
+		if used[name] && m.MaxEntries > 1 && (m.Type == ebpf.Hash || m.Type == ebpf.LRUHash) {
 			names = append(names, name)
 		}
 	}

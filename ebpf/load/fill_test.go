@@ -88,11 +88,13 @@ func TestFillable(t *testing.T) {
 	}
 	spec := &ebpf.CollectionSpec{
 		Maps: map[string]*ebpf.MapSpec{
-			"processes": {Type: ebpf.Hash}, "ended": {Type: ebpf.LRUHash}, "other set": {Type: ebpf.Hash},
-			"victims": {Type: ebpf.Queue}, "scratch": {Type: ebpf.PerCPUArray}, ".bss": {Type: ebpf.Array}, "sockets": {Type: ebpf.SkStorage},
+			"processes": {Type: ebpf.Hash, MaxEntries: 9}, "ended": {Type: ebpf.LRUHash, MaxEntries: 9},
+			"other set": {Type: ebpf.Hash, MaxEntries: 9}, "no use": {Type: ebpf.Hash, MaxEntries: 1},
+			"victims": {Type: ebpf.Queue, MaxEntries: 9}, "scratch": {Type: ebpf.PerCPUArray, MaxEntries: 2},
+			".bss": {Type: ebpf.Array, MaxEntries: 1}, "sockets": {Type: ebpf.SkStorage},
 		},
 		Programs: map[string]*ebpf.ProgramSpec{
-			"a": {Instructions: uses("processes", "scratch", ".bss", "sockets")},
+			"a": {Instructions: uses("processes", "no use", "scratch", ".bss", "sockets")},
 			"b": {Instructions: uses("ended", "victims", "processes")},
 		},
 	}
