@@ -28,11 +28,13 @@ type group struct {
 	ends     map[string]*counter // by signal
 	oomKills counter
 	last     time.Time // when a process was last counted
+	oomLast  time.Time // when one was last counted that was killed because there was no memory
+	oomComm  string    // its name
 }
 
 // cgroups are those where a signal has ended a process not long ago.
 type cgroups struct {
-	ends, oomKills *prometheus.Desc
+	ends, oomKills, oomLast *prometheus.Desc
 
 	most    int
 	all     map[string]*group // by path
@@ -44,6 +46,7 @@ func newCgroups(most int, now time.Time) *cgroups {
 	return &cgroups{
 		ends:     prometheus.NewDesc("promscope_cgroup_exits_total", "Processes of the cgroup that a signal ended.", []string{"cgroup", "signal"}, nil),
 		oomKills: prometheus.NewDesc("promscope_cgroup_oom_kills_total", "Processes of the cgroup that the kernel killed because there was no memory.", []string{"cgroup"}, nil),
+		oomLast:  prometheus.NewDesc("promscope_cgroup_oom_last_kill_timestamp_seconds", "When the kernel last killed a process of the cgroup because there was no memory, and the name of that.", []string{"cgroup", "comm"}, nil),
 		most:     most,
 		all:      map[string]*group{},
 		updated:  now,
@@ -69,6 +72,7 @@ func (c *cgroups) update(now time.Time, victims []victim) {
 		g.ends[name].count(c.updated)
 		if v.OutOfMemory() {
 			g.oomKills.count(c.updated)
+			g.oomLast, g.oomComm = now, v.comm()
 		}
 	}
 	for path, g := range c.all {
@@ -101,7 +105,9 @@ func (c *cgroups) metrics() []prometheus.Metric {
 			metrics = append(metrics, n.metric(c.ends, path, signal))
 		}
 		if g.oomKills.n > 0 {
-			metrics = append(metrics, g.oomKills.metric(c.oomKills, path))
+			seconds := float64(g.oomLast.UnixMilli()) / 1000
+			metrics = append(metrics, g.oomKills.metric(c.oomKills, path),
+				prometheus.MustNewConstMetric(c.oomLast, prometheus.GaugeValue, seconds, path, g.oomComm))
 		}
 	}
 	return metrics

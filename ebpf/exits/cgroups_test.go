@@ -18,6 +18,12 @@ func died(tgid, signal uint32, oom bool, names string) victim {
 	return v
 }
 
+func named(comm string, v victim) victim {
+	v.Comm = [16]byte{}
+	copy(v.Comm[:], comm)
+	return v
+}
+
 const (
 	inA = "a.scope\x00system.slice\x00"
 	inB = "b\x00"
@@ -55,6 +61,10 @@ func series(t *testing.T, c *cgroups, start time.Time) map[string]string {
 		if len(out.Label) == 2 {
 			name = out.Label[1].GetValue()
 		}
+		if out.Gauge != nil {
+			all[out.Label[0].GetValue()+" killed "+name] = fmt.Sprintf("after %v", time.UnixMilli(int64(1000*out.Gauge.GetValue())).Sub(start).Seconds())
+			continue
+		}
 		all[out.Label[0].GetValue()+" "+name] = fmt.Sprintf("%v since %v", out.Counter.GetValue(), out.Counter.CreatedTimestamp.AsTime().Sub(start).Seconds())
 	}
 	return all
@@ -72,17 +82,17 @@ func TestCgroups(t *testing.T) {
 		{time.Second, nil, map[string]string{}, 0},
 		{
 			2 * time.Second, []victim{died(1, 9, true, inA), died(2, 9, false, inA)},
-			map[string]string{"/system.slice/a.scope SIGKILL": "2 since 1", "/system.slice/a.scope oom": "1 since 1"}, 0,
+			map[string]string{"/system.slice/a.scope SIGKILL": "2 since 1", "/system.slice/a.scope oom": "1 since 1", "/system.slice/a.scope killed node": "after 2"}, 0,
 		},
 		{
-			60 * time.Second, []victim{died(3, 15, false, inB), died(4, 9, true, inA)},
+			60 * time.Second, []victim{died(3, 15, false, inB), named("ruby", died(4, 9, true, inA))},
 			map[string]string{
-				"/system.slice/a.scope SIGKILL": "3 since 1", "/system.slice/a.scope oom": "2 since 1",
+				"/system.slice/a.scope SIGKILL": "3 since 1", "/system.slice/a.scope oom": "2 since 1", "/system.slice/a.scope killed ruby": "after 60",
 				"/b SIGTERM": "1 since 2",
 			}, 0,
 		},
 		{61 * time.Second, []victim{died(5, 15, false, inB)}, map[string]string{
-			"/system.slice/a.scope SIGKILL": "3 since 1", "/system.slice/a.scope oom": "2 since 1",
+			"/system.slice/a.scope SIGKILL": "3 since 1", "/system.slice/a.scope oom": "2 since 1", "/system.slice/a.scope killed ruby": "after 60",
 			"/b SIGTERM": "2 since 2",
 		}, 0},
 		// There is room for two: that goes where nothing happened for longest.

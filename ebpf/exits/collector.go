@@ -100,7 +100,7 @@ func newReader(p *load.Programs, most int, logger *slog.Logger) *reader {
 
 // Describe implements load.Reader.
 func (r *reader) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{r.ends, r.oomKills, r.tracked, r.left, r.lost, r.cgroups.ends, r.cgroups.oomKills} {
+	for _, d := range []*prometheus.Desc{r.ends, r.oomKills, r.tracked, r.left, r.lost, r.cgroups.ends, r.cgroups.oomKills, r.cgroups.oomLast} {
 		ch <- d
 	}
 }

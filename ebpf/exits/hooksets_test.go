@@ -200,6 +200,10 @@ func testMemory(t *testing.T, c *load.Collector, g *place) {
 	if got, all := after-before, vmAfter-vmBefore; got < 2 || got > all {
 		t.Errorf("the host has %v more, and /proc/vmstat %v", got, all)
 	}
+	killed := loadtest.Find(loadtest.Gather(t, c)["promscope_cgroup_oom_last_kill_timestamp_seconds"], "cgroup", g.path)
+	if killed == nil || loadtest.Label(killed, "comm") != "exe" || time.Since(time.UnixMilli(int64(1000*killed.GetGauge().GetValue()))) > time.Minute {
+		t.Errorf("last killed: %v", killed)
+	}
 	want := fmt.Sprintf("exe[%d] by SIGKILL in %s", last, g.path)
 	for _, f := range c.Status().Facts {
 		if f.Name == "Last killed out of memory" && f.Value == want {
