@@ -171,9 +171,12 @@ func (n *news) due(now time.Time) (v *victim, others int) {
 
 // Report implements load.Reader.
 func (r *reader) Report(status *collector.Status) error {
-	for name, v := range map[string]*victim{"Last ended by a signal": r.last, "Last killed out of memory": r.lastOutOfMemory} {
-		if v != nil {
-			status.Facts = append(status.Facts, collector.Fact{Name: name, Value: v.String()})
+	for _, last := range []struct {
+		name string
+		*victim
+	}{{"Last ended by a signal", r.last}, {"Last killed out of memory", r.lastOutOfMemory}} {
+		if last.victim != nil {
+			status.Facts = append(status.Facts, collector.Fact{Name: last.name, Value: last.String()})
 		}
 	}
 	lost, err := r.programs.Counter(varLost)

@@ -205,12 +205,12 @@ func testMemory(t *testing.T, c *load.Collector, g *place) {
 		t.Errorf("last killed: %v", killed)
 	}
 	want := fmt.Sprintf("exe[%d] by SIGKILL in %s", last, g.path)
-	for _, f := range c.Status().Facts {
-		if f.Name == "Last killed out of memory" && f.Value == want {
-			return
+	for range 20 { // always in this order
+		facts := c.Status().Facts
+		if len(facts) != 5 || facts[0].Name != "Last ended by a signal" || facts[1].Name != "Last killed out of memory" || facts[1].Value != want {
+			t.Fatalf("does not say %q: %v", want, facts)
 		}
 	}
-	t.Errorf("does not say %q: %v", want, c.Status().Facts)
 }
 
 // kernelCount reads a count of a file whose lines are names and numbers.
