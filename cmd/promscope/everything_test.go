@@ -100,12 +100,12 @@ func TestEverything(t *testing.T) {
 	on := largest()
 	time.Sleep(4 * time.Second) // a probe that was silent for so long is as good as new
 	anew := largest()
-	_, own, err := get(t.Context(), p.web+"/metrics")
+	_, said, err := get(t.Context(), p.web+"/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("a report has up to %d bytes for a new probe, %d for one that polls on, %.0f with all samples, and %d processes",
-		anew, on, numbers(own, `(promscope_report_bytes\{samples="all"\}) (\S+)`)[`promscope_report_bytes{samples="all"}`],
+		anew, on, numbers(said, `(promscope_report_bytes\{samples="all"\}) (\S+)`)[`promscope_report_bytes{samples="all"}`],
 		len(poll(t, client, 1).Topologies["Process"].Nodes))
 	if n := max(on, anew); n > mostReportBytes {
 		t.Errorf("a report has %d bytes", n)
