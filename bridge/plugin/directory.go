@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -72,7 +73,23 @@ func tryDirectory(path string) (*directory, error) {
 	if !d.current() {
 		return nil, d.unlock()
 	}
+	d.makePrivate()
 	return d, nil
+}
+
+// makePrivate gives a directory the mode that it would have been made with, if there is
+// nothing else in it than the plugin's socket. A script that installs promscope may have
+// made it for all to enter. It leaves alone what a link leads to, and another user's.
+func (d *directory) makePrivate() {
+	info, err := os.Lstat(d.path)
+	if err != nil || !info.IsDir() || info.Mode().Perm() == 0o700 {
+		return
+	}
+	names, err := d.file.Readdirnames(-1)
+	socket := filepath.Base(d.path) + ".sock"
+	if err == nil && !slices.ContainsFunc(names, func(name string) bool { return name != socket }) {
+		_ = d.file.Chmod(0o700)
+	}
 }
 
 // missingRoot says why nothing can be made in a plugins root; nil if it went only

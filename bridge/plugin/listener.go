@@ -50,7 +50,8 @@ type socket struct {
 }
 
 // Listen listens on <root>/<id>/<id>.sock. The root is made if missing and stays;
-// the directory below it is made with mode 0700 and goes with the socket.
+// the directory below it is made with mode 0700 and goes with the socket. One that is there
+// already stays, and gets that mode if there is nothing else in it.
 //
 // Listen replaces a socket that no process listens on. It leaves alone a live one and
 // what is no socket, and returns an error. It also returns one if another promscope has

@@ -89,6 +89,51 @@ func TestListenAndClose(t *testing.T) {
 	}
 }
 
+// A directory that was made for all to enter is for promscope alone, unless others use it.
+func TestListenMakesDirectoryPrivate(t *testing.T) {
+	for name, test := range map[string]struct {
+		file string // in the directory
+		link bool   // the path is one that leads to it
+		want fs.FileMode
+	}{
+		"empty":                 {want: 0o700},
+		"somebody's file":       {file: "README", want: 0o755},
+		"a link leads to it":    {link: true, want: 0o755},
+		"another plugin's file": {file: "iowait.sock", want: 0o755},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			dir := filepath.Join(root, "promscope")
+			if test.link {
+				if err := os.Symlink(filepath.Join(root, "elsewhere"), dir); err != nil {
+					t.Fatal(err)
+				}
+				dir = filepath.Join(root, "elsewhere")
+			}
+			if err := errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
+				t.Fatal(err)
+			}
+			if test.file != "" {
+				if err := os.WriteFile(filepath.Join(dir, test.file), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l, err := Listen(root, "promscope", discard())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			info, err := os.Stat(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := info.Mode().Perm(); got != test.want {
+				t.Errorf("mode %o, want %o", got, test.want)
+			}
+		})
+	}
+}
+
 func TestListenTakesOverStaleSocket(t *testing.T) {
 	root := t.TempDir()
 	path := filepath.Join(root, "promscope", "promscope.sock")
