@@ -103,6 +103,11 @@ func (c *ListenerSDConfig) asks(port uint16) bool {
 	return c.Ports.Contains(port) && !c.ExcludePorts.Contains(port)
 }
 
+// Asks reports whether the job finds listeners by itself, and asks those on a port.
+func (j Job) Asks(port uint16) bool {
+	return slices.ContainsFunc(j.Listeners, func(c *ListenerSDConfig) bool { return c.asks(port) })
+}
+
 // admits reports whether the owner of a socket passes Comm and Exe. An owner
 // that cannot be seen has empty names: it passes unless something must match.
 func (c *ListenerSDConfig) admits(comm, exe string) bool {

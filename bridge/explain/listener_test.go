@@ -13,11 +13,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/discovery"
 	"github.com/promscope/promscope/bridge/host"
 	"github.com/promscope/promscope/bridge/host/hosttest"
 	"github.com/promscope/promscope/bridge/host/socket"
+	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/scrape/job"
 	"github.com/promscope/promscope/ebpf/port"
 )
@@ -77,9 +79,40 @@ func TestExplainListener(t *testing.T) {
 		"127.0.0.1:9411": {[]string{"listener 127.0.0.1:9411 (systemd, process 1)", "a connection would start its service"}, nil},
 		serves.String():  {[]string{"It serves an exposition, and is a target.", "asked        "}, nil},
 		"4194302":        {[]string{"There is no process 4194302"}, []string{"listener"}},
-		"127.0.0.1:9105": {[]string{"nothing goes by that name"}, nil},
+		"127.0.0.1:9105": {[]string{"It is no target, and is not asked: no job names it, and port 9105 is none of those of listener_sd_configs"}, nil},
 	} {
 		e, err := l.Explain(t.Context(), subject)
 		explained(t, e, err, test.want, test.never...)
+	}
+}
+
+// An address where discovery finds no listener may be a target of a job, or on a port that nobody asks.
+func TestExplainAddress(t *testing.T) {
+	targets := []scrape.TargetStatus{
+		{Job: "me", URL: "http://127.0.0.1:80/metrics", Labels: labels.FromStrings("instance", "web"), Health: scrape.HealthUp},
+		{Job: "me", URL: "https://db.example:9187/metrics", Labels: labels.FromStrings("instance", "db.example:9187"), Health: scrape.HealthDown, LastError: "connection refused"},
+		{Job: "promscope", Labels: labels.FromStrings("instance", "promscope"), Health: scrape.HealthUp},
+	}
+	jobs := []discovery.Job{{Name: "me"}, {Name: "local", Listeners: []*discovery.ListenerSDConfig{
+		{Ports: port.Set{{First: 9000, Last: 9999}}, ExcludePorts: port.Set{{First: 9500, Last: 9500}}},
+	}}}
+	for subject, want := range map[string]string{
+		"127.0.0.1:80":    `It is a target: job "me" names it, and it is up.`,
+		"db.example:9187": `It is a target: job "me" names it, and it is down: connection refused.`,
+		"127.0.0.1:9500":  "It is no target, and is not asked: no job names it, and port 9500 is none of those of listener_sd_configs, or one of exclude_ports.",
+		"[::1]:22":        "It is no target, and is not asked: no job names it, and port 22 is none of those of listener_sd_configs, or one of exclude_ports.",
+		"127.0.0.1:9100":  "", // asked, if something listens there
+		"web":             "",
+		"promscope":       "",
+		"a:b":             "",
+		"127.0.0.1:99999": "",
+	} {
+		var got string
+		for _, l := range explainAddress(subject, targets, jobs) {
+			got += l.Verdict()
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", subject, got, want)
+		}
 	}
 }

@@ -69,7 +69,12 @@ func (l *Live) facts(ctx context.Context, p *pipeline.Pipeline) *facts {
 		},
 	}
 	f.Absent = func(ctx context.Context, subject string) *view.NodeExplanation { return l.absentNode(ctx, f, subject) }
-	f.Listeners = func(subject string) []view.ListenerExplanation { return l.listeners(f.HostName, subject) }
+	f.Listeners = func(subject string) []view.ListenerExplanation {
+		if found := l.listeners(f.HostName, subject); len(found) > 0 {
+			return found
+		}
+		return explainAddress(subject, f.Targets, p.Config.DiscoveryJobs())
+	}
 	return f
 }
 

@@ -152,14 +152,18 @@ type MetricOrigin struct {
 	Targets []TargetRef `json:"targets"`
 }
 
-// ListenerExplanation is about a listening socket that discovery has found.
+// ListenerNamed is the result for an address that a job names.
+const ListenerNamed = "named"
+
+// ListenerExplanation is about a listening socket that discovery has found, or about an
+// address where it finds none.
 type ListenerExplanation struct {
 	Name      string    `json:"name"`                // its address, or the path of a unix socket
 	PID       int       `json:"pid,omitempty"`       // its owner; 0 if that is not known
 	Comm      string    `json:"comm,omitempty"`      // the owner's command name
 	Container string    `json:"container,omitempty"` // the owner's container
-	Result    string    `json:"result"`              // spared, asking, exposition, other, timeout, error, not_permitted
-	Reason    string    `json:"reason,omitempty"`    // why it is no target
+	Result    string    `json:"result"`              // named, spared, asking, exposition, other, timeout, error, not_permitted
+	Reason    string    `json:"reason,omitempty"`    // why it is no target, or which one it is
 	Asked     time.Time `json:"asked,omitzero"`      // when it was asked; zero if it was not
 }
 
@@ -181,6 +185,8 @@ func (l ListenerExplanation) Verdict() string {
 	switch l.Result {
 	case "exposition":
 		return "It serves an exposition, and is a target."
+	case ListenerNamed:
+		return "It is a target: " + reason + "."
 	case "asking":
 		return "It is being asked for an exposition."
 	case "spared":
