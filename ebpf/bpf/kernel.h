@@ -43,6 +43,7 @@ struct tcp_sock {
 	__u32 rcv_nxt;    // of the next byte to be received
 	__u64 bytes_sent;
 	__u64 bytes_received; // and acknowledged: all before rcv_nxt
+	__u32 data_segs_in;   // segments received that have data
 };
 
 struct sk_buff {

@@ -85,6 +85,38 @@ func dialogues() []dialogue {
 			client("!#$%&'*+-.^_`|~9 / HTTP/1.1\r\n\r\n"), answer(code(405)), client("get / http/1.1\r\n\r\n"), answer(code(400)), client(get), answer(ok),
 		}, want: map[string]int{"200": 1, "400": 2, "501": 1, "405": 1}},
 
+		{name: "long methods", steps: []step{
+			client(strings.Repeat("A", 33) + " / HTTP/1.1\r\n\r\n"), answer(code(501)), client(strings.Repeat("A", 251) + "HEAD / HTTP/1.1\r\n\r\n"), answer(code(501)),
+		}, want: map[string]int{"501": 2}},
+
+		// RFC 9112, 3: what nginx and Python's http.server take for request lines, too, and others refuse.
+		{name: "blanks behind the version", steps: []step{
+			client("GET / HTTP/1.1 \r\n\r\n"), answer(ok), client("GET / HTTP/1.1   \r\n\r\n"), answer(ok), client("GET / http/1.0"), client("  "), client(" \n\n"), answer(code(400)),
+		}, want: map[string]int{"200": 2, "400": 1}},
+		{name: "versions of more digits", steps: []step{
+			client("GET / HTTP/1.10\r\n\r\n"), answer(ok), client("GET / HTTP/1.01\n\n"), answer(ok), client("GET / HTTP/1.100 \r\n\r\n"), answer(ok),
+		}, want: map[string]int{"200": 3}},
+		{name: "no versions", steps: []step{
+			client("GET / HTTP/1. \r\n\r\n"), answer(code(400)), client("GET / HTTP-1.10\r\n\r\n"), answer(code(400)), client("GET / HTTP/2.0 \r\n\r\n"), answer(code(400)),
+		}, want: map[string]int{}, unasked: 3},
+
+		// RFC 9112, 5.2: the value of a field may be on the next line, which Apache, HAProxy and Go take.
+		{name: "a length on the next line", steps: []step{
+			client(fmt.Sprintf("PUT / HTTP/1.1\r\nContent-Length:\r\n %d\r\n\r\n", len(get))), answer(code(401)), client(get), client(get), answer(ok),
+			client(fmt.Sprintf("PUT / HTTP/1.1\r\nContent-Length: \r\n\t \r\n %d\r\nHost: a\r\n\r\n", len(get)) + get + get), answer(ok), answer(ok),
+		}, want: map[string]int{"200": 3, "401": 1}, pipelined: 1},
+		{name: "a coding on the next line", steps: []step{
+			client("PUT / HTTP/1.1\r\nTransfer-Encoding: gzip,"), client("\r\n"), client(" chunked\r\n\r\n"), answer(code(401)),
+			client(fmt.Sprintf("%x\r\n", len(get))), client(get), client("\r\n0\r\n\r\n"), client(get), answer(ok),
+		}, want: map[string]int{"200": 1, "401": 1}},
+		{name: "no length, and the next field", steps: []step{
+			client("PUT / HTTP/1.1\r\nContent-Length:\r\nX: 1\r\n 5\r\n\r\n" + get), answer(ok), answer(ok),
+		}, want: map[string]int{"200": 2}, pipelined: 1},
+		{name: "a head of 32,000 bytes", steps: []step{
+			client(strings.Replace(put(get), "\r\n", "\r\n"+strings.Repeat("X: "+strings.Repeat("y", 995)+"\r\n", 31), 1)), answer(code(401)),
+			client(get), client(get), answer(ok),
+		}, want: map[string]int{"200": 1, "401": 1}},
+
 		// RFC 9110, 15.2: any number of interim responses come before the final one.
 		{name: "continue", steps: []step{client(put(get, expect)), answer(goOn), client(get), answer(ok)}, want: map[string]int{"200": 1}},
 		{name: "continue and final in one write", steps: []step{
@@ -103,10 +135,10 @@ func dialogues() []dialogue {
 			client(get), answer("HTTP/1.1 103 Early Hints\r\n" + strings.Repeat("Link: </style.css>; rel=preload\r\n", 60) + "\r\n" + ok), client(get), answer(ok),
 		}, want: map[string]int{"200": 2}},
 		{name: "more interim responses than are looked at", steps: []step{
-			client(get), answer(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 48) + ok), client(get), answer(ok),
+			client(get), answer(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 64) + ok), client(get), answer(ok),
 		}, want: map[string]int{"200": 1}, lost: 1},
 		{name: "early hints in more buffers than are looked at", steps: []step{
-			client(get), answer(append(slices.Repeat([]string{"HTTP/1.1 103 Early Hints\r\n", "Link: </style.css>; rel=preload\r\n\r\n"}, 30), ok)...), client(get), answer(ok),
+			client(get), answer(append(slices.Repeat([]string{"HTTP/1.1 103 Early Hints\r\n", "Link: </style.css>; rel=preload\r\n\r\n"}, 40), ok)...), client(get), answer(ok),
 		}, want: map[string]int{"200": 1}, lost: 1},
 
 		// RFC 9110, 9.3.2, 15.3.5, 15.4.5: responses without a body. RFC 9112, 7: in chunks.
@@ -230,8 +262,8 @@ func dialogues() []dialogue {
 			client(get + get), answer(inChunks(200)), answer(code(404)), client(get), answer(ok),
 		}, want: map[string]int{"200": 2, "404": 1}, pipelined: 1},
 		{name: "pipelined, more chunks in one write than are looked at", steps: []step{
-			client(strings.Repeat(get, 10)), answer(strings.Repeat(inChunks(3), 10)), client(get), answer(ok),
-		}, want: map[string]int{"200": 8}, pipelined: 6, lost: 3},
+			client(strings.Repeat(get, 15)), answer(strings.Repeat(inChunks(3), 15)), client(get), answer(ok),
+		}, want: map[string]int{"200": 11}, pipelined: 9, lost: 5}, // each has seven parts: the tenth begins in the 64th
 		{name: "pipelined, more answered in one write than are looked at", steps: []step{
 			client(strings.Repeat(get, 20)), answer(strings.Repeat(ok, 20)), client(get), answer(ok),
 		}, want: map[string]int{"200": 17}, pipelined: 15, lost: 4},
@@ -264,7 +296,29 @@ func dialogues() []dialogue {
 		{name: "TLS behind a PROXY header", steps: []step{client(proxyV1 + clientHello), answer("\x16\x03\x03"), client(get), answer(ok)}, want: map[string]int{}},
 		{name: "HTTP/2", steps: []step{client(preface), answer("\x00\x00\x06\x04"), client(get), answer(ok)}, want: map[string]int{}},
 		{name: "HTTP/2 behind a PROXY header", steps: []step{client(proxyV1), client(preface), answer("\x00\x00\x06\x04"), client(get), answer(ok)}, want: map[string]int{}},
-		{name: "server speaks first", steps: []step{answer("220 ready\r\n"), client(get), answer(ok)}, want: map[string]int{}},
+
+		// A connection whose first bytes are no request, and no TLS or HTTP/2 either, is looked at again.
+		{name: "server speaks first", steps: []step{answer("220 ready\r\n"), client(get), answer(ok), client(get), answer(ok)}, want: map[string]int{"200": 2}},
+		{name: "server speaks first, and then no status line", steps: []step{
+			answer("220 ready\r\n"), client(get), answer("500 what\r\n"), client(get), answer(ok),
+		}, want: map[string]int{"200": 1}},
+		{name: "no request, answered with no status line", steps: []step{
+			client("{}\r\n\r\n"), answer("what?\r\n"), client(get), answer(ok), client(get[:9]), client(get[9:]), answer(code(404)),
+		}, want: map[string]int{"200": 1, "404": 1}},
+		{name: "no request, not answered", steps: []step{client("{}\r\n"), client("{}\r\n"), client(get), answer(ok)}, want: map[string]int{"200": 1}},
+		{name: "no requests, and then some that are cut", steps: []step{
+			client("{}\r\n"), answer("what?\r\n"), client(get[:2]), client(get[2:8]), client(get[8:] + get), answer(ok), answer(code(404)),
+		}, want: map[string]int{"200": 1, "404": 1}, pipelined: 1},
+		{name: "what looks like requests among what is none", steps: []step{
+			client("{}\r\n"), answer("what?\r\n"), client(get), answer("what?\r\n"), client(get + get), client("{}\r\n"), answer("what?\r\n"), client(get), client("{}\r\n"), client(get),
+		}, want: map[string]int{}},
+		{name: "what looks like a request, of which no answer is seen", steps: []step{
+			client("{}\r\n"), answer("what?\r\n"), client(get), client("{}\r\n"), client("{}\r\n"),
+		}, want: map[string]int{}},
+		{name: "requests after many that were none", steps: slices.Concat(
+			slices.Repeat([]step{client("{}\r\n"), answer("what?\r\n")}, 100),
+			slices.Repeat([]step{client(get), answer(ok)}, 40), // the 128th segment is looked at
+		), want: map[string]int{"200": 13}},
 		{name: "not a status line", steps: []step{client(get), answer("HTTP/1.1 20x\r\n")}, want: map[string]int{}},
 	}
 }

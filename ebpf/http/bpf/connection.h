@@ -138,6 +138,7 @@ struct connection {
 	bool no_request;  // what came begins no request, while the role is unknown
 	bool noted;       // its ends are in `observers`
 	bool own;         // its last request is promscope's, or caused by it
+	bool doubtful;    // it has carried what is no HTTP: its requests have no owner before one is answered
 	bool scrape;      // and is one of `scrapes`
 };
 
@@ -649,7 +650,7 @@ static __always_inline struct process *owner_now(struct connection *c)
 // ask takes n requests of the current process, of which `heads` has a bit each.
 static __always_inline void ask(struct connection *c, __u32 n, __u64 heads, __u64 first_began, __u64 last_began)
 {
-	struct process *process = owner_now(c);
+	struct process *process = unlikely(c->doubtful) ? NULL : owner_now(c);
 	__u32 waiting = c->waiting;
 
 	if (unlikely(c->own)) {
@@ -687,6 +688,7 @@ static __noinline struct process *own(struct connection *c, __u32 tgid)
 	if (!c)
 		return NULL;
 	process = bind(c, tgid);
+	c->doubtful = false;
 	if (process && c->waiting)
 		add(process->started, c->waiting);
 	return process;
@@ -732,7 +734,7 @@ static __always_inline void reads_on(struct connection *c)
 {
 	__u32 tgid;
 
-	if (c->waiting) {
+	if (c->waiting && !c->doubtful) {
 		tgid = current_tgid();
 		if (unlikely(c->owner.tgid != tgid))
 			take_over(c, tgid);
@@ -780,6 +782,7 @@ static __noinline int unasked(struct connection *c, __u32 code)
 	if (!c)
 		return 0;
 	c->answered = true;
+	c->doubtful = false;
 	c->leave = code == 101;
 	process = owner_now(c);
 	if (process)
@@ -878,8 +881,20 @@ static __always_inline bool has_sent(const struct sock *sk)
 	return adopted && field(tcp_sk(sk), bytes_sent);
 }
 
+// What a connection reads is looked at again while it has received no more segments than the first, and then with two of as
+// many: with one, a reader who waits for the next would not be seen to read it.
+#define SEGMENTS_LOOKED_AT 64
+
+// looks_again reports whether a socket without state, which has carried what is no HTTP, may read a request now.
+static __always_inline bool looks_again(const struct sock *sk)
+{
+	__u32 segments = field(tcp_sk(sk), data_segs_in);
+
+	return segments < SEGMENTS_LOOKED_AT || segments % SEGMENTS_LOOKED_AT < 2;
+}
+
 // of_no_interest reports whether nothing that a socket without state reads can begin an exchange that counts.
 static __always_inline bool of_no_interest(const struct sock *sk)
 {
-	return field(sk, sk_protocol) != IPPROTO_TCP || has_sent(sk) || port_excluded(local_port(sk));
+	return field(sk, sk_protocol) != IPPROTO_TCP || (has_sent(sk) && likely(!looks_again(sk))) || port_excluded(local_port(sk));
 }

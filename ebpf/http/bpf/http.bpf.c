@@ -159,6 +159,8 @@ static __noinline int asked(struct sock *sk, struct connection *c, const struct 
 	} else if (c->role == SERVER && c->looked != later_observers) {
 		look(sk, c);
 	}
+	if (c->own)
+		c->doubtful = false; // promscope speaks HTTP
 	requests(c, scan->messages, scan->heads, scan->first_began, scan->last_began);
 	if (c->own)
 		scrape_begins(sk, c);
@@ -194,12 +196,10 @@ static __noinline int begins_request(struct sock *sk, const struct piece *p, __u
 	scan->offset = 0;
 	scan_begins(scan);
 	scan_part(scan, p->skb, direction);
-	if (scan->foreign && direction == RECEIVE)
-		serves_foreign(sk);
 	return scan->s.stage != LOST || scan->messages;
 }
 
-// fresh gives a socket its state if what it reads or writes first may begin with a request.
+// fresh gives a socket its state if what it reads or writes may begin with a request.
 static __noinline struct connection *fresh(struct sock *sk, const struct piece *p, __u32 direction)
 {
 	struct connection *c;
@@ -217,7 +217,7 @@ static __noinline struct connection *fresh(struct sock *sk, const struct piece *
 
 // Of one read or write, so many parts are looked at: a part is DATA_BYTES of a head, a message, a body, a chunk, or a
 // buffer.
-#define MAX_PARTS 48
+#define MAX_PARTS 64
 
 // follow goes through a piece of a stream of requests, or of responses, and those that follow it. What changes in its
 // loop is in memory of a map: see scan_data.
@@ -347,15 +347,59 @@ static __always_inline int answers_in(struct sock *sk, struct connection *c, str
 
 // ---- receive ----
 
+// begins_foreign reports whether the piece that was read last begins another protocol.
+static __always_inline bool begins_foreign(void)
+{
+	__u32 direction = RECEIVE;
+	struct scan *scan = bpf_map_lookup_elem(&scans, &direction);
+
+	return scan && scan->foreign;
+}
+
+// leave_alone gives a connection that begins with another protocol its state, so that it is not looked at again. It is looked
+// at as others are if too few would be left for HTTP.
+static __noinline int leave_alone(struct sock *sk)
+{
+	struct connection *c;
+
+	if (!sk)
+		return 0;
+	serves_foreign(sk);
+	if (open_connections >= max_connections / 2)
+		return 0;
+	c = track(sk);
+	if (c)
+		c->leave = true;
+	return 0;
+}
+
+// first_read looks at a read of a connection that has no state. That is its first, or one of a connection that has carried what
+// is no HTTP, or that had to do without state because there were too many.
+static __always_inline struct connection *first_read(struct sock *sk, const struct piece *p)
+{
+	struct connection *c;
+	bool again;
+
+	if (!sk || !p)
+		return NULL;
+	again = has_sent(sk) || p->span.seq != first_received(sk);
+	if (again && (!adopted || !looks_again(sk) || open_connections >= max_connections))
+		return NULL; // one too many was counted with its first request
+	c = fresh(sk, p, RECEIVE);
+	if (c)
+		c->doubtful = again;
+	else if (!again && begins_foreign())
+		leave_alone(sk);
+	return c;
+}
+
 // received looks at what a reader was handed.
 static __noinline int received(struct sock *sk, struct connection *c, struct piece *p)
 {
 	if (!sk || !p)
 		return 0;
 	if (!c) {
-		if (p->span.seq != first_received(sk))
-			return 0; // it did not begin with what could be a request
-		c = fresh(sk, p, RECEIVE);
+		c = first_read(sk, p);
 		if (!c)
 			return 0;
 	}
@@ -663,8 +707,12 @@ static __always_inline int written(struct sock *sk, struct connection *c, struct
 		scrape_ends(sk, c);
 		return 0;
 	}
-	if (c->role == SERVER)
-		return answers_in(sk, c, p, SEND);
+	if (c->role == SERVER) {
+		answers_in(sk, c, p, SEND);
+		if (c->doubtful && !c->waiting)
+			forget(sk); // what it answered was no request
+		return 0;
+	}
 	if (scrapes || c->noted)
 		asks_in_turn(sk, c, p);
 	if (clients && (c->role == CLIENT || !port_excluded(remote_port(sk))))
