@@ -508,6 +508,18 @@ static __always_inline void found_request(struct scan *scan)
 	scan->messages = n + 1;
 }
 
+// request_line_ends takes the end of a request line.
+static __always_inline enum found request_line_ends(struct scan *scan)
+{
+	struct scanner *s = &scan->s;
+
+	s->flags &= ~UNSURE;
+	s->stage = LINE_START;
+	found_request(scan);
+	// What follows a CONNECT is not HTTP, or not before the answer.
+	return s->flags & IS_CONNECT ? FOUND_CONNECT : FOUND_END;
+}
+
 // line_ends takes the end of a line that was passed over.
 static __always_inline enum found line_ends(struct scan *scan)
 {
@@ -517,13 +529,8 @@ static __always_inline enum found line_ends(struct scan *scan)
 		s->stage = LINE_START;
 		return FOUND_END;
 	}
-	if (ends_request_line(s->word) || ends_oddly(s->word)) {
-		s->flags &= ~UNSURE;
-		s->stage = LINE_START;
-		found_request(scan);
-		// What follows a CONNECT is not HTTP, or not before the answer.
-		return s->flags & IS_CONNECT ? FOUND_CONNECT : FOUND_END;
-	}
+	if (ends_request_line(s->word))
+		return request_line_ends(scan);
 	if (s->flags & IS_PROXY) {
 		s->stage = START;
 		return FOUND_END;
@@ -713,6 +720,9 @@ global int scan_data(__u32 direction)
 		scan->s.flags |= UNSURE;
 	}
 	found = find(scan, direction);
+	// Few lines end so: it is looked at here, and not in find_some, which every request goes through.
+	if (found == FOUND_OTHER && scan->s.stage == TARGET && ends_oddly(scan->s.word))
+		found = request_line_ends(scan);
 	n = scan->at;
 	if (n > scan->bytes)
 		n = scan->bytes;
