@@ -293,6 +293,8 @@ func dialogues() []dialogue {
 			client(get), answer("-ERR\r\n"), client("*1\r\n"), answer("+OK\r\n"), client(get), answer(ok),
 		}, want: map[string]int{"200": 1}},
 		{name: "TLS", steps: []step{client(clientHello), answer("\x16\x03\x03"), client(get), answer(ok)}, want: map[string]int{}},
+		{name: "TLS, refused", steps: []step{client(clientHello), answer(code(400))}, want: map[string]int{}, unasked: 1},
+		{name: "HTTP/2, refused", steps: []step{client(preface), answer(code(400))}, want: map[string]int{}, unasked: 1},
 		{name: "TLS behind a PROXY header", steps: []step{client(proxyV1 + clientHello), answer("\x16\x03\x03"), client(get), answer(ok)}, want: map[string]int{}},
 		{name: "HTTP/2", steps: []step{client(preface), answer("\x00\x00\x06\x04"), client(get), answer(ok)}, want: map[string]int{}},
 		{name: "HTTP/2 behind a PROXY header", steps: []step{client(proxyV1), client(preface), answer("\x00\x00\x06\x04"), client(get), answer(ok)}, want: map[string]int{}},

@@ -280,6 +280,41 @@ func TestConnectionLimit(t *testing.T) {
 	})
 }
 
+// TestOthersLeaveRoom has more connections of another protocol than are tracked.
+func TestOthersLeaveRoom(t *testing.T) {
+	eachHookSet(t, func(t *testing.T, hookSet string) {
+		const limit = 20
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		address := listener.Addr().String()
+		c := newCollector(t, Options{hookSet: hookSet, MaxConnections: limit, Ports: only(t, address)})
+		exchange := func(steps ...step) {
+			near := dial(t, address)
+			far, err := listener.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { far.Close() })
+			follow(t, near, far, steps)
+		}
+		for range limit {
+			exchange(client("\x16\x03\x01\x00\x06\x01\x00\x00\x02\x03\x03"), answer("\x16\x03\x03"))
+		}
+		for range limit / 2 {
+			exchange(client(get), answer(ok))
+		}
+		if got := gather(t, c, servers)[os.Getpid()].Requests; got != limit/2 {
+			t.Errorf("%d of %d requests counted", got, limit/2)
+		}
+		if got := own(t, c, "promscope_http_connections_lost_total"); got != 0 {
+			t.Errorf("%v connections lost", got)
+		}
+	})
+}
+
 // warned tests that the page and doctor warn, and say what helps.
 func warned(t *testing.T, c *load.Collector, reason, remedy string) {
 	t.Helper()

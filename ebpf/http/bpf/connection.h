@@ -138,6 +138,7 @@ struct connection {
 	bool no_request;  // what came begins no request, while the role is unknown
 	bool noted;       // its ends are in `observers`
 	bool own;         // its last request is promscope's, or caused by it
+	bool foreign;     // it begins with TLS or HTTP/2; a server that does not speak these may answer 400
 	bool doubtful;    // it has carried what is no HTTP: its requests have no owner before one is answered
 	bool scrape;      // and is one of `scrapes`
 };

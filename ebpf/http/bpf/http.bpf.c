@@ -356,8 +356,8 @@ static __always_inline bool begins_foreign(void)
 	return scan && scan->foreign;
 }
 
-// leave_alone gives a connection that begins with another protocol its state, so that it is not looked at again. It is looked
-// at as others are if too few would be left for HTTP.
+// leave_alone gives a connection that begins with another protocol its state, so that what it reads is not looked at again. It is
+// looked at as others are if too few would be left for HTTP.
 static __noinline int leave_alone(struct sock *sk)
 {
 	struct connection *c;
@@ -369,7 +369,7 @@ static __noinline int leave_alone(struct sock *sk)
 		return 0;
 	c = track(sk);
 	if (c)
-		c->leave = true;
+		c->foreign = c->no_request = true;
 	return 0;
 }
 
@@ -411,8 +411,8 @@ static __noinline int received(struct sock *sk, struct connection *c, struct pie
 	}
 	if (clients && c->role == CLIENT)
 		return answers_in(sk, c, p, RECEIVE);
-	if (c->noted)
-		return 0; // a client's
+	if (c->noted || c->foreign)
+		return 0; // a client's, or no HTTP
 	reads_on(c);
 	return follow(sk, c, p, RECEIVE, true);
 }
@@ -717,8 +717,12 @@ static __always_inline int written(struct sock *sk, struct connection *c, struct
 		asks_in_turn(sk, c, p);
 	if (clients && (c->role == CLIENT || !port_excluded(remote_port(sk))))
 		follow(sk, c, p, SEND, true);
-	if (c->role == UNKNOWN && c->no_request && c->requests.stage == LOST && !c->noted)
-		forget(sk); // it reads no requests, and writes neither responses nor requests
+	if (c->role == UNKNOWN && c->no_request && c->requests.stage == LOST && !c->noted) {
+		if (c->foreign)
+			c->leave = true;
+		else
+			forget(sk); // it reads no requests, and writes neither responses nor requests
+	}
 	return 0;
 }
 
