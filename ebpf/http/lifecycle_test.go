@@ -273,6 +273,12 @@ func TestConnectionLimit(t *testing.T) {
 			t.Errorf("%v connections lost", got)
 		}
 		warned(t, c, "7 connections were not counted", "raise max_connections")
+		conns[0].Close()
+		eventually(t, 5*time.Second, func() bool { return own(t, c, "promscope_http_connections") == limit-1 }, "the connection stays")
+		request(t, conns[limit], "/200")
+		if got := gather(t, c, servers)[pid].Requests; got != limit+1 {
+			t.Errorf("%d connections counted, where there is room for one that had none", got)
+		}
 		for _, conn := range conns {
 			conn.Close()
 		}
