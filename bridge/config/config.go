@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"github.com/promscope/promscope/bridge/collectors"
@@ -105,6 +106,11 @@ func (c *Config) DiscoveryJobs() []discovery.Job {
 		jobs[i] = job.Discovery
 	}
 	return jobs
+}
+
+// AsksListenersOn reports whether some job finds listeners by itself, and asks those on a port.
+func (c *Config) AsksListenersOn(port uint16) bool {
+	return slices.ContainsFunc(c.DiscoveryJobs(), func(j discovery.Job) bool { return j.Asks(port) })
 }
 
 // LongestInterval returns the scrape interval of the slowest job, at least 1 s.

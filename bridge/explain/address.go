@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"slices"
 	"strconv"
 
 	"github.com/prometheus/common/model"
 
-	"github.com/promscope/promscope/bridge/discovery"
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/bridge/view"
 )
@@ -17,7 +15,7 @@ import (
 // explainAddress tells of an address where discovery has found no listener whether a job
 // names it, or that nobody asks its port; nil if the subject is no address, or if neither
 // is so.
-func explainAddress(subject string, targets []scrape.TargetStatus, jobs []discovery.Job) []view.ListenerExplanation {
+func explainAddress(subject string, targets []scrape.TargetStatus, asks func(port uint16) bool) []view.ListenerExplanation {
 	_, number, err := net.SplitHostPort(subject)
 	if err != nil {
 		return nil
@@ -40,8 +38,7 @@ func explainAddress(subject string, targets []scrape.TargetStatus, jobs []discov
 	if len(all) > 0 {
 		return all
 	}
-	asks := func(j discovery.Job) bool { return j.Asks(uint16(port)) }
-	if slices.ContainsFunc(jobs, asks) {
+	if asks(uint16(port)) {
 		return nil
 	}
 	return []view.ListenerExplanation{{

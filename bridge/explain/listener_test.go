@@ -93,9 +93,9 @@ func TestExplainAddress(t *testing.T) {
 		{Job: "me", URL: "https://db.example:9187/metrics", Labels: labels.FromStrings("instance", "db.example:9187"), Health: scrape.HealthDown, LastError: "connection refused"},
 		{Job: "promscope", Labels: labels.FromStrings("instance", "promscope"), Health: scrape.HealthUp},
 	}
-	jobs := []discovery.Job{{Name: "me"}, {Name: "local", Listeners: []*discovery.ListenerSDConfig{
+	job := discovery.Job{Name: "local", Listeners: []*discovery.ListenerSDConfig{
 		{Ports: port.Set{{First: 9000, Last: 9999}}, ExcludePorts: port.Set{{First: 9500, Last: 9500}}},
-	}}}
+	}}
 	for subject, want := range map[string]string{
 		"127.0.0.1:80":    `It is a target: job "me" names it, and it is up.`,
 		"db.example:9187": `It is a target: job "me" names it, and it is down: connection refused.`,
@@ -108,7 +108,7 @@ func TestExplainAddress(t *testing.T) {
 		"127.0.0.1:99999": "",
 	} {
 		var got string
-		for _, l := range explainAddress(subject, targets, jobs) {
+		for _, l := range explainAddress(subject, targets, job.Asks) {
 			got += l.Verdict()
 		}
 		if got != want {
