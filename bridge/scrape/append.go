@@ -152,7 +152,7 @@ func (a *appender) limit() {
 
 // fit notes when the store has no room for all series of the scrape.
 func (a *appender) fit() {
-	if err := a.batch.Fits(); err != nil && a.failure == nil {
+	if err := a.batch.Hold(); err != nil && a.failure == nil {
 		a.failure = request.NewError("series_limit", err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 type Batch struct {
 	store *Store
 	items *[]item // nil while it is empty
+	held  int     // room in the store, for its new series
 }
 
 type item struct {
@@ -70,6 +71,11 @@ func (b *Batch) Reset() {
 	if b.items == nil {
 		return
 	}
+	if b.held > 0 {
+		b.store.mu.Lock()
+		b.release()
+		b.store.mu.Unlock()
+	}
 	clear(*b.items)
 	*b.items = (*b.items)[:0]
 	b.store.items.Put(b.items)
@@ -91,6 +97,7 @@ func (b *Batch) Commit(at time.Time, interval time.Duration) Appended {
 		items = *b.items
 	}
 	s.mu.Lock()
+	b.release()
 	for i := range items {
 		change += s.append(&items[i], at.UnixMilli(), &res, &rules)
 	}

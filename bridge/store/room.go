@@ -18,16 +18,17 @@ func (s *Store) MaxSeries() int {
 	return s.opts.MaxSeries
 }
 
-// Fits returns an error if the store has no room for those series of the batch that it
-// does not keep. The batch is then to be given up as a whole: a rule that adds up some
-// of a target's series is wrong.
-func (b *Batch) Fits() error {
+// Hold holds room in the store for those series of the batch that it does not keep, until
+// the batch is committed or reset. If there is none it returns an error. The batch is then
+// to be given up as a whole: a rule that adds up some of a target's series is wrong.
+func (b *Batch) Hold() error {
 	if b.items == nil {
 		return nil
 	}
 	s := b.store
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b.release()
 	if s.opts.MaxSeries == 0 {
 		return nil
 	}
@@ -42,9 +43,18 @@ func (b *Batch) Fits() error {
 			need += Size(k.labels)
 		}
 	}
-	if room := s.opts.MaxSeries - s.size; need > max(0, room) {
+	if room := max(0, s.opts.MaxSeries-s.size-s.held); need > room {
 		return fmt.Errorf("limits.max_series of %d exceeded: there is room for %d more, and rules select %d new ones of this target",
-			s.opts.MaxSeries, max(0, room), need)
+			s.opts.MaxSeries, room, need)
 	}
+	b.held = need
+	s.held += need
 	return nil
+}
+
+// release gives back the room that the batch holds. The store's mutex must be held for
+// writing.
+func (b *Batch) release() {
+	b.store.held -= b.held
+	b.held = 0
 }

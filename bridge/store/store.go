@@ -52,6 +52,7 @@ type Store struct {
 	byName map[string][]*Series
 	series int
 	size   int   // of all series
+	held   int   // room that batches hold which are not committed yet
 	newest int64 // the newest commit's time
 	swept  int64 // when forgotten series were last looked for
 }
@@ -148,7 +149,7 @@ func (s *Store) insert(n *Series) *Series {
 		return k
 	}
 	size := Size(n.labels)
-	if s.opts.MaxSeries > 0 && s.size+size > s.opts.MaxSeries {
+	if s.opts.MaxSeries > 0 && s.size+s.held+size > s.opts.MaxSeries {
 		return nil
 	}
 	n.next = s.byHash[hash]

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -239,6 +240,47 @@ func TestRefusedSamples(t *testing.T) {
 	}
 	if n := testutil.ToFloat64(collector(t, reg, "promscope_store_series")); n != 2 {
 		t.Errorf("promscope_store_series is %v", n)
+	}
+}
+
+// Two batches that have room each, and not both: the one that asked first has it, whichever is
+// committed first.
+func TestHold(t *testing.T) {
+	st := store.New(store.NewSelection(selectors(t, time.Minute, `a`)), store.Options{MaxSeries: 5}, nil)
+	batchOf := func(name string) *store.Batch {
+		b := st.Batch()
+		for i := range 3 {
+			b.Append(series(t, st, "__name__", "a", name, fmt.Sprint(i)), 1000, 1)
+		}
+		return b
+	}
+	first, second, unasked := batchOf("first"), batchOf("second"), batchOf("unasked")
+	if err := errors.Join(first.Hold(), first.Hold()); err != nil {
+		t.Fatal(err)
+	}
+	const want = "limits.max_series of 5 exceeded: there is room for 2 more, and rules select 3 new ones of this target"
+	if err := second.Hold(); err == nil || err.Error() != want {
+		t.Errorf("error %v", err)
+	}
+	if got := unasked.Commit(at(1000), time.Second); got.Samples != 2 || got.Limited != 1 {
+		t.Errorf("one that did not ask: %+v", got)
+	}
+	if got := first.Commit(at(1000), time.Second); got.Samples != 3 {
+		t.Errorf("the first: %+v", got)
+	}
+
+	// What is given up gives its room back.
+	st = store.New(store.NewSelection(selectors(t, time.Minute, `a`)), store.Options{MaxSeries: 5}, nil)
+	first, second = batchOf("first"), batchOf("second")
+	if err := first.Hold(); err != nil {
+		t.Fatal(err)
+	}
+	first.Reset()
+	if err := second.Hold(); err != nil {
+		t.Error(err)
+	}
+	if got := second.Commit(at(1000), time.Second); got.Samples != 3 {
+		t.Errorf("the second: %+v", got)
 	}
 }
 
