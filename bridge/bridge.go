@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/promscope/promscope/bridge/explain"
 	"github.com/promscope/promscope/bridge/pipeline"
 	"github.com/promscope/promscope/bridge/plugin"
+	"github.com/promscope/promscope/bridge/rights"
 	"github.com/promscope/promscope/bridge/status"
 	"github.com/promscope/promscope/bridge/web"
 	"github.com/promscope/promscope/mapping/document"
@@ -158,6 +160,13 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return pipeline.RunTasks(ctx, tasks...)
 }
 
+// GiveUpRights gives up the capabilities that the configuration has no use for, for good, and
+// returns the names of those that are left. It is called once, before Run.
+func (b *Bridge) GiveUpRights() (left []string, err error) {
+	left, b.runtime.GivenUp, err = rights.GiveUp(b.runtime.Pipeline().Config)
+	return left, err
+}
+
 // swap is a reload's pipeline, and tells when it is the current one.
 type swap struct {
 	pipeline *pipeline.Pipeline
@@ -218,6 +227,9 @@ func (b *Bridge) tryReload() (document.List, error) {
 	if old := current.Scope; old.PluginsRoot != cfg.Scope.PluginsRoot || old.PluginID != cfg.Scope.PluginID {
 		b.logger.Warn("scope.plugins_root and scope.plugin_id take effect at the next start")
 		cfg.Scope.PluginsRoot, cfg.Scope.PluginID = old.PluginsRoot, old.PluginID
+	}
+	if missed := rights.Missed(cfg, b.runtime.GivenUp); len(missed) > 0 {
+		b.logger.Warn("The configuration has a use for capabilities that were given up at the start: restart promscope", "missed", strings.Join(missed, " "))
 	}
 	p, err := b.runtime.NewPipeline(cfg)
 	if err != nil {

@@ -79,7 +79,7 @@ func openCostly(t *testing.T, o *costly, budget float64) (*Collector, *prometheu
 	registry := prometheus.NewRegistry()
 	all := Open([]Settings{{
 		Definition: collector.Definition{Name: "costly"}, Enabled: true, Interval: time.Second, Budget: budget, Options: o,
-	}}, nil, machine, slog.New(slog.DiscardHandler), registry)
+	}}, nil, nil, machine, slog.New(slog.DiscardHandler), registry)
 	t.Cleanup(func() {
 		if err := all[0].Close(); err != nil {
 			t.Error(err)

@@ -80,8 +80,8 @@ type Collector struct {
 // Open starts the collectors that are enabled. One that this machine does not allow
 // has an error, and the others run. Of those that run already, the ones with the same
 // settings are taken as they are, and the others are stopped: there is never a second
-// one of a kind.
-func Open(settings []Settings, running []*Collector, machine *host.Machine, logger *slog.Logger, reg prometheus.Registerer) []*Collector {
+// one of a kind. Capabilities that promscope gave up at its start are given by their names.
+func Open(settings []Settings, running []*Collector, givenUp []string, machine *host.Machine, logger *slog.Logger, reg prometheus.Registerer) []*Collector {
 	var all []*Collector
 	types := btf.NewCache() // reading them takes 0.03 s of CPU
 	defer func() { reg.MustRegister(&costs{all: all}) }()
@@ -103,11 +103,36 @@ func Open(settings []Settings, running []*Collector, machine *host.Machine, logg
 		all = append(all, c)
 		c.gatherer = newContainerGatherer(c.Registry, machine)
 		c.budget.share = s.Budget
-		if c.Err = c.open(types); c.Err != nil {
+		if c.Err = lacks(&s, givenUp); c.Err == nil {
+			c.Err = c.open(types)
+		}
+		if c.Err != nil {
 			c.logger.Warn("A collector is off", "err", c.Err)
 		}
 	}
 	return all
+}
+
+// lacks returns an error if the collector needs a capability that was given up.
+func lacks(s *Settings, givenUp []string) error {
+	var gone []string
+	for _, name := range s.Capabilities {
+		if slices.Contains(givenUp, name) {
+			gone = append(gone, name)
+		}
+	}
+	were, them := "was", "it"
+	switch len(gone) {
+	case 0:
+		return nil
+	case 1:
+	default:
+		were, them = "were", "them"
+	}
+	return &collector.Error{
+		Reason: fmt.Sprintf("%s %s given up at the start, since no collector needed %s", strings.Join(gone, " and "), were, them),
+		Remedy: "restart promscope",
+	}
 }
 
 // open starts the collector.

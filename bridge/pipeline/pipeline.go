@@ -91,7 +91,7 @@ func (p *Pipeline) openCollectors(r *Runtime) {
 	if old := r.Pipeline(); old != nil {
 		running = old.Collectors
 	}
-	p.Collectors = collectors.Open(p.Config.Collectors, running, r.Machine, r.Logger, p.Registry)
+	p.Collectors = collectors.Open(p.Config.Collectors, running, r.GivenUp, r.Machine, r.Logger, p.Registry)
 	p.owned = slices.DeleteFunc(slices.Clone(p.Collectors), func(c *collectors.Collector) bool {
 		return slices.Contains(running, c)
 	})

@@ -34,6 +34,10 @@ type Runtime struct {
 	Store    *store.Store
 	Report   *plugin.Report
 
+	// GivenUp are the names of the capabilities that promscope gave up at its start, since
+	// the configuration had no use for them. Nothing changes it after that.
+	GivenUp []string
+
 	current atomic.Pointer[Pipeline]
 }
 

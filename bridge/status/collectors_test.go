@@ -52,7 +52,7 @@ func TestCollectorInKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := collectors.Open([]collectors.Settings{{Definition: collector.Definition{Name: "x"}, Enabled: true, Options: k}},
-		nil, machine, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		nil, nil, machine, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	var got view.Collector
 	describe(&got, open[0])
 	want := view.Collector{

@@ -67,11 +67,16 @@ var capabilityNumbers = map[string]uintptr{
 
 // asUser makes a command one of promscope's own user, with those capabilities and no other.
 func asUser(cmd *exec.Cmd, capabilities ...string) *exec.Cmd {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: promscopeUser, Gid: promscopeUser}}
-	for _, name := range capabilities {
-		cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, capabilityNumbers[name])
-	}
+	cmd.SysProcAttr = granted(capabilities...)
 	return cmd
+}
+
+func granted(capabilities ...string) *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: promscopeUser, Gid: promscopeUser}}
+	for _, name := range capabilities {
+		a.AmbientCaps = append(a.AmbientCaps, capabilityNumbers[name])
+	}
+	return a
 }
 
 // directoryOf makes a directory of a user, where other users may look.
@@ -278,37 +283,121 @@ func (c *rightsCase) checkDoctor(t *testing.T) {
 	}
 }
 
-// TestGiveUp starts promscope with a capability that it has no use for, and one collector
-// less than it may run: the first is given up, and a reload switches the second on.
-func TestGiveUp(t *testing.T) {
-	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to run promscope as another user")
-	}
+// startAs starts promscope as a user.
+func startAs(t *testing.T, user int, attributes *syscall.SysProcAttr, args ...string) *plugin {
+	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	const nothing = noPresets + "scrape_configs: []\n"
-	file := readableConfig(t, nothing+only())
 	p := &plugin{web: "http://" + freeAddress(t)}
-	cmd := exec.Command(path, "--config.file="+file, "--scope.plugins-root="+directoryOf(t, promscopeUser), "--web.listen-address="+strings.TrimPrefix(p.web, "http://"))
-	p.process = startCommand(t, asUser(cmd, "CAP_NET_RAW", "CAP_BPF", "CAP_PERFMON"))
-	const running = `promscope_collector_running{collector="http"}`
-	if strings.Contains(p.metrics(t), running) {
-		t.Fatal("the collector http runs from the start")
-	}
-	held(t, p.process, "CAP_BPF", "CAP_PERFMON")
-	if err := errors.Join(os.WriteFile(file, []byte(nothing+only("http")), 0o644), p.Process.Signal(syscall.SIGHUP)); err != nil {
+	args = append(args, "--scope.plugins-root="+directoryOf(t, user), "--web.listen-address="+strings.TrimPrefix(p.web, "http://"))
+	cmd := exec.Command(path, args...)
+	cmd.SysProcAttr = attributes
+	p.process = startCommand(t, cmd)
+	p.metrics(t) // it serves, so that it has given up what it will
+	return p
+}
+
+// reconfigure writes another configuration and has it loaded.
+func (p *plugin) reconfigure(t *testing.T, file, config string) {
+	t.Helper()
+	before := p.figure(t, "promscope_config_last_reload_success_timestamp_seconds")
+	if err := errors.Join(os.WriteFile(file, []byte(config), 0o644), p.Process.Signal(syscall.SIGHUP)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "the collector http", func() error {
-		if value(p.metrics(t), running) != 1 {
+	eventually(t, time.Minute, "the reload", func() error {
+		if p.figure(t, "promscope_config_last_reload_success_timestamp_seconds") == before {
 			return errNotYet
 		}
 		return nil
 	})
-	held(t, p.process, "CAP_BPF", "CAP_PERFMON")
+}
+
+// TestGiveUp starts promscope with the capabilities that it may have a use for, and one that
+// it has none for. What the configuration does not need is given up. A reload that needs it
+// says so, and works where another capability contains it.
+func TestGiveUp(t *testing.T) {
+	t.Parallel()
+	if !inSandbox(t, ownNetwork) {
+		return
+	}
+	const (
+		ptrace, read, override = "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"
+		bpf, perfmon, admin    = "CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"
+		raw                    = "CAP_NET_RAW"
+		nothing                = noPresets + "scrape_configs: []\n"
+		unixSocket             = noPresets + "scrape_configs: [{job_name: x, static_configs: [{targets: [''], labels: {__unix_socket__: /nowhere.sock}}]}]\n"
+		running                = `promscope_collector_running{collector="http"}`
+	)
+	t.Run("defaults", func(t *testing.T) {
+		p := startAs(t, promscopeUser, granted(ptrace, read, override, bpf, perfmon, admin, raw))
+		if value(p.metrics(t), running) != 1 {
+			t.Fatal("the collector http does not run")
+		}
+		held(t, p.process, ptrace, read, override, bpf, perfmon, admin)
+	})
+	// Root of a user namespace has every capability that there is, CAP_SYS_RESOURCE too. A
+	// container's root may lack some, as that of this test may.
+	root := func() *syscall.SysProcAttr {
+		itself := []syscall.SysProcIDMap{{Size: 1}}
+		return &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: itself, GidMappings: itself}
+	}
+	t.Run("all capabilities", func(t *testing.T) {
+		held(t, startAs(t, 0, root()).process, ptrace, read, override, bpf, perfmon, admin)
+	})
+	t.Run("all capabilities, and no collector of eBPF", func(t *testing.T) {
+		file := readableConfig(t, nothing+only("iowait"))
+		held(t, startAs(t, 0, root(), "--config.file="+file).process, ptrace, read, admin)
+	})
+	t.Run("no collector of eBPF", func(t *testing.T) {
+		file := readableConfig(t, nothing+only("iowait"))
+		p := startAs(t, promscopeUser, granted(ptrace, read, override, bpf, perfmon, raw), "--config.file="+file)
+		held(t, p.process, ptrace, read)
+		p.reconfigure(t, file, unixSocket+only("iowait", "http"))
+		if exposition := p.metrics(t); value(exposition, running) != 0 || value(exposition, `promscope_collector_running{collector="iowait"}`) != 1 {
+			t.Error("not only the collector iowait runs")
+		}
+		const reason = "CAP_BPF and CAP_PERFMON were given up at the start, since no collector needed them"
+		const missed = `missed="CAP_DAC_OVERRIDE CAP_BPF CAP_PERFMON"`
+		for _, words := range []string{reason + "; restart promscope", missed} {
+			if !strings.Contains(p.output.String(), words) {
+				t.Errorf("the log does not say %q", words)
+			}
+		}
+		for _, page := range []string{"/collectors", "/api/v1/collectors"} {
+			status, body, err := get(t.Context(), p.web+page)
+			if err != nil || status != http.StatusOK || !strings.Contains(body, reason) || !strings.Contains(body, "restart promscope") {
+				t.Errorf("%s: %d, %v, without the reason:\n%s", page, status, err, body)
+			}
+		}
+		held(t, p.process, ptrace, read)
+	})
+	t.Run("contained", func(t *testing.T) {
+		file := readableConfig(t, nothing+only("iowait"))
+		p := startAs(t, promscopeUser, granted(bpf, perfmon, admin), "--config.file="+file)
+		held(t, p.process, admin)
+		p.reconfigure(t, file, nothing+only("http"))
+		if value(p.metrics(t), running) != 1 {
+			t.Error("the collector http does not run with " + admin)
+		}
+		held(t, p.process, admin)
+	})
+	t.Run("other options", func(t *testing.T) {
+		file := readableConfig(t, nothing+only("http"))
+		p := startAs(t, promscopeUser, granted(bpf, perfmon), "--config.file="+file)
+		held(t, p.process, bpf, perfmon)
+		p.reconfigure(t, file, nothing+"collectors:\n  http: {interval: 2s}\n")
+		if exposition := p.metrics(t); value(exposition, running) != 1 || value(exposition, `promscope_collector_running{collector="tcp"}`) != 1 {
+			t.Error("the collectors http and tcp do not run")
+		}
+		p.reconfigure(t, file, nothing+only())
+		p.reconfigure(t, file, nothing+only("http"))
+		if value(p.metrics(t), running) != 1 {
+			t.Error("the collector http does not run again")
+		}
+		held(t, p.process, bpf, perfmon)
+	})
 }
 
 // TestUnit asks systemd how exposed the service is that ships: 2.9 of 10, and 9.6 is one

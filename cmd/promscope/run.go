@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/common/promslog"
 
 	"github.com/promscope/promscope/bridge"
-	"github.com/promscope/promscope/bridge/rights"
 )
 
 func declareRun(app *kingpin.Application) (string, command) {
@@ -53,8 +52,9 @@ func declareRun(app *kingpin.Application) (string, command) {
 		if err != nil {
 			return err
 		}
-		// Now that its addresses are bound: a port below 1024 takes a capability.
-		if left, err := rights.GiveUp(); err != nil {
+		// Now that its addresses are bound and its collectors attached: a port below 1024
+		// takes a capability, and on old kernels so does locking memory for eBPF maps.
+		if left, err := b.GiveUpRights(); err != nil {
 			logger.Warn("Capabilities that promscope has no use for could not be given up", "err", err)
 		} else {
 			logger.Info("Capabilities that promscope has no use for are given up", "left", strings.Join(left, " "))
