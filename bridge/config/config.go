@@ -1,7 +1,6 @@
 package config
 
 import (
-	"slices"
 	"time"
 
 	"github.com/promscope/promscope/bridge/collectors"
@@ -108,10 +107,8 @@ func (c *Config) DiscoveryJobs() []discovery.Job {
 	return jobs
 }
 
-// AsksListenersOn reports whether some job finds listeners by itself, and asks those on a port.
-func (c *Config) AsksListenersOn(port uint16) bool {
-	return slices.ContainsFunc(c.DiscoveryJobs(), func(j discovery.Job) bool { return j.Asks(port) })
-}
+// WhyUnasked says why no job asks the listeners on a port; it is empty if one does.
+func (c *Config) WhyUnasked(port uint16) string { return discovery.WhyUnasked(c.DiscoveryJobs(), port) }
 
 // LongestInterval returns the scrape interval of the slowest job, at least 1 s.
 func (c *Config) LongestInterval() time.Duration {

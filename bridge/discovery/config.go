@@ -103,9 +103,22 @@ func (c *ListenerSDConfig) asks(port uint16) bool {
 	return c.Ports.Contains(port) && !c.ExcludePorts.Contains(port)
 }
 
-// Asks reports whether the job finds listeners by itself, and asks those on a port.
-func (j Job) Asks(port uint16) bool {
-	return slices.ContainsFunc(j.Listeners, func(c *ListenerSDConfig) bool { return c.asks(port) })
+// WhyUnasked says why the listeners on a port are not asked by any of the jobs; it is empty if
+// they are.
+func WhyUnasked(jobs []Job, port uint16) string {
+	why := "no job has listener_sd_configs"
+	for _, j := range jobs {
+		for _, c := range j.Listeners {
+			switch {
+			case c.asks(port):
+				return ""
+			case c.Ports.Contains(port):
+				return fmt.Sprintf("exclude_ports of the job %q has port %d", j.Name, port)
+			}
+			why = fmt.Sprintf("port %d is none of the ports of listener_sd_configs", port)
+		}
+	}
+	return why
 }
 
 // admits reports whether the owner of a socket passes Comm and Exe. An owner

@@ -15,7 +15,7 @@ import (
 // explainAddress tells of an address where discovery has found no listener whether a job
 // names it, or that nobody asks its port; nil if the subject is no address, or if neither
 // is so.
-func explainAddress(subject string, targets []scrape.TargetStatus, asks func(port uint16) bool) []view.ListenerExplanation {
+func explainAddress(subject string, targets []scrape.TargetStatus, whyUnasked func(port uint16) string) []view.ListenerExplanation {
 	_, number, err := net.SplitHostPort(subject)
 	if err != nil {
 		return nil
@@ -38,13 +38,11 @@ func explainAddress(subject string, targets []scrape.TargetStatus, asks func(por
 	if len(all) > 0 {
 		return all
 	}
-	if asks(uint16(port)) {
+	why := whyUnasked(uint16(port))
+	if why == "" {
 		return nil
 	}
-	return []view.ListenerExplanation{{
-		Name: subject, Result: "spared",
-		Reason: fmt.Sprintf("no job names it, and port %d is none of those of listener_sd_configs, or one of exclude_ports", port),
-	}}
+	return []view.ListenerExplanation{{Name: subject, Result: "spared", Reason: "no job names it, and " + why}}
 }
 
 // isAt tells whether a target is the one at an address, as its job or its instance has it.

@@ -79,7 +79,7 @@ func TestExplainListener(t *testing.T) {
 		"127.0.0.1:9411": {[]string{"listener 127.0.0.1:9411 (systemd, process 1)", "a connection would start its service"}, nil},
 		serves.String():  {[]string{"It serves an exposition, and is a target.", "asked        "}, nil},
 		"4194302":        {[]string{"There is no process 4194302"}, []string{"listener"}},
-		"127.0.0.1:9105": {[]string{"It is no target, and is not asked: no job names it, and port 9105 is none of those of listener_sd_configs"}, nil},
+		"127.0.0.1:9105": {[]string{"It is no target, and is not asked: no job names it, and no job has listener_sd_configs."}, nil},
 	} {
 		e, err := l.Explain(t.Context(), subject)
 		explained(t, e, err, test.want, test.never...)
@@ -93,14 +93,15 @@ func TestExplainAddress(t *testing.T) {
 		{Job: "me", URL: "https://db.example:9187/metrics", Labels: labels.FromStrings("instance", "db.example:9187"), Health: scrape.HealthDown, LastError: "connection refused"},
 		{Job: "promscope", Labels: labels.FromStrings("instance", "promscope"), Health: scrape.HealthUp},
 	}
-	job := discovery.Job{Name: "local", Listeners: []*discovery.ListenerSDConfig{
+	jobs := []discovery.Job{{Name: "me"}, {Name: "local", Listeners: []*discovery.ListenerSDConfig{
 		{Ports: port.Set{{First: 9000, Last: 9999}}, ExcludePorts: port.Set{{First: 9500, Last: 9500}}},
-	}}
+	}}}
+	why := func(port uint16) string { return discovery.WhyUnasked(jobs, port) }
 	for subject, want := range map[string]string{
 		"127.0.0.1:80":    `It is a target: job "me" names it, and it is up.`,
 		"db.example:9187": `It is a target: job "me" names it, and it is down: connection refused.`,
-		"127.0.0.1:9500":  "It is no target, and is not asked: no job names it, and port 9500 is none of those of listener_sd_configs, or one of exclude_ports.",
-		"[::1]:22":        "It is no target, and is not asked: no job names it, and port 22 is none of those of listener_sd_configs, or one of exclude_ports.",
+		"127.0.0.1:9500":  "It is no target, and is not asked: no job names it, and exclude_ports of the job \"local\" has port 9500.",
+		"[::1]:22":        "It is no target, and is not asked: no job names it, and port 22 is none of the ports of listener_sd_configs.",
 		"127.0.0.1:9100":  "", // asked, if something listens there
 		"web":             "",
 		"promscope":       "",
@@ -108,7 +109,7 @@ func TestExplainAddress(t *testing.T) {
 		"127.0.0.1:99999": "",
 	} {
 		var got string
-		for _, l := range explainAddress(subject, targets, job.Asks) {
+		for _, l := range explainAddress(subject, targets, why) {
 			got += l.Verdict()
 		}
 		if got != want {

@@ -73,7 +73,7 @@ func (l *Live) facts(ctx context.Context, p *pipeline.Pipeline) *facts {
 		if found := l.listeners(f.HostName, subject); len(found) > 0 {
 			return found
 		}
-		return explainAddress(subject, f.Targets, p.Config.AsksListenersOn)
+		return explainAddress(subject, f.Targets, p.Config.WhyUnasked)
 	}
 	return f
 }
