@@ -45,6 +45,7 @@ func ScrapeOptions(m *host.Machine, sockets *socket.Table, rules *mapping.Set, s
 		Origin:    origin(m, sockets),
 		Subject:   subject(sockets),
 		Own:       own(m, scopeName),
+		KnownBy:   knownBy(m),
 		PIDLabels: slices.Sorted(maps.Keys(pids)),
 		PID:       translatePID(m, pids),
 		Dial:      dial(sockets),

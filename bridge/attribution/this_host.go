@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/promscope/promscope/bridge/host"
+	"github.com/promscope/promscope/bridge/host/socket"
 	"github.com/promscope/promscope/bridge/scrape"
 	"github.com/promscope/promscope/mapping"
 )
@@ -40,6 +41,9 @@ func own(m *host.Machine, scopeName func() string) func(origin labels.Labels, sa
 	return func(origin labels.Labels, said scrape.Testimony) (labels.Labels, string) {
 		if why := startsDiffer(m, origin, said.Starts); why != "" {
 			return labels.EmptyLabels(), why
+		}
+		if said.Behind {
+			return labels.EmptyLabels(), behind(m, origin)
 		}
 		if said.Nodename == "" || !origin.Has(mapping.LabelHost) {
 			return origin, ""
@@ -80,6 +84,33 @@ func startsDiffer(m *host.Machine, origin labels.Labels, starts []float64) strin
 	}
 	return fmt.Sprintf("%s %s, and process %d (%s), which owns the listener, started at %s: another process answers",
 		said, time.Unix(0, int64(nearest*1e9)).UTC().Format(time.RFC3339), pid, p.Comm, p.Start.UTC().Format(time.RFC3339))
+}
+
+// knownBy returns by which metrics the process of an origin is known, if it is a proxy.
+func knownBy(m *host.Machine) func(origin labels.Labels) (prefixes []string, ok bool) {
+	return func(origin labels.Labels) (prefixes []string, ok bool) {
+		pid, err := strconv.Atoi(origin.Get(LabelPID))
+		if err != nil {
+			return nil, false
+		}
+		p, err := m.Process(pid)
+		if err != nil {
+			return nil, false // it has just ended
+		}
+		return socket.KnownBy(p)
+	}
+}
+
+// behind says that a target is not the proxy which owns its listener.
+func behind(m *host.Machine, origin labels.Labels) string {
+	pid := origin.Get(LabelPID)
+	var comm string
+	if n, err := strconv.Atoi(pid); err == nil {
+		if p, err := m.Process(n); err == nil {
+			comm = fmt.Sprintf(" (%s)", p.Comm)
+		}
+	}
+	return fmt.Sprintf("it exposes no metric that the proxy which owns the listener, process %s%s, has of itself: another process answers", pid, comm)
 }
 
 // sameName tells whether two host names can be of one machine: they are equal, or one of

@@ -65,11 +65,13 @@ func TestOwn(t *testing.T) {
 		hosttest.Process{PID: 1, UTSNS: hosttest.InitUTSNS + 500, Hostname: "init-name"},
 		hosttest.Process{PID: hosttest.Self},
 		hosttest.Process{PID: 300, Comm: "node_exporter", StartTicks: 50000}, // 500 s after boot
+		hosttest.Process{PID: 310, Comm: "haproxy", StartTicks: 50000},
 	)
 	start := func(afterBoot time.Duration) float64 { return float64(tree.Boot().Add(afterBoot).UnixMilli()) / 1e3 }
 	all := labels.FromStrings("target_host", "this", "target_pid", "300", "target_subject_pid", "300")
 	noHost := labels.FromStrings("target_pid", "300", "target_subject_pid", "300")
 	gone := labels.FromStrings("target_host", "this", "target_pid", "301")
+	proxy := labels.FromStrings("target_host", "this", "target_pid", "310")
 	judge := own(m, func() string { return "scope-name" })
 	for _, test := range []struct {
 		name   string
@@ -94,6 +96,9 @@ func TestOwn(t *testing.T) {
 		{"one of several", all, scrape.Testimony{Starts: []float64{1e9, start(500 * time.Second), 2e9}}, all, nil},
 		{"none of several", all, scrape.Testimony{Starts: []float64{1e9, 2e9}}, labels.EmptyLabels(), []string{"of its 2 process_start_time_seconds the nearest is 20"}},
 		{"another process of another machine", all, scrape.Testimony{Nodename: "web1", Starts: []float64{1e9}}, labels.EmptyLabels(), []string{"2001-09-09T01:46:40Z"}},
+		{"behind a proxy", proxy, scrape.Testimony{Behind: true}, labels.EmptyLabels(), []string{"process 310 (haproxy)", "another process answers"}},
+		{"behind a proxy, and started with it", proxy, scrape.Testimony{Behind: true, Starts: []float64{start(500 * time.Second)}}, labels.EmptyLabels(), []string{"process 310 (haproxy)"}},
+		{"a proxy itself", proxy, scrape.Testimony{}, proxy, nil},
 		{"a process that has ended", gone, scrape.Testimony{Starts: []float64{1e9}}, gone, nil},
 	} {
 		got, why := judge(test.origin, test.said)
@@ -104,6 +109,25 @@ func TestOwn(t *testing.T) {
 			if !strings.Contains(why, part) {
 				t.Errorf("%s: %q lacks %q", test.name, why, part)
 			}
+		}
+	}
+}
+
+// Only a proxy is asked for metrics of its own.
+func TestKnownBy(t *testing.T) {
+	m, _ := machine(t,
+		hosttest.Process{PID: hosttest.Self},
+		hosttest.Process{PID: 300, Comm: "node_exporter"}, hosttest.Process{PID: 310, Comm: "traefik"}, hosttest.Process{PID: 320, Comm: "pgbouncer"},
+	)
+	for _, test := range []struct {
+		pid, want string
+		ok        bool
+	}{
+		{"300", "", false}, {"310", "traefik_", true}, {"320", "", true}, {"330", "", false}, {"", "", false},
+	} {
+		got, ok := knownBy(m)(labels.FromStrings("target_pid", test.pid))
+		if strings.Join(got, " ") != test.want || ok != test.ok {
+			t.Errorf("%q: %q, %v, want %q, %v", test.pid, got, ok, test.want, test.ok)
 		}
 	}
 }

@@ -61,6 +61,12 @@ func (l *loop) fetchOnce(ctx context.Context, query url.Values, res *result) (er
 		options.WantName = func(name []byte) bool { return l.want(name) || isCollector(name) }
 		options.Labels, options.Take = nil, nil
 	}
+	if want := options.WantName; want != nil && l.app.witness.awaits {
+		options.WantName = func(name []byte) bool {
+			l.app.witness.hearName(name) // also if nothing of it is parsed
+			return want(name)
+		}
+	}
 	r.Reset(a.body, a.mediaType, options)
 	defer func() {
 		// The parser is given whatever a target sends.

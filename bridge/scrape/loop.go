@@ -72,6 +72,7 @@ type shared struct {
 	pids      pidTranslator
 	pidLabels []string
 	own       func(origin labels.Labels, said Testimony) (own labels.Labels, withheld string)
+	knownBy   func(origin labels.Labels) (prefixes []string, ok bool)
 }
 
 func newLoop(t *job.Target, s scraper, quoter *request.Quoter, sh *shared) *loop {

@@ -39,6 +39,10 @@ type Options struct {
 	// itself, and why not the others, as a clause whose subject is the target; empty if
 	// it may have all. A scrape calls it when the target says something new.
 	Own func(origin labels.Labels, said Testimony) (own labels.Labels, withheld string)
+	// KnownBy returns how the names of the metrics begin that the process of an origin
+	// exposes of itself: an exposition without any is that of another process, and its
+	// Testimony is Behind. It returns false if such names tell nothing.
+	KnownBy func(origin labels.Labels) (prefixes []string, ok bool)
 	// PIDLabels are the labels of exposed series that hold process ids, as
 	// rules use them.
 	PIDLabels []string
@@ -73,6 +77,7 @@ func NewManager(jobs []*job.Config, st *store.Store, sel *store.Selection, opts 
 			pids:      newPIDTranslator(opts),
 			pidLabels: opts.PIDLabels,
 			own:       opts.Own,
+			knownBy:   opts.KnownBy,
 		},
 	}
 	var errs []error

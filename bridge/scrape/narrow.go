@@ -118,8 +118,8 @@ func (n *narrower) full(now time.Time, taken map[string]bool, collectors []strin
 func (n *narrower) byName() {
 	query := url.Values{}
 	names := slices.Clone(n.names)
-	for _, name := range [...]string{unameInfo, startTime} {
-		if n.exporter.needed[name] && !slices.Contains(names, name) {
+	for _, name := range slices.Sorted(maps.Keys(n.exporter.needed)) { // those that testify are in no rule
+		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

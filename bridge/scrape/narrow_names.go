@@ -31,6 +31,9 @@ func (a *appender) taken() map[string]bool {
 	if len(a.witness.said.Starts) > 0 {
 		names[startTime] = true
 	}
+	if known := string(a.witness.known); known != "" {
+		names[known] = true
+	}
 	return names
 }
 

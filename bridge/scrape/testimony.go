@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -21,6 +22,9 @@ type Testimony struct {
 	// Starts are the values of process_start_time_seconds, in seconds since 1970, each once
 	// and ascending. A target that watches processes may expose one for each.
 	Starts []float64
+	// Behind: the process that accepted the connection has metrics by which it is known
+	// (Options.KnownBy), and the exposition has none of them.
+	Behind bool
 }
 
 // The metrics that testify.
@@ -51,13 +55,44 @@ type witness struct {
 	// and to read its labels each time is five allocations for nothing.
 	exposed  []byte
 	nodename string // empty if the series is of others
+	// How the names of the metrics begin by which the process that accepted the
+	// connection is known, if awaits, and the first of them in the scrape in progress.
+	awaits   bool
+	prefixes []string
+	known    []byte // empty as long as there is none
 }
 
 // begin forgets what the scrape before said.
-func (w *witness) begin() { w.said = Testimony{Starts: w.said.Starts[:0]} }
+func (w *witness) begin() {
+	w.said = Testimony{Starts: w.said.Starts[:0]}
+	w.known = w.known[:0]
+}
+
+// await tells by which metrics the process is known that accepted the connection.
+func (w *witness) await(prefixes []string, awaits bool) { w.prefixes, w.awaits = prefixes, awaits }
+
+// hearName notes whether a metric is one by which the process is known that accepted the
+// connection. What follows the name does not matter. To hear names alone is enough, so
+// that nothing is parsed for it.
+func (w *witness) hearName(name []byte) {
+	if len(w.known) > 0 {
+		return
+	}
+	for _, prefix := range w.prefixes {
+		if bytes.HasPrefix(name, []byte(prefix)) {
+			end := bytes.IndexFunc(name, func(r rune) bool { return r != '_' && r != ':' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+			if end < 0 {
+				end = len(name)
+			}
+			w.known = append(w.known, name[:end]...)
+			return
+		}
+	}
+}
 
 // testimony returns what was said in the scrape. It is valid until the next one begins.
 func (w *witness) testimony() Testimony {
+	w.said.Behind = w.awaits && len(w.known) == 0
 	slices.Sort(w.said.Starts)
 	w.said.Starts = slices.Compact(w.said.Starts)
 	return w.said
@@ -70,6 +105,7 @@ func speaks(exposed []byte) bool {
 
 // hear notes what a series says, if it is one that testifies.
 func (w *witness) hear(p textparse.Parser, exposed []byte, value float64, scratch *labels.Labels) {
+	w.hearName(exposed)
 	switch {
 	case bytes.HasPrefix(exposed, []byte(startTime)):
 		if value > 0 && isOwn(p, startTime, exposed, scratch) {
@@ -118,7 +154,8 @@ func (t *Testimony) addNodename(name string) {
 	}
 }
 
-// or returns the testimony with what it does not say taken from another one.
+// or returns the testimony with what it does not say taken from another one. Behind is
+// known after each scrape.
 func (t Testimony) or(other Testimony) Testimony {
 	if t.Nodename == "" {
 		t.Nodename = other.Nodename
@@ -130,5 +167,5 @@ func (t Testimony) or(other Testimony) Testimony {
 }
 
 func (t Testimony) equal(other Testimony) bool {
-	return t.Nodename == other.Nodename && slices.Equal(t.Starts, other.Starts)
+	return t.Nodename == other.Nodename && t.Behind == other.Behind && slices.Equal(t.Starts, other.Starts)
 }

@@ -36,6 +36,9 @@ func (l *loop) follow(origin labels.Labels, said Testimony) {
 	case l.shared.own != nil:
 		w.labels, w.withheld = l.shared.own(origin, said)
 	}
+	if l.shared.knownBy != nil {
+		l.app.witness.await(l.shared.knownBy(origin))
+	}
 	before := l.whose
 	l.whose = w
 	if w.withheld != before.withheld {
@@ -72,9 +75,13 @@ func (l *loop) followOrigin(origin labels.Labels) {
 }
 
 // contradicted takes in what the target said in the scrape in progress. It returns true
-// if the series ought to have other labels than they got.
-func (l *loop) contradicted() bool {
+// if the series ought to have other labels than they got. A part of an exposition may lack
+// what the process is known by.
+func (l *loop) contradicted(part bool) bool {
 	said := l.app.witness.testimony().or(l.whose.said)
+	if part && said.Behind {
+		said.Behind = l.whose.said.Behind
+	}
 	if said.equal(l.whose.said) {
 		return false
 	}
@@ -96,11 +103,11 @@ func (l *loop) fetch(ctx context.Context, query url.Values, res *result) error {
 	ctx, cancel := context.WithTimeout(ctx, l.target.Timeout)
 	defer cancel()
 	err := l.fetchOnce(ctx, query, res)
-	if err != nil || !l.contradicted() {
+	if err != nil || !l.contradicted(query != nil) {
 		return err
 	}
 	l.again(res)
-	if err = l.fetchOnce(ctx, query, res); err != nil || !l.contradicted() {
+	if err = l.fetchOnce(ctx, query, res); err != nil || !l.contradicted(query != nil) {
 		return err
 	}
 	l.whose.unsteady = true

@@ -126,6 +126,8 @@ func TestSeriesOfOthersFilled(t *testing.T) {
 // the process if that started at 1000.
 func judge(origin labels.Labels, said scrape.Testimony) (labels.Labels, string) {
 	switch {
+	case said.Behind:
+		return labels.EmptyLabels(), "is behind"
 	case len(said.Starts) > 0 && !slices.Contains(said.Starts, 1000):
 		return labels.EmptyLabels(), fmt.Sprintf("started at %v", said.Starts)
 	case said.Nodename != "" && said.Nodename != "here":
@@ -309,6 +311,98 @@ func TestNarrowKeepsTestimony(t *testing.T) {
 		}
 		if got := values(r, `x_cpu{target_host="this"}`); got != "" {
 			t.Errorf("of this host: %s", got)
+		}
+	})
+}
+
+// A proxy is known by what it exposes of itself, whether or not rules take it, and whether
+// or not its samples are parsed. Without that another process answers.
+func TestTestimonyOfProxy(t *testing.T) {
+	const proto = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+	knownBy := map[string]func(labels.Labels) ([]string, bool){
+		"a proxy": func(labels.Labels) ([]string, bool) {
+			return []string{"haproxy_process_", "haproxy_server_status"}, true
+		},
+		"a proxy that exposes nothing": func(labels.Labels) ([]string, bool) { return nil, true },
+		"no proxy":                     func(labels.Labels) ([]string, bool) { return nil, false },
+	}
+	relabelling := []*relabel.Config{{
+		Action: relabel.Replace, TargetLabel: "__name__", SourceLabels: model.LabelNames{"__name__"}, Regex: relabel.MustNewRegexp("b"), Separator: ";", Replacement: "c", NameValidationScheme: model.UTF8Validation,
+	}}
+	for _, test := range []struct{ who, said, withheld string }{
+		{"a proxy", "go_goroutines 7", "is behind"},
+		{"a proxy", "haproxy_process_uptime_seconds 7", ""},
+		{"a proxy", "haproxy_exporter_scrapes_total 7\nhaproxy_server_up{server=\"s\"} 1", "is behind"},
+		{"a proxy", "haproxy_frontend_bytes 7\nhaproxy_server_status{server=\"s\",state=\"UP\"} 1", ""},
+		{"a proxy that exposes nothing", "go_goroutines 7", "is behind"},
+		{"no proxy", "go_goroutines 7", ""},
+	} {
+		for _, media := range []string{text, proto} {
+			for _, configs := range [][]*relabel.Config{nil, relabelling} {
+				t.Run(fmt.Sprint(test.who, " ", test.said, " ", media[:5], len(configs)), func(t *testing.T) {
+					bubble(t, func(t *testing.T, n *network) {
+						body := "a 1\n" + test.said + "\n"
+						if media != text {
+							body = string(scrape.Protobuf(t, []byte(typed(body))))
+						}
+						var requests atomic.Int64
+						addr := n.exporter(media, func() string { requests.Add(1); return body })
+						j := jobNamed("j")
+						j.MetricRelabelConfigs = configs
+						r := start(t, n, []*job.Config{j}, scrape.Options{Origin: accepted, Own: judge, KnownBy: knownBy[test.who]}, `a`)
+						r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+						time.Sleep(time.Second)
+						if s := r.Targets()[0]; s.Withheld != test.withheld || s.Health != scrape.HealthUp || s.Labels.Has("target_pid") != (test.withheld == "") {
+							t.Errorf("withheld: %q, want %q (%s)", s.Withheld, test.withheld, s.LastError)
+						}
+						newest := r.newest(`a`)
+						if len(newest) != 1 {
+							t.Errorf("%d series: %v", len(newest), newest)
+						}
+						for series := range newest {
+							if strings.Contains(series, "target_pid") != (test.withheld == "") {
+								t.Errorf("withheld: %q, but %s", test.withheld, series)
+							}
+						}
+						// Once more for the first scrape, if that was wrong.
+						before := requests.Load()
+						time.Sleep(time.Second)
+						if got := requests.Load() - before; got != 10 {
+							t.Errorf("%d requests in ten scrapes", got)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// A proxy that is asked for less is asked for what it is known by.
+func TestNarrowKeepsWhatProxyIsKnownBy(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		families := map[string]string{"caddy_requests": "caddy_requests 1\n", "go_goroutines": "go_goroutines 7\n", "x": strings.Repeat("x{i=\"1\"} 1\n", 20)}
+		addr := n.serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			w.Header().Set("Content-Type", text)
+			asked := req.URL.Query()["name[]"]
+			for _, name := range []string{"caddy_requests", "go_goroutines", "x"} {
+				if asked == nil || slices.Contains(asked, name) {
+					_, _ = io.WriteString(w, families[name])
+				}
+			}
+		}))
+		j := jobNamed("j")
+		j.Narrow = true
+		r := start(t, n, []*job.Config{j}, scrape.Options{
+			Origin: accepted, Own: judge, KnownBy: func(labels.Labels) ([]string, bool) { return []string{"caddy_"}, true },
+		}, `go_goroutines`)
+		r.sets <- map[string][]*targetgroup.Group{"j": group(addr)}
+		time.Sleep(3 * time.Second)
+		s := r.Targets()[0]
+		if diff := cmp.Diff("name%5B%5D=go_goroutines&name%5B%5D=caddy_requests", s.Narrowed.Query); diff != "" || s.Withheld != "" {
+			t.Errorf("withheld: %q, query (-want +got):\n%s", s.Withheld, diff)
+		}
+		if got := values(r, `go_goroutines{target_pid="70"}`); got == "" {
+			t.Error("no series of the proxy")
 		}
 	})
 }

@@ -59,6 +59,30 @@ func proxyName(p host.Process) string {
 	return ""
 }
 
+// KnownBy returns how the names of the metrics begin that a proxy exposes of itself, and by
+// which its own exposition is known from that of a server behind it. There are none for a
+// proxy that exposes nothing. It returns false for a program that is no proxy.
+//
+// Names that exporters of the proxy have too are not among them: nginx may be in front of
+// nginx-prometheus-exporter, and HAProxy in front of haproxy_exporter.
+func KnownBy(p host.Process) (prefixes []string, ok bool) {
+	switch name := proxyName(p); name {
+	case "":
+		return nil, false
+	case "haproxy": // a scope of its exporter may leave out the process
+		return []string{"haproxy_process_", "haproxy_frontend_status", "haproxy_listener_status", "haproxy_backend_status",
+			"haproxy_server_status", "haproxy_sticktable_"}, true
+	case "nginx": // its modules, nginx-lua-prometheus, Kong and APISIX
+		return []string{"nginx_vts_", "nginx_sts_", "nginx_metric_errors_total", "kong_", "apisix_"}, true
+	case "envoy", "traefik", "caddy", "pgcat", "proxysql":
+		return []string{name + "_"}, true
+	case "odyssey":
+		return []string{"msg_cache_gc_count", "count_coroutine", "database_len"}, true
+	default:
+		return nil, true
+	}
+}
+
 // Published returns where the docker-proxy forwards to that listens at an address, seen from
 // our namespace: to the container's own listener. It goes by the listeners that were listed
 // last.
