@@ -121,7 +121,7 @@ func (m *Machine) identify() identity {
 	var stat unix.Statfs_t
 	self.kernel = unix.Statfs(m.root, &stat) == nil && stat.Type == unix.PROC_SUPER_MAGIC
 	// With one id only, no pid namespace lies between the procfs and us.
-	ids, err := m.nspid(pid)
+	ids, err := m.NSPIDs(pid)
 	self.native = self.kernel && err == nil && len(ids) == 1
 	return self
 }

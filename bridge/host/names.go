@@ -71,7 +71,7 @@ func (m *Machine) Names(in NameInputs) []NameCandidate {
 	add(NameConfigured, in.Configured)
 	add(NameEnvironment, in.Getenv(scopeHostname))
 	if in.ProbePID > 0 {
-		add(NameProbeEnv, m.environ(in.ProbePID, scopeHostname))
+		add(NameProbeEnv, m.Environ(in.ProbePID, scopeHostname))
 		add(NameProbeUTS, m.utsName(in.ProbePID))
 	}
 	add(NameInitUTS, m.utsName(1))
@@ -106,9 +106,9 @@ func Disagreeing(names []NameCandidate) []NameCandidate {
 // guess reports whether a source says nothing of the probe.
 func guess(s NameSource) bool { return s == NameInitUTS || s == NameHostname }
 
-// environ returns a variable of a process's environment as it was at its start;
+// Environ returns a variable of a process's environment as it was at its start;
 // "" if it is not set or may not be read.
-func (m *Machine) environ(pid int, name string) string {
+func (m *Machine) Environ(pid int, name string) string {
 	proc, err := m.fs.Proc(pid)
 	if err != nil {
 		return ""

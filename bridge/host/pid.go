@@ -27,7 +27,7 @@ type Translation struct {
 // usual for exporters of processes in containers. It is not ok if no process has the pid
 // in that namespace.
 func (m *Machine) TranslatePID(exporter, pid int) (t Translation, ok bool) {
-	ids, err := m.nspid(exporter)
+	ids, err := m.NSPIDs(exporter)
 	if err != nil {
 		return Translation{}, false
 	}
@@ -130,7 +130,7 @@ func (m *Machine) hasPID(pid int, key nsPID) bool {
 	if err != nil || ns != key.ns {
 		return false
 	}
-	ids, err := m.nspid(pid)
+	ids, err := m.NSPIDs(pid)
 	return err == nil && len(ids) > 0 && ids[len(ids)-1] == key.pid
 }
 
@@ -149,7 +149,7 @@ func (m *Machine) namespacePIDs() (map[nsPID]int, error) {
 		if err != nil || ns == top {
 			continue
 		}
-		ids, err := m.nspid(pid)
+		ids, err := m.NSPIDs(pid)
 		if err != nil || len(ids) == 0 {
 			continue
 		}

@@ -74,9 +74,9 @@ func (m *Machine) Process(pid int) (Process, error) {
 	return p, nil
 }
 
-// nspid returns the pids of a process from the namespace of the procfs down to
+// NSPIDs returns the pids of a process from the namespace of the procfs down to
 // its own.
-func (m *Machine) nspid(pid int) ([]int, error) {
+func (m *Machine) NSPIDs(pid int) ([]int, error) {
 	proc, err := m.fs.Proc(pid)
 	if err != nil {
 		return nil, processError(pid, err)

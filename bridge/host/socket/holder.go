@@ -15,11 +15,12 @@ type search struct {
 	inodes  map[uint64]bool
 	read    map[int]map[uint64]string // by pid: the sockets among inodes, and their descriptors
 
+	services *services
 	managers map[int]bool // pids of the service managers that hold some of them
 }
 
 func newSearch(m *host.Machine, inodes map[uint64]bool) *search {
-	return &search{machine: m, inodes: inodes, read: map[int]map[uint64]string{}, managers: map[int]bool{}}
+	return &search{machine: m, inodes: inodes, read: map[int]map[uint64]string{}, services: newServices(m), managers: map[int]bool{}}
 }
 
 // findHolders looks through the file descriptors of all processes until each of the
@@ -67,7 +68,7 @@ func (s *search) owners(pids []int) map[uint64]holder {
 // ancestor that holds it too. Workers inherit the listener of the server that forked
 // them, so that is the master. A service manager counts only as long as no service holds
 // the socket that it opened, and what starts a forwarder is none. A shell opens none, and
-// passes on what it was given.
+// passes on what it was given. A child that was given the socket is the owner, not its parent.
 func (s *search) ownerOf(pid int, fd string, inode uint64) (holder, bool) {
 	p, err := s.machine.Process(pid)
 	if err != nil {
@@ -87,6 +88,9 @@ func (s *search) ownerOf(pid int, fd string, inode uint64) (holder, bool) {
 			break
 		}
 		oldest = holder{p, fd}
+	}
+	if service, ok := s.services.of(oldest, inode); ok {
+		return service, true
 	}
 	return oldest, true
 }

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +31,7 @@ func TestMain(m *testing.M) {
 		"chroot":  runChroot,
 		"manager": runManager,
 		"service": runWorker,
+		"given":   runGiven,
 		// They have no input that would end them.
 		"activated": func() (string, error) { return forever(runWorker()) },
 		"alone":     func() (string, error) { return forever(listen(net.ListenConfig{})) },
@@ -63,6 +66,24 @@ func runWorker() (string, error) {
 	return serve(l), nil
 }
 
+// runGiven is a service that has a listener by LISTEN_FDS. It starts a careless child that
+// inherits the listener and the environment.
+func runGiven() (string, error) {
+	pid := strconv.Itoa(os.Getpid())
+	if os.Getenv("LISTEN_PID") != pid {
+		env := append(os.Environ(), "LISTEN_FDS=1", "LISTEN_PID="+pid)
+		return "", syscall.Exec("/proc/self/exe", os.Args, env)
+	}
+	careless := exec.Command("/bin/sleep", "1000") //nolint:noctx // it ends with its parent
+	careless.ExtraFiles = []*os.File{os.NewFile(3, "listener")}
+	careless.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // the thread is the child's parent
+	if err := careless.Start(); err != nil {
+		return "", err
+	}
+	return runWorker()
+}
+
 // forever waits until the process is killed.
 func forever(address string, err error) (string, error) {
 	if err == nil {
@@ -71,18 +92,23 @@ func forever(address string, err error) (string, error) {
 	return address, err
 }
 
-// runManager listens as a service manager does, which never accepts, and starts and stops
+// runManager listens as a service manager does, by the name COMM, which never accepts, and starts and stops
 // the service when it is told.
 func runManager() (string, error) {
 	// That is the name of the first thread, which /proc/PID/stat shows.
-	if err := os.WriteFile("/proc/self/comm", []byte("systemd"), 0); err != nil {
+	name := cmp.Or(os.Getenv("COMM"), "systemd")
+	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
 		return "", err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	network, address := "tcp", "127.0.0.1:0"
+	if path := os.Getenv("ADDRESS"); path != "" {
+		network, address = "unix", path
+	}
+	l, err := net.Listen(network, address)
 	if err != nil {
 		return "", err
 	}
-	f, err := l.(*net.TCPListener).File()
+	f, err := l.(interface{ File() (*os.File, error) }).File()
 	if err != nil {
 		return "", err
 	}
@@ -101,7 +127,7 @@ func runManager() (string, error) {
 			var what string
 			_, _ = fmt.Fscan(conn, &what)
 			if what == "start" {
-				service = hosttest.Command("service")
+				service = hosttest.Command(cmp.Or(os.Getenv("SERVICE"), "service"))
 				service.ExtraFiles = []*os.File{f}
 				input, _ = service.StdinPipe()
 				output, _ := service.StdoutPipe()

@@ -263,7 +263,8 @@ func (t *Table) unixOwner(ctx context.Context, conn net.Conn, netns uint64, path
 }
 
 // unixListener returns the process that has called listen for a unix socket. It is not ok if
-// that listens no more, or opens sockets for others.
+// that listens no more, or opens sockets for others. One that gave a service any of its
+// sockets does.
 func (t *Table) unixListener(pid int) (host.Process, bool) {
 	p, err := t.machine.Process(pid)
 	if err != nil || isServiceManager(p) {
@@ -273,10 +274,13 @@ func (t *Table) unixListener(pid int) (host.Process, bool) {
 	for _, s := range listUnix(t.machine, p.NetNS, []int{pid}) {
 		listeners[s.inode] = true
 	}
-	if len(socketsOf(t.machine, pid, listeners)) == 0 {
-		return host.Process{}, false
+	held, services := socketsOf(t.machine, pid, listeners), newServices(t.machine)
+	for inode, fd := range held {
+		if _, given := services.of(holder{p, fd}, inode); given {
+			return host.Process{}, false
+		}
 	}
-	return p, true
+	return p, len(held) > 0
 }
 
 // unixOwner returns the owner of the unix listener that was bound to the path by

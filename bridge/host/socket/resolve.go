@@ -41,7 +41,7 @@ func (t *listenerTable) resolve(ctx context.Context, inodes, further []uint64) m
 func (t *listenerTable) known(inodes []uint64) (owners map[uint64]holder, unknown, managed map[uint64]bool) {
 	now := t.machine.Now()
 	owners, unknown, managed = map[uint64]holder{}, map[uint64]bool{}, map[uint64]bool{}
-	stats := map[int]host.Process{}
+	stats, services := map[int]host.Process{}, newServices(t.machine)
 	for _, inode := range inodes {
 		t.mu.Lock()
 		before, ok := t.owners[inode]
@@ -50,6 +50,10 @@ func (t *listenerTable) known(inodes []uint64) (owners map[uint64]holder, unknow
 		if ok {
 			h, holds := verify(t.machine, before, inode, stats)
 			if holds {
+				// A service may have been started since.
+				if service, given := services.of(h, inode); given {
+					h = service
+				}
 				owners[inode] = h
 			}
 			t.update(inode, before, h, holds)
