@@ -9,7 +9,8 @@ import (
 )
 
 // services finds the services to which the holders of listeners gave them. It reads what it
-// has to of the children of each holder once: some hold hundreds.
+// has to of the children of each holder once, since some hold hundreds. That takes about 20
+// microseconds for each child.
 type services struct {
 	machine  *host.Machine
 	children map[int][]child // by the pid of the holder

@@ -91,12 +91,18 @@ func TestGivenAsStandardInput(t *testing.T) {
 	// The second program starts another one, which inherits its standard input.
 	for _, program := range []string{"sleep 1000", "timeout 1000 sleep 1000"} {
 		args := strings.Fields(program)
-		cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // it is killed below
+		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Stdin = f
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() {
+			if cmd.ProcessState == nil {
+				_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+				_ = cmd.Wait()
+			}
+		})
 		address := l.Addr().String()
 		if args[0] == "timeout" {
 			eventually(t, "its child", func() bool { return len(childrenOf(table.machine, cmd.Process.Pid)) > 0 })

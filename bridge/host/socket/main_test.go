@@ -74,7 +74,7 @@ func runGiven() (string, error) {
 		env := append(os.Environ(), "LISTEN_FDS=1", "LISTEN_PID="+pid)
 		return "", syscall.Exec("/proc/self/exe", os.Args, env)
 	}
-	careless := exec.Command("/bin/sleep", "1000") //nolint:noctx // it ends with its parent
+	careless := exec.Command("/bin/sleep", "1000")
 	careless.ExtraFiles = []*os.File{os.NewFile(3, "listener")}
 	careless.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread() // the thread is the child's parent
