@@ -74,7 +74,7 @@ func TestPresetHabits(t *testing.T) {
 		if !strings.HasPrefix(r.Metric, "promscope_") {
 			t.Errorf("%s: the id may be another plugin's", r)
 		}
-		if strings.Contains(r.Query, "_seconds") && r.Format != FormatPercent &&
+		if strings.Contains(r.Query, "_seconds") && r.Format != FormatPercent && !r.Row &&
 			!strings.Contains(r.Label, "(ms)") && !strings.Contains(r.Label, "/s") && !strings.Contains(r.Label, "ms,") &&
 			!strings.Contains(r.Label, "(cores)") {
 			t.Errorf("%s: label %q tells no unit", r, r.Label)
