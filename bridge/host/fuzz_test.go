@@ -46,6 +46,9 @@ func FuzzParseStat(f *testing.F) {
 		if !bytes.Equal(bytes.TrimSuffix(rest, []byte("\n")), append([]byte(" "), fields...)) {
 			return // the kernel has a single space between fields, and a newline at the end alone
 		}
+		if leadingZero.Match(fields) {
+			return // which the kernel does not write, and fmt takes for an octal number
+		}
 		if err := os.WriteFile(filepath.Join(root, "1", "stat"), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -62,6 +65,9 @@ func FuzzParseStat(f *testing.F) {
 		}
 	})
 }
+
+// leadingZero finds a number that begins with a zero and has more digits.
+var leadingZero = regexp.MustCompile(`(^| )[+-]?0[0-9a-zA-Z_]`)
 
 // The container and the pod are the first that a line names, whatever lies between.
 func FuzzCgroups(f *testing.F) {
