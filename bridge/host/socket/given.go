@@ -8,9 +8,13 @@ import (
 	"github.com/promscope/promscope/bridge/host"
 )
 
+// maxChildren is of how many children a holder may be asked whether they were given its
+// listener. That takes about 20 microseconds for each, at each look and for each new
+// connection. Who has more is a server with workers.
+const maxChildren = 64
+
 // services finds the services to which the holders of listeners gave them. It reads what it
-// has to of the children of each holder once, since some hold hundreds. That takes about 20
-// microseconds for each child.
+// has to of the children of each holder once, since some hold hundreds of sockets.
 type services struct {
 	machine  *host.Machine
 	children map[int][]child // by the pid of the holder
@@ -63,8 +67,12 @@ func (s *services) of(h holder, inode uint64) (service holder, ok bool) {
 // (sd_listen_fds(3)), or as standard input (inetd, FastCGI). A child that only inherits a
 // listener has the LISTEN_PID of its parent, or the standard input of its parent.
 func (s *services) read(pid int) (given []child) {
+	children := childrenOf(s.machine, pid)
+	if len(children) > maxChildren {
+		return nil
+	}
 	stdin, _ := s.machine.SocketAt(pid, "0")
-	for _, pid := range childrenOf(s.machine, pid) {
+	for _, pid := range children {
 		c := child{pid: pid}
 		if inode, ok := s.machine.SocketAt(pid, "0"); ok && inode != stdin {
 			c.stdin = inode

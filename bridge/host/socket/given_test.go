@@ -118,3 +118,42 @@ func TestGivenAsStandardInput(t *testing.T) {
 		eventually(t, "the parent again", func() bool { return owners(t, table, only(address))[address] == os.Getpid() })
 	}
 }
+
+// A holder with many children is a server with workers: they are not looked at.
+func TestGivenAmongMany(t *testing.T) {
+	table := realTable(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	start := func(stdin *os.File) int {
+		cmd := exec.Command("sleep", "1000")
+		if stdin != nil {
+			cmd.Stdin = stdin
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+		return cmd.Process.Pid
+	}
+	address, service := l.Addr().String(), start(f)
+	if got := owners(t, table, only(address))[address]; got != service {
+		t.Errorf("one child: owner %d, want %d", got, service)
+	}
+	for range maxChildren {
+		start(nil)
+	}
+	if got := owners(t, realTable(t), only(address))[address]; got != os.Getpid() {
+		t.Errorf("many children: owner %d, want %d", got, os.Getpid())
+	}
+}

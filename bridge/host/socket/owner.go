@@ -15,8 +15,8 @@ import (
 // connection is one of a unix socket, of TCP on this host, or of TCP to an address of a
 // container on this host. It is not ok if the listener is on another machine, or its owner
 // cannot be told. A known owner takes some microseconds, and about 20 for each of its
-// children (see services). For one that is not known the file descriptors of all processes
-// are looked through.
+// children (see maxChildren). For one that is not known the file descriptors of all
+// processes are looked through.
 //
 // A service manager does not answer: the service does, or nobody. Nor does a forwarder, as
 // docker-proxy is one for a published port: the process behind it does, if it is on this
