@@ -92,19 +92,7 @@ func TestSocketActivationReal(t *testing.T) {
 	t.Cleanup(m.Close)
 	table := New(m)
 	manager := hosttest.Start(t, "manager", 0)
-	command := func(what string) (service int) {
-		t.Helper()
-		conn, err := net.Dial("unix", "@promscope-test-manager-"+strconv.Itoa(manager.PID))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		fmt.Fprintln(conn, what)
-		if _, err := fmt.Fscan(conn, &service); err != nil {
-			t.Fatal(err)
-		}
-		return service
-	}
+	command := func(what string) (service int) { return commandManager(t, manager.PID, what) }
 	dormant := func(when string) {
 		t.Helper()
 		if l := listenerAt(t, table, manager.Address); !l.Dormant || l.Owner.PID != manager.PID {

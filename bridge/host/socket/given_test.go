@@ -1,12 +1,10 @@
 package socket
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,19 +30,7 @@ func testUnlistedManager(t *testing.T, service, network string, given bool) {
 		env = append(env, "ADDRESS="+filepath.Join(t.TempDir(), "s"))
 	}
 	h := hosttest.Start(t, "manager", 0, env...)
-	tell := func(what string) (pid int) {
-		t.Helper()
-		conn, err := net.Dial("unix", "@promscope-test-manager-"+strconv.Itoa(h.PID))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		fmt.Fprintln(conn, what)
-		if _, err := fmt.Fscan(conn, &pid); err != nil {
-			t.Fatal(err)
-		}
-		return pid
-	}
+	tell := func(what string) (service int) { return commandManager(t, h.PID, what) }
 	expect := func(what string, want int) {
 		t.Helper()
 		conn, err := net.Dial(network, h.Address)
@@ -79,15 +65,7 @@ func testUnlistedManager(t *testing.T, service, network string, given bool) {
 // parent's standard input, too.
 func TestGivenAsStandardInput(t *testing.T) {
 	table := realTable(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close(); l.Close() })
+	address, f := listenerFile(t)
 	// The second program starts another one, which inherits its standard input.
 	for _, program := range []string{"sleep 1000", "timeout 1000 sleep 1000"} {
 		args := strings.Fields(program)
@@ -103,7 +81,6 @@ func TestGivenAsStandardInput(t *testing.T) {
 				_ = cmd.Wait()
 			}
 		})
-		address := l.Addr().String()
 		if args[0] == "timeout" {
 			eventually(t, "its child", func() bool { return len(childrenOf(table.machine, cmd.Process.Pid)) > 0 })
 		}
@@ -122,16 +99,7 @@ func TestGivenAsStandardInput(t *testing.T) {
 // A holder with many children is a server with workers: they are not looked at.
 func TestGivenAmongMany(t *testing.T) {
 	table := realTable(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	f, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	address, f := listenerFile(t)
 	start := func(stdin *os.File) int {
 		cmd := exec.Command("sleep", "1000")
 		if stdin != nil {
@@ -146,7 +114,7 @@ func TestGivenAmongMany(t *testing.T) {
 		})
 		return cmd.Process.Pid
 	}
-	address, service := l.Addr().String(), start(f)
+	service := start(f)
 	if got := owners(t, table, only(address))[address]; got != service {
 		t.Errorf("one child: owner %d, want %d", got, service)
 	}
@@ -156,4 +124,20 @@ func TestGivenAmongMany(t *testing.T) {
 	if got := owners(t, realTable(t), only(address))[address]; got != os.Getpid() {
 		t.Errorf("many children: owner %d, want %d", got, os.Getpid())
 	}
+}
+
+// listenerFile listens, and returns the address and what a child can be given.
+func listenerFile(t *testing.T) (address string, f *os.File) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	f, err = l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return l.Addr().String(), f
 }

@@ -265,6 +265,21 @@ func newTestTable(t testing.TB, opts host.Options) *Table {
 
 func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
+// commandManager has the helper manager start or stop its service, and returns the pid of that.
+func commandManager(t *testing.T, manager int, what string) (service int) {
+	t.Helper()
+	conn, err := net.Dial("unix", "@promscope-test-manager-"+strconv.Itoa(manager))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintln(conn, what)
+	if _, err := fmt.Fscan(conn, &service); err != nil {
+		t.Fatal(err)
+	}
+	return service
+}
+
 // eventually waits for something that another process does.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
